@@ -1,0 +1,88 @@
+package aside
+
+import (
+	"context"
+	"sync"
+
+	"golang.org/x/sync/semaphore"
+	"sync/atomic"
+)
+
+// background is what goes on after the calls that began it have returned; Close waits for it.
+type background struct {
+	closing context.Context // ends when Close is called
+	cancel  context.CancelFunc
+
+	mu     sync.Mutex // guards closed, so that nothing enters once Close waits
+	closed bool
+	work   sync.WaitGroup
+}
+
+func (b *background) init() {
+	b.closing, b.cancel = context.WithCancel(context.Background())
+}
+
+// enter reports whether there is still time to begin something; who entered must leave.
+func (b *background) enter() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.closed {
+		b.work.Add(1)
+	}
+	return !b.closed
+}
+
+func (b *background) leave() { b.work.Done() }
+
+// start runs fn in the background, unless the Cache is closed.
+func (b *background) start(fn func()) bool {
+	if !b.enter() {
+		return false
+	}
+	go func() {
+		defer b.leave()
+		fn()
+	}()
+	return true
+}
+
+func (b *background) close() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.cancel()
+	b.work.Wait()
+}
+
+// places are the loads that may run at a time, first come, first served.
+type places struct {
+	free    *semaphore.Weighted
+	waiting sync.Map // names of entries whose flights wait for a place
+}
+
+func newPlaces(n int) *places { return &places{free: semaphore.NewWeighted(int64(n))} }
+
+// acquire waits for n places until ctx ends. queued is set while it waits, and stays set if it waited in vain.
+func (p *places) acquire(ctx context.Context, n int64, name string, queued *atomic.Bool) error {
+	if p.free.TryAcquire(n) {
+		return nil
+	}
+	queued.Store(true)
+	p.waiting.Store(name, true)
+	defer p.waiting.Delete(name)
+	if err := p.free.Acquire(ctx, n); err != nil {
+		return err
+	}
+	queued.Store(false)
+	return nil
+}
+
+func (p *places) tryAcquire(n int64) bool { return p.free.TryAcquire(n) }
+
+func (p *places) release(n int64) { p.free.Release(n) }
+
+// queues reports whether the flight of name waits for a place.
+func (p *places) queues(name string) bool {
+	_, ok := p.waiting.Load(name)
+	return ok
+}

@@ -1,0 +1,308 @@
+package aside
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"golang.org/x/sync/singleflight"
+)
+
+// A Cache serves the values of a loader from Redis. All its methods may be called concurrently.
+type Cache[K comparable, V any] struct {
+	name       string
+	prefix     string // of all its Redis keys
+	config     config
+	load1      Loader[K, V]
+	batch      BatchLoader[K, V]        // nil if none
+	ttlFunc    func(K, V) time.Duration // nil if none
+	appendKey  func([]byte, K) ([]byte, error)
+	nilPointer bool // V is a pointer, and a nil one means that there is no row
+	notFound   []error
+	absent     error // what a remembered absence returns
+
+	store      *store
+	places     *places
+	clock      clock
+	flights    singleflight.Group // that use Redis
+	direct     singleflight.Group // that do not
+	refreshing refreshing
+	background background
+	n          counters
+}
+
+// New makes a Cache of what load returns, under the names "<name>:<key>" in Redis. It does no I/O and starts nothing.
+//
+// All processes that use the same name on the same Redis share one cache: they must agree on K, V, the codec and the
+// version. The name may hold any character; "a" and "a:b" never meet.
+//
+// New refuses, with errors that name the setting: options out of their bounds or for other types than K and V, a K that
+// cannot be rendered (see WithKey), a V that JSON would damage, and a Redis client that cannot keep the promises: one
+// with client-side caching, with reads routed to replicas, or a redis.Ring.
+func New[K comparable, V any](rdb redis.UniversalClient, name string, load Loader[K, V], opts ...Option) (*Cache[K, V], error) {
+	config := defaults()
+	for _, o := range opts {
+		if o != nil {
+			o(&config)
+		}
+	}
+	c := &Cache[K, V]{name: name, prefix: name + ":", config: config, load1: load}
+	err := errors.Join(
+		c.validate(rdb),
+		config.validate(),
+		c.bind(),
+	)
+	if err != nil {
+		return nil, fmt.Errorf("aside: cache %q: %w", name, err)
+	}
+	c.notFound = append([]error{ErrNotFound, sql.ErrNoRows}, config.notFound...)
+	c.absent = &notFoundError{also: config.notFound}
+	c.places = newPlaces(config.maxLoads)
+	c.connect(rdb)
+	return c, nil
+}
+
+// validate checks what is no option.
+func (c *Cache[K, V]) validate(rdb redis.UniversalClient) error {
+	errs := []error{checkClient(rdb)}
+	if c.name == "" {
+		errs = append(errs, errors.New("the name is empty"))
+	}
+	if c.load1 == nil {
+		errs = append(errs, errors.New("the loader is nil"))
+	}
+	t := reflect.TypeFor[V]()
+	c.nilPointer = t.Kind() == reflect.Pointer
+	if _, ok := c.config.codec.(jsonCodec); ok {
+		errs = append(errs, checkValue(t))
+	}
+	return errors.Join(errs...)
+}
+
+// bind gives the functions among the options the types that an Option does not have.
+func (c *Cache[K, V]) bind() error {
+	var batchErr, ttlErr, renderErr error
+	c.batch, batchErr = typed[BatchLoader[K, V]]("WithBatch", c.config.batch)
+	c.ttlFunc, ttlErr = typed[func(K, V) time.Duration]("WithTTLFunc", c.config.ttlFunc)
+	custom, keyErr := typed[func(K) string]("WithKey", c.config.key)
+	if keyErr == nil {
+		c.appendKey, renderErr = keyRenderer(custom)
+	}
+	return errors.Join(batchErr, ttlErr, keyErr, renderErr)
+}
+
+// connect makes the Redis side.
+func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
+	c.store = &store{
+		rdb:     rdb,
+		timeout: c.config.timeout,
+		lease:   max(2*time.Second, 4*c.config.timeout),
+		nonces:  newNonces(),
+		failed:  c.redisFailed,
+	}
+	c.background.init()
+	b := newBreaker(rdb)
+	b.closing, b.start, b.changed = c.background.closing, c.background.start, c.redisChanged
+	b.probe = func(ctx context.Context, name string) error {
+		return c.store.probe(ctx, c.prefix, name)
+	}
+	c.store.breaker = b
+}
+
+// Get returns the value of key: from Redis, or else from the loader, whose result it stores.
+//
+// It blocks until there is a value or ctx ends, and on Redis no longer than WithRedisTimeout, all its commands together.
+// It never returns an error of Redis: what Redis cannot answer, the loader does.
+//
+// If there is no row, the error answers errors.Is for ErrNotFound, sql.ErrNoRows and each of WithNotFound. Other errors
+// are the loader's own, that of ctx, or ErrOverloaded. A loader's panic goes on in the callers of Get that waited for it.
+//
+// The value belongs to the caller, who may modify it. A load that began for a caller who left goes on, and fills the
+// cache for the next.
+func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
+	v, r := c.get(ctx, key)
+	if observe := c.config.observer.Read; observe != nil {
+		observe(ctx, r)
+	}
+	return v, r.Err
+}
+
+func (c *Cache[K, V]) get(ctx context.Context, key K) (v V, r ReadInfo) {
+	r = ReadInfo{Cache: c.name, Outcome: Miss}
+	if r.Err = ctx.Err(); r.Err != nil {
+		return v, r
+	}
+	if c.bypassed(ctx) {
+		v, r.Err = c.loadHere(ctx, key)
+		return v, r
+	}
+	if r.Name, r.Err = c.nameOf(key); r.Err != nil {
+		return v, r
+	}
+	arrived := c.clock.tick()
+	b := newBudget(c.config.timeout)
+	var unusable []byte
+	if c.store.breaker.up(r.Name) {
+		doc, err := c.store.look(ctx, &b, r.Name)
+		if err != nil {
+			if r.Err = ctx.Err(); r.Err != nil {
+				return v, r
+			}
+			c.lookFailed(r.Name, &b, err)
+		}
+		e := parse(doc)
+		if v, r.Err = c.read(&e); !errors.Is(r.Err, errUnusable) {
+			r.Outcome = c.hit(ctx, key, r.Name, &e)
+			return v, r
+		}
+		unusable = c.unusable(&e, doc)
+	}
+	c.n.misses.Add(1)
+	v, r.Err = c.miss(ctx, arrived, &want[K, V]{key: key, name: r.Name, unusable: unusable}, b)
+	return v, r
+}
+
+// lookFailed has the rest of a call do without Redis, unless it was only that something else lies under the name.
+func (c *Cache[K, V]) lookFailed(name string, b *budget, err error) {
+	b.spend()
+	if isWrongType(err) {
+		c.foreign(name)
+	}
+}
+
+// errUnusable says that a document is no answer: there is none, it is no value, or it cannot be read.
+var errUnusable = errors.New("aside: unusable document")
+
+// read takes the value, or the absence, out of a document.
+func (c *Cache[K, V]) read(e *entry) (V, error) {
+	var zero V
+	if e.state != present && e.state != absent || e.version != c.config.version {
+		return zero, errUnusable
+	}
+	if !e.ours && time.Now().UnixMilli() > e.fresh {
+		return zero, errUnusable // nobody can claim its refresh
+	}
+	if e.state == absent {
+		return zero, c.absent
+	}
+	if v, ok := c.decode(e.value); ok {
+		return v, nil
+	}
+	return zero, errUnusable
+}
+
+// decode makes a value that shares memory with no other.
+func (c *Cache[K, V]) decode(data []byte) (v V, ok bool) {
+	if data == nil || c.config.codec.Unmarshal(data, &v) != nil || c.isNil(v) {
+		var zero V
+		return zero, false
+	}
+	return v, true
+}
+
+// isNil reports whether v is a nil pointer, which stands for no row.
+func (c *Cache[K, V]) isNil(v V) bool {
+	return c.nilPointer && reflect.ValueOf(&v).Elem().IsNil()
+}
+
+// hit counts a read that a document has answered, and starts its refresh when that is due.
+func (c *Cache[K, V]) hit(ctx context.Context, key K, name string, e *entry) Outcome {
+	now := time.Now()
+	outcome := c.outcome(e, now)
+	if c.due(e, now) {
+		e.token = append([]byte(nil), e.token...) // the document belongs to the caller's goroutine
+		c.startRefresh(ctx, []*want[K, V]{{key: key, name: name, source: e}}, false)
+	}
+	return outcome
+}
+
+// outcome counts and names the kind of a hit.
+func (c *Cache[K, V]) outcome(e *entry, now time.Time) Outcome {
+	switch {
+	case e.state == absent:
+		c.n.absentHits.Add(1)
+		return AbsentHit
+	case now.UnixMilli() > e.fresh:
+		c.n.staleHits.Add(1)
+		return StaleHit
+	default:
+		c.n.hits.Add(1)
+		return Hit
+	}
+}
+
+// unusable returns the document of e if a lease should replace it: it is neither missing nor in a state that passes.
+func (c *Cache[K, V]) unusable(e *entry, doc []byte) []byte {
+	switch e.state {
+	case unknown, present, absent:
+		c.n.unusable.Add(1)
+		return doc
+	default:
+		return nil
+	}
+}
+
+// nameOf is the Redis key of key.
+func (c *Cache[K, V]) nameOf(key K) (string, error) {
+	name, err := c.appendKey(append(make([]byte, 0, 64), c.prefix...), key)
+	return string(name), err
+}
+
+// Stats returns what the Cache has done so far.
+func (c *Cache[K, V]) Stats() Stats {
+	s := c.n.snapshot()
+	s.Down = c.store.breaker.down()
+	return s
+}
+
+// Close waits for the Cache's work in the background: refreshes, and loads whose callers have left. Both end by
+// WithLoadTimeout. It does not close the Redis client. Reads of a closed Cache go to the loader and fill nothing;
+// Invalidate works as before, so a service may close its caches while its last requests end.
+func (c *Cache[K, V]) Close() error {
+	c.background.close()
+	return nil
+}
+
+type bypassKey struct{}
+
+// Bypass returns a ctx under which every Cache reads through: Get and GetMany call the loader, with this ctx, on the
+// caller's goroutine, and neither use nor fill what is cached. It is for reads that must see the source itself: inside a
+// transaction, or before a write that depends on what was read. Invalidate is not affected.
+func Bypass(ctx context.Context) context.Context {
+	return context.WithValue(ctx, bypassKey{}, true)
+}
+
+// bypassed reports whether a read goes to the loader and nowhere else.
+func (c *Cache[K, V]) bypassed(ctx context.Context) bool {
+	return ctx.Value(bypassKey{}) != nil || c.background.closing.Err() != nil
+}
+
+// redisFailed counts a command that failed.
+func (c *Cache[K, V]) redisFailed(err error) {
+	c.n.redisErrors.Add(1)
+	if observe := c.config.observer.RedisError; observe != nil {
+		observe(context.Background(), err)
+	}
+}
+
+// redisChanged logs that Redis went down or came back.
+func (c *Cache[K, V]) redisChanged(down bool, err error) {
+	if down {
+		c.config.logger.Warn("aside: Redis is down, reads go to the loader", "cache", c.name, "error", err)
+	} else {
+		c.config.logger.Info("aside: Redis is back", "cache", c.name)
+	}
+	if observe := c.config.observer.Down; observe != nil {
+		observe(err)
+	}
+}
+
+// foreign counts a name under which something lies that is no string.
+func (c *Cache[K, V]) foreign(name string) {
+	c.n.wrongTypes.Add(1)
+	c.config.logger.Warn("aside: not a string, so not a cache entry: reads go to the loader", "cache", c.name, "name", name)
+}

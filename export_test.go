@@ -1,0 +1,30 @@
+package aside
+
+import (
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Verb names what a command of the library does to a document: get, mget, del, or the name of a script.
+func Verb(cmd redis.Cmder) string {
+	args := cmd.Args()
+	verb := strings.ToLower(args[0].(string))
+	if verb != "eval" && verb != "evalsha" {
+		return verb
+	}
+	hash := args[1].(string)
+	if verb == "eval" {
+		hash = redis.NewScript(hash).Hash()
+	}
+	names := [...]string{
+		scriptLease: "lease", scriptFill: "fill", scriptRenew: "renew",
+		scriptRelease: "release", scriptClaim: "claim", scriptInvalidate: "invalidate",
+	}
+	for i, s := range scripts {
+		if hash == s.Hash() {
+			return names[i]
+		}
+	}
+	return verb
+}

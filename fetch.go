@@ -1,0 +1,359 @@
+package aside
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// A want is one entry that a call needs and its look did not give.
+type want[K comparable, V any] struct {
+	key      K
+	name     string
+	unusable []byte // the document that was found and could not be used: to be replaced if it is still that
+	source   *entry // what a fill replaces: the lease, or the document that is refreshed; nil: nothing may be filled
+
+	waiting   bool // somebody else has the lease
+	direct    bool // load, and fill nothing
+	done      bool // loaded is the result
+	decided   bool // by Redis: it gave the document, or accepted the fill
+	abandoned bool // the caller left before there was a place for the load
+	rounds    int  // leases asked for
+	loaded[V]
+}
+
+// maxRounds is how often a want asks for a lease before it loads without one: enough for a lease that expired and a
+// document that was unusable, few enough to end under a stream of foreign writes.
+const maxRounds = 8
+
+// A fetch brings the entries that are wanted, each by the first of these that works: the document that Redis has by now,
+// a load under this process's lease, the document that another process fills, a load without a lease.
+type fetch[K comparable, V any] struct {
+	*Cache[K, V]
+	ctx    context.Context // of the loads: not cancelled with the callers
+	queue  context.Context // of the caller: as long as somebody wants it, a load waits for a place
+	budget budget
+	queued *atomic.Bool // it waits for a place, or left without one
+	waited time.Time    // since when it waits for leases of others
+	many   bool         // use the batch loader
+	seal   func()       // called just before each command that may decide
+	close  func()       // called just before seal for a fill
+}
+
+// run ends when all wants are done.
+func (f *fetch[K, V]) run(wants []*want[K, V]) {
+	for _, w := range wants {
+		w.direct = w.direct || f.budget.spent() || !f.store.breaker.up(w.name)
+	}
+	for todo := wants; len(todo) > 0; todo = undone(wants) {
+		waiting := only(todo, func(w *want[K, V]) bool { return w.waiting })
+		if len(waiting) == len(todo) {
+			f.await(waiting)
+			continue
+		}
+		f.round(only(todo, func(w *want[K, V]) bool { return !w.waiting }))
+	}
+}
+
+// round asks for the leases of the wants, loads what it may, and fills. The place for the load is taken first: no lease
+// waits in a queue for one.
+func (f *fetch[K, V]) round(wants []*want[K, V]) {
+	places := f.placesFor(len(wants))
+	if err := f.places.acquire(f.queue, places, wants[0].name, f.queued); err != nil {
+		for _, w := range wants {
+			w.done, w.abandoned, w.err = true, true, err
+		}
+		return
+	}
+	defer f.places.release(places)
+	f.acquire(only(wants, func(w *want[K, V]) bool { return !w.direct }))
+	mine := only(wants, func(w *want[K, V]) bool { return !w.done && !w.waiting })
+	if len(mine) == 0 {
+		return
+	}
+	stop := f.keepLeases(mine)
+	took := f.load(mine, int(places), false)
+	stop()
+	f.fill(mine, took)
+}
+
+// placesFor is how many places the loads of n wants take side by side: one for a batch.
+func (f *fetch[K, V]) placesFor(n int) int64 {
+	if f.many && f.batch != nil {
+		return 1
+	}
+	return int64(min(n, sideBySide, f.config.maxLoads))
+}
+
+// sideBySide is how many loads GetMany has under way without a batch loader.
+const sideBySide = 16
+
+// acquire asks for leases. A want that Redis has a document for is done.
+func (f *fetch[K, V]) acquire(wants []*want[K, V]) {
+	if len(wants) == 0 {
+		return
+	}
+	steps := make([]step, len(wants))
+	for i, w := range wants {
+		w.rounds++
+		steps[i] = f.store.leaseStep(w.name, w.unusable)
+	}
+	f.seal()
+	for i, r := range f.store.run(f.ctx, &f.budget, steps) {
+		if w := wants[i]; r.err == nil && r.ok {
+			e := parse(r.doc)
+			w.source = &e
+		} else {
+			f.settle(w, r)
+		}
+	}
+}
+
+// settle takes what Redis holds for a want whose lease this process does not have.
+func (f *fetch[K, V]) settle(w *want[K, V], r reply) {
+	if r.err != nil {
+		f.lost(w, r.err)
+		return
+	}
+	e := parse(r.doc)
+	switch e.state {
+	case none:
+		w.waiting = false // the holder died, or the entry was invalidated: ask for the lease
+	case leased:
+		f.wait(w)
+	case held, returned:
+		// Whoever waited for a lease that came back without a value loads at once: one after the other would each wait
+		// for the failure of the one before.
+		w.waiting, w.direct = false, true
+	default:
+		w.waiting = false
+		if f.adopt(w, &e) {
+			w.done, w.decided = true, true
+		} else {
+			w.unusable, w.direct = r.doc, w.rounds >= maxRounds
+		}
+	}
+}
+
+// wait has a want wait for another process's lease.
+func (f *fetch[K, V]) wait(w *want[K, V]) {
+	if !w.waiting {
+		w.waiting = true
+		f.n.waits.Add(1)
+	}
+}
+
+// lost has a want loaded without a fill: Redis failed, or the name belongs to somebody else.
+func (f *fetch[K, V]) lost(w *want[K, V], err error) {
+	w.waiting, w.direct = false, true
+	if isWrongType(err) {
+		f.foreign(w.name)
+	}
+}
+
+// adopt takes a document as the result, if it can be used.
+func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
+	v, err := f.read(e)
+	if errors.Is(err, errUnusable) {
+		return false
+	}
+	w.loaded = loaded[V]{value: v, data: e.value, absent: err != nil, err: err}
+	return true
+}
+
+// await polls the documents of the wants until one of them is no longer leased by somebody else. The polls grow with the
+// time waited, so that the wait is at most about a tenth longer than the load.
+func (f *fetch[K, V]) await(wants []*want[K, V]) {
+	if f.waited.IsZero() {
+		f.waited = time.Now()
+	}
+	names := make([]string, len(wants))
+	for i, w := range wants {
+		names[i] = w.name
+	}
+	for {
+		elapsed := time.Since(f.waited)
+		time.Sleep(pollPause(elapsed))
+		if elapsed > f.config.loadTimeout || !f.store.breaker.up(names[0]) {
+			for _, w := range wants {
+				w.waiting, w.direct = false, true
+			}
+			return
+		}
+		f.seal()
+		poll := f.budget // waiting for the load is no time spent on Redis, unless Redis fails
+		progress := false
+		for i, r := range f.store.lookMany(f.ctx, &poll, names) {
+			f.settle(wants[i], r)
+			progress = progress || !wants[i].waiting
+		}
+		if poll.spent() {
+			f.budget.spend()
+		}
+		if progress {
+			return
+		}
+	}
+}
+
+const (
+	shortestPoll = 2 * time.Millisecond
+	longestPoll  = 100 * time.Millisecond
+)
+
+func pollPause(elapsed time.Duration) time.Duration {
+	pause := min(max(elapsed/10, shortestPoll), longestPoll)
+	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
+}
+
+// keepLeases renews the leases while the load runs, until stop is called.
+func (f *fetch[K, V]) keepLeases(wants []*want[K, V]) (stop func()) {
+	var steps []step
+	for _, w := range wants {
+		if w.source != nil && w.source.state == leased {
+			steps = append(steps, f.store.renewStep(w.name, w.source.prefix()))
+		}
+	}
+	if steps == nil {
+		return func() {}
+	}
+	return every(f.store.lease/4, func() {
+		b := newBudget(f.config.timeout)
+		f.store.run(f.ctx, &b, steps)
+	})
+}
+
+// every calls fn again and again, each time d after the last has ended, until stop is called. It has no goroutine while
+// fn does not run. stop does not wait for one that does.
+func every(d time.Duration, fn func()) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var again func()
+	again = func() {
+		timer := time.AfterFunc(d, func() {
+			fn()
+			if ctx.Err() == nil {
+				again()
+			}
+		})
+		context.AfterFunc(ctx, func() { timer.Stop() })
+	}
+	again()
+	return cancel
+}
+
+// load calls the loader for all wants, and returns how long that took.
+func (f *fetch[K, V]) load(wants []*want[K, V], sideBySide int, refresh bool) time.Duration {
+	start := time.Now()
+	if f.many && f.batch != nil {
+		for i, l := range f.loadBatch(f.ctx, keysOf(wants), refresh) {
+			wants[i].loaded = l
+		}
+		return time.Since(start)
+	}
+	if len(wants) == 1 {
+		wants[0].loaded = f.loadGuarded(f.ctx, wants[0].key, refresh)
+		return time.Since(start)
+	}
+	var group errgroup.Group
+	group.SetLimit(sideBySide)
+	for _, w := range wants {
+		group.Go(func() error {
+			w.loaded = f.loadGuarded(f.ctx, w.key, refresh)
+			return nil
+		})
+	}
+	_ = group.Wait() // each want has its own error
+	return time.Since(start)
+}
+
+// fill stores what was loaded, and gives back the leases of what is not to be stored.
+func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
+	var filled []*want[K, V]
+	var steps []step
+	for _, w := range wants {
+		w.done = true
+		if w.source == nil || f.budget.spent() {
+			continue
+		}
+		steps = append(steps, f.fillStep(w, took))
+		filled = append(filled, w)
+	}
+	if steps == nil {
+		return
+	}
+	f.close()
+	f.seal()
+	for i, r := range f.store.run(f.ctx, &f.budget, steps) {
+		w := filled[i]
+		if steps[i].script == scriptFill {
+			w.decided = r.ok
+			f.filled(w, steps[i], r)
+		}
+	}
+}
+
+// fillStep is what becomes of the document that the load started from.
+func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
+	prefix := w.source.prefix()
+	h := header{took: took, version: f.config.version, absent: w.absent}
+	switch {
+	case w.absent && f.config.absentTTL > 0:
+		life := jittered(f.config.absentTTL, f.config.jitter)
+		h.fresh = time.Now().Add(life)
+		return f.store.fillStep(w.name, prefix, h.appendTo(nil, nil, false), life)
+	case w.err == nil && w.data != nil && w.life > 0:
+		life := jittered(w.life, f.config.jitter)
+		h.fresh = time.Now().Add(life)
+		doc := h.appendTo(make([]byte, 0, len(w.data)+headerSize), w.data, embeddable(f.config.codec, w.data))
+		return f.store.fillStep(w.name, prefix, doc, life+f.config.stale)
+	case w.source.state != leased && w.err != nil && !w.absent:
+		return backoffStep(w.name, w.source, nextBackoff(w.source)) // a failed refresh leaves the value that is there
+	default:
+		return releaseStep(w.name, prefix)
+	}
+}
+
+const headerSize = 160
+
+// filled tells of a fill.
+func (f *fetch[K, V]) filled(w *want[K, V], st step, r reply) {
+	switch {
+	case r.err != nil:
+	case r.ok:
+		f.n.fills.Add(1)
+	default:
+		f.n.refused.Add(1)
+	}
+	if observe := f.config.observer.Fill; observe != nil {
+		size := len(st.args[2].([]byte))
+		observe(f.ctx, FillInfo{
+			Cache: f.name, Name: w.name, Bytes: size, Absent: w.absent, Refused: r.err == nil && !r.ok, Err: r.err,
+		})
+	}
+}
+
+func keysOf[K comparable, V any](wants []*want[K, V]) []K {
+	keys := make([]K, len(wants))
+	for i, w := range wants {
+		keys[i] = w.key
+	}
+	return keys
+}
+
+func undone[K comparable, V any](wants []*want[K, V]) []*want[K, V] {
+	return only(wants, func(w *want[K, V]) bool { return !w.done })
+}
+
+func only[T any](all []T, keep func(T) bool) []T {
+	var some []T
+	for _, x := range all {
+		if keep(x) {
+			some = append(some, x)
+		}
+	}
+	return some
+}

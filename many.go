@@ -1,0 +1,213 @@
+package aside
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+)
+
+// GetMany returns the values of keys, by key; keys without a row are not in the map, and a key may be given twice.
+//
+// It costs one round trip when Redis has all of them. The others are loaded together, with one call of the batch loader
+// if there is one (see WithBatch), or else with the loader, up to 16 keys at a time; what other callers are loading
+// already is waited for. All that Get says of ctx, Redis, panics and ownership holds for GetMany too.
+//
+// If loads fail, it returns the first error together with the values that it has: then a key that is not in the map may
+// or may not have a row.
+func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
+	found := make(map[K]V, len(keys))
+	if err := ctx.Err(); err != nil {
+		return found, err
+	}
+	if c.bypassed(ctx) {
+		return found, c.loadManyHere(ctx, keys, found)
+	}
+	wants, err := c.wantsOf(keys)
+	if err != nil {
+		return found, err
+	}
+	b := newBudget(c.config.timeout)
+	missing, err := c.lookMany(ctx, &b, wants, found)
+	if err != nil || len(missing) == 0 {
+		return found, err
+	}
+	c.n.misses.Add(uint64(len(missing)))
+	if err := c.fetchMany(ctx, b, missing); err != nil {
+		return found, err
+	}
+	return found, c.collect(ctx, missing, found)
+}
+
+// wantsOf makes a want of each key, once.
+func (c *Cache[K, V]) wantsOf(keys []K) ([]*want[K, V], error) {
+	all := make([]want[K, V], 0, len(keys))
+	wants := make([]*want[K, V], 0, len(keys))
+	seen := make(map[K]struct{}, len(keys))
+	for _, key := range keys {
+		if _, again := seen[key]; again {
+			continue
+		}
+		seen[key] = struct{}{}
+		name, err := c.nameOf(key)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, want[K, V]{key: key, name: name})
+		wants = append(wants, &all[len(all)-1])
+	}
+	return wants, nil
+}
+
+// lookMany puts what Redis has into found, starts the refreshes that are due, and returns the wants that are missing.
+func (c *Cache[K, V]) lookMany(
+	ctx context.Context, b *budget, wants []*want[K, V], found map[K]V,
+) (missing []*want[K, V], err error) {
+	var names []string
+	var asked, due []*want[K, V]
+	for _, w := range wants {
+		if c.store.breaker.up(w.name) {
+			names, asked = append(names, w.name), append(asked, w)
+		} else {
+			w.direct = true
+			missing = append(missing, w)
+		}
+	}
+	if names == nil {
+		return missing, nil
+	}
+	replies := c.store.lookMany(ctx, b, names)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	for i, w := range asked {
+		e, answered := c.take(ctx, w, replies[i], found, now)
+		if !answered {
+			missing = append(missing, w)
+		} else if c.due(&e, now) {
+			w.source = &e
+			due = append(due, w)
+		}
+	}
+	if due != nil {
+		c.startRefresh(ctx, due, true)
+	}
+	return missing, nil
+}
+
+// take puts what Redis replied for a want into found, and reports whether that was an answer.
+func (c *Cache[K, V]) take(ctx context.Context, w *want[K, V], r reply, found map[K]V, now time.Time) (e entry, answered bool) {
+	if r.err != nil {
+		w.direct = true
+		if isWrongType(r.err) {
+			c.foreign(w.name)
+		}
+		return e, false
+	}
+	e = parse(r.doc)
+	v, err := c.read(&e)
+	if errors.Is(err, errUnusable) {
+		w.unusable = c.unusable(&e, r.doc)
+		return e, false
+	}
+	if err == nil {
+		found[w.key] = v
+	}
+	c.observeRead(ctx, w.name, c.outcome(&e, now), err)
+	return e, true
+}
+
+// fetchMany brings the wants while ctx lasts. The work goes on without the caller, as that of a flight does, but is
+// shared with nobody in this process: callers who want the same entries meet at their leases.
+func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, V]) error {
+	var queued atomic.Bool
+	f := fetch[K, V]{
+		Cache: c, ctx: context.WithoutCancel(ctx), queue: ctx, budget: b, queued: &queued, many: true,
+		seal: func() {}, close: func() {},
+	}
+	done := make(chan error, 1)
+	if !c.background.start(func() {
+		_, err := guarded(context.Background(), func() bool { f.run(wants); return true })
+		done <- err
+	}) {
+		f.run(wants)
+		return nil
+	}
+	select {
+	case err := <-done:
+		return raised(err)
+	case <-ctx.Done():
+		if queued.Load() {
+			return c.overloaded(ctx)
+		}
+		return ctx.Err()
+	}
+}
+
+// collect puts what was fetched into found.
+func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found map[K]V) error {
+	var first error
+	failed := 0
+	for _, w := range wants {
+		switch {
+		case w.abandoned:
+			return c.overloaded(ctx)
+		case w.err == nil:
+			found[w.key] = w.value
+		case !w.absent:
+			if failed++; first == nil {
+				first = raised(w.err)
+			}
+		}
+		c.observeRead(ctx, w.name, Miss, w.err)
+	}
+	if failed > 1 && c.batch == nil {
+		return fmt.Errorf("%w (and %d more keys of %d failed to load)", first, failed-1, len(wants))
+	}
+	return first
+}
+
+// loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use.
+func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, found map[K]V) error {
+	if c.batch == nil {
+		for _, key := range keys {
+			v, err := c.loadHere(ctx, key)
+			switch {
+			case err == nil:
+				found[key] = v
+			case !isAbsence(err):
+				return err
+			}
+		}
+		return nil
+	}
+	return c.loadBatchHere(ctx, keys, found)
+}
+
+func (c *Cache[K, V]) loadBatchHere(ctx context.Context, keys []K, found map[K]V) error {
+	release, err := c.place(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
+	defer cancel()
+	rows, err := callOf(c, ctx, len(keys), false, func() (map[K]V, error) { return c.batch(ctx, keys) })
+	if err != nil && c.isNotFound(err) {
+		return nil
+	}
+	for _, key := range keys {
+		if v, ok := rows[key]; ok && !c.isNil(v) && err == nil {
+			found[key] = v
+		}
+	}
+	return err
+}
+
+func (c *Cache[K, V]) observeRead(ctx context.Context, name string, outcome Outcome, err error) {
+	if observe := c.config.observer.Read; observe != nil {
+		observe(ctx, ReadInfo{Cache: c.name, Name: name, Outcome: outcome, Err: err})
+	}
+}

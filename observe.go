@@ -1,0 +1,120 @@
+package aside
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+)
+
+// Stats counts what a Cache has done since New. The counters only grow; a difference of two snapshots is what happened
+// between them.
+type Stats struct {
+	Hits       uint64 // reads answered by a fresh value from Redis
+	StaleHits  uint64 // reads answered by a value past its TTL, within WithStale
+	AbsentHits uint64 // reads answered by a remembered absence
+	Misses     uint64 // reads that found nothing usable, Redis being down included
+	Joins      uint64 // misses that another caller's flight answered
+	Waits      uint64 // misses that found another process's lease and waited for it
+
+	Loads      uint64 // calls of the loader or the batch loader
+	LoadErrors uint64 // loads that failed, other than with not found
+	Refreshes  uint64 // loads in the background, while the present value was served; they count among Loads
+	Overloaded uint64 // reads that got no place among WithMaxLoads before their ctx ended
+
+	Fills      uint64 // values and absences stored
+	Refused    uint64 // fills that Redis refused, because an Invalidate or another load came first
+	Unusable   uint64 // documents that could not be used: corrupt, foreign or of another version
+	WrongTypes uint64 // names under which something lies that is no string: read through, left alone
+
+	Invalidations      uint64 // keys invalidated
+	InvalidationErrors uint64 // keys whose invalidation Redis did not confirm
+
+	RedisErrors uint64 // Redis commands that failed or were not answered in time
+	Loading     int    // loads under way now
+	Down        bool   // Redis is known to be down: reads go to the loader at once
+}
+
+// counters is Stats while it is being counted.
+type counters struct {
+	hits, staleHits, absentHits, misses, joins, waits atomic.Uint64
+	loads, loadErrors, refreshes, overloaded          atomic.Uint64
+	fills, refused, unusable, wrongTypes              atomic.Uint64
+	invalidations, invalidationErrors, redisErrors    atomic.Uint64
+	loading                                           atomic.Int64
+}
+
+func (n *counters) snapshot() Stats {
+	return Stats{
+		Hits: n.hits.Load(), StaleHits: n.staleHits.Load(), AbsentHits: n.absentHits.Load(),
+		Misses: n.misses.Load(), Joins: n.joins.Load(), Waits: n.waits.Load(),
+		Loads: n.loads.Load(), LoadErrors: n.loadErrors.Load(), Refreshes: n.refreshes.Load(),
+		Overloaded: n.overloaded.Load(), Fills: n.fills.Load(), Refused: n.refused.Load(),
+		Unusable: n.unusable.Load(), WrongTypes: n.wrongTypes.Load(),
+		Invalidations: n.invalidations.Load(), InvalidationErrors: n.invalidationErrors.Load(),
+		RedisErrors: n.redisErrors.Load(), Loading: int(n.loading.Load()),
+	}
+}
+
+// An Observer is told what a Cache does, for metrics and traces. Any func may be nil. They are called on the goroutine
+// that does the work, which waits for them: a func must be quick, must not panic, and must not call the Cache.
+type Observer struct {
+	// Read is called at the end of each key that Get or GetMany read, on the caller's goroutine.
+	Read func(ctx context.Context, r ReadInfo)
+	// Load is called after each call of the loader, on a goroutine of the load. Its ctx has the values of the first
+	// caller's ctx.
+	Load func(ctx context.Context, l LoadInfo)
+	// Fill is called after Redis answered a fill, or failed to. Its ctx is that of the load.
+	Fill func(ctx context.Context, f FillInfo)
+	// Invalidate is called at the end of each Invalidate, on the caller's goroutine.
+	Invalidate func(ctx context.Context, i InvalidateInfo)
+	// RedisError is called for each Redis command that failed or was not answered in time.
+	RedisError func(ctx context.Context, err error)
+	// Down is called when Redis is found to be down, with the error that told so, and when it is back, with nil.
+	Down func(err error)
+}
+
+// Outcome says how a read was answered.
+type Outcome string
+
+const (
+	Hit       Outcome = "hit"        // a fresh value from Redis
+	StaleHit  Outcome = "stale hit"  // a value past its TTL, within WithStale
+	AbsentHit Outcome = "absent hit" // a remembered absence
+	Miss      Outcome = "miss"       // none of these: a load, one's own or a joined one
+)
+
+// ReadInfo describes one read.
+type ReadInfo struct {
+	Cache   string // the name given to New
+	Name    string // the Redis key
+	Outcome Outcome
+	Err     error // what the caller got, if not a value
+}
+
+// LoadInfo describes one load.
+type LoadInfo struct {
+	Cache   string
+	Keys    int // how many keys it was asked for: 1 except for a batch load
+	Took    time.Duration
+	Refresh bool // in the background, while the present value was served
+	Err     error
+}
+
+// FillInfo describes one fill.
+type FillInfo struct {
+	Cache  string
+	Name   string
+	Bytes  int  // of the document
+	Absent bool // it is an absence that was stored
+	// Refused says that the entry was invalidated, or filled by somebody else, since the load began.
+	Refused bool
+	Err     error // Redis failed
+}
+
+// InvalidateInfo describes one Invalidate.
+type InvalidateInfo struct {
+	Cache string
+	Names []string
+	Took  time.Duration
+	Err   error
+}

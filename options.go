@@ -1,0 +1,179 @@
+package aside
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"time"
+)
+
+// An Option sets one thing of a Cache. New reports an option that cannot be.
+type Option func(*config)
+
+// config is what the options set. The functions are kept as they came, since an Option knows neither K nor V; New checks
+// their types.
+type config struct {
+	ttl         time.Duration
+	ttlFunc     any // func(K, V) time.Duration
+	jitter      float64
+	absentTTL   time.Duration
+	notFound    []error
+	stale       time.Duration
+	beta        float64
+	batch       any // BatchLoader[K, V]
+	key         any // func(K) string
+	codec       Codec
+	version     int
+	loadTimeout time.Duration
+	timeout     time.Duration // Redis
+	maxLoads    int
+	logger      *slog.Logger
+	observer    Observer
+}
+
+func defaults() config {
+	return config{
+		ttl:         5 * time.Minute,
+		jitter:      0.1,
+		absentTTL:   30 * time.Second,
+		beta:        1,
+		codec:       jsonCodec{},
+		loadTimeout: 10 * time.Second,
+		timeout:     250 * time.Millisecond,
+		maxLoads:    100,
+		logger:      slog.Default(),
+	}
+}
+
+// WithTTL sets how long a value is fresh; it bounds how stale a read can be whose writer did not invalidate. The default
+// is 5 minutes. It must be at least a millisecond.
+func WithTTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
+
+// WithTTLFunc sets the TTL per value, by the key and the value that the loader returned. 0 means the TTL of WithTTL, a
+// negative one that the value is not stored. f runs once for each load and must be safe for concurrent use.
+func WithTTLFunc[K comparable, V any](f func(K, V) time.Duration) Option {
+	return func(c *config) { c.ttlFunc = f }
+}
+
+// WithJitter draws each TTL from [TTL*(1-fraction), TTL], so that what was filled together does not expire together.
+// The default is 0.1; 0 turns it off. It must be within [0, 1).
+func WithJitter(fraction float64) Option { return func(c *config) { c.jitter = fraction } }
+
+// WithAbsentTTL sets how long the absence of a row is remembered. The default is 30 seconds; 0 turns it off, so that
+// every read of an absent key is a load.
+func WithAbsentTTL(d time.Duration) Option { return func(c *config) { c.absentTTL = d } }
+
+// WithNotFound names the errors of the loader, besides ErrNotFound and sql.ErrNoRows, that mean that there is no row.
+// They are compared with errors.Is, and a remembered absence answers errors.Is for each of them.
+func WithNotFound(errs ...error) Option {
+	return func(c *config) { c.notFound = append(c.notFound, errs...) }
+}
+
+// WithStale keeps values for d past their TTL. In that time a read gets the old value at once, while one process
+// refreshes it, and goes on getting it while refreshes fail; those are put off, from 100 ms upwards to 10 s. An
+// Invalidate removes stale values as it does fresh ones. The default is 0: a value is served up to its TTL.
+func WithStale(d time.Duration) Option { return func(c *config) { c.stale = d } }
+
+// WithEarlyRefresh tunes the refresh of values shortly before their TTL, so that a hot entry never expires under its
+// readers: the closer the end and the slower the last load, the likelier a read starts a refresh in the background. It
+// is XFetch, of Vattani, Chierichetti and Lowenstein, Optimal Probabilistic Cache Stampede Prevention (VLDB 2015). The
+// default beta is 1; more refreshes earlier, and 0 turns it off.
+func WithEarlyRefresh(beta float64) Option { return func(c *config) { c.beta = beta } }
+
+// WithBatch gives GetMany a loader of many keys: all that it needs are loaded in one call. By default, GetMany calls the
+// Cache's loader for each of them, up to 16 at a time.
+func WithBatch[K comparable, V any](load BatchLoader[K, V]) Option {
+	return func(c *config) { c.batch = load }
+}
+
+// WithKey renders the keys with f, which must give different keys different strings. It is needed where K cannot be
+// rendered safely. What f returns is escaped, so it may hold any character. By default the key is rendered by its type;
+// see the package comment.
+func WithKey[K comparable](f func(K) string) Option { return func(c *config) { c.key = f } }
+
+// WithCodec sets how values become bytes. The default is JSON, by encoding/json.
+func WithCodec(codec Codec) Option { return func(c *config) { c.codec = codec } }
+
+// WithVersion sets the version of V's encoding. What another version has stored is a miss, and is replaced by the next
+// load. Raise it when old entries would decode into something wrong. The default is 0.
+func WithVersion(v int) Option { return func(c *config) { c.version = v } }
+
+// WithLoadTimeout bounds one load: its ctx ends then, its callers get an error for which errors.Is with
+// context.DeadlineExceeded holds, and a loader that ignores its ctx is left behind. It also bounds how long a read waits
+// for the load of another process before it loads for itself. The default is 10 seconds.
+func WithLoadTimeout(d time.Duration) Option { return func(c *config) { c.loadTimeout = d } }
+
+// WithRedisTimeout bounds the time that one call spends on Redis, all its commands together, whatever the timeouts of
+// the client are. The default is 250 ms. It must be at least a millisecond.
+func WithRedisTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
+
+// WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place until
+// their ctx ends, and then return ErrOverloaded; a refresh that finds no place is put off. The default is 100.
+func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
+
+// WithLogger sets where the Cache logs what an operator should know: Redis going down and coming back, refreshes that
+// fail, values that cannot be stored. The default is slog.Default.
+func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
+
+// WithObserver has o told what the Cache does. The default is nobody.
+func WithObserver(o Observer) Option { return func(c *config) { c.observer = o } }
+
+// validate reports every setting that cannot be.
+func (c *config) validate() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	atLeast := func(option string, d, bound time.Duration) {
+		if d < bound {
+			bad("%s(%v) must be at least %v", option, d, bound)
+		}
+	}
+	atLeast("WithTTL", c.ttl, time.Millisecond)
+	atLeast("WithAbsentTTL", c.absentTTL, 0)
+	atLeast("WithStale", c.stale, 0)
+	atLeast("WithLoadTimeout", c.loadTimeout, time.Millisecond)
+	atLeast("WithRedisTimeout", c.timeout, time.Millisecond)
+	if !(c.jitter >= 0 && c.jitter < 1) { // a NaN too
+		bad("WithJitter(%v) must be within [0, 1)", c.jitter)
+	}
+	if !(c.beta >= 0 && c.beta <= maxBeta) {
+		bad("WithEarlyRefresh(%v) must be within [0, %v]", c.beta, maxBeta)
+	}
+	if c.maxLoads < 1 {
+		bad("WithMaxLoads(%d) must be at least 1", c.maxLoads)
+	}
+	if c.version < 0 {
+		bad("WithVersion(%d) must be at least 0", c.version)
+	}
+	if c.codec == nil {
+		bad("WithCodec(nil): a codec is needed")
+	}
+	if c.logger == nil {
+		bad("WithLogger(nil): use slog.DiscardHandler for silence")
+	}
+	for _, err := range c.notFound {
+		if err == nil {
+			bad("WithNotFound(nil): an error is needed")
+		}
+	}
+	return errors.Join(errs...)
+}
+
+const maxBeta = 1000.0
+
+// typed returns the function that an option was given as the type that this Cache needs, the zero F if the option was
+// not used.
+func typed[F any](option string, given any) (F, error) {
+	var want F
+	if given == nil {
+		return want, nil
+	}
+	f, ok := given.(F)
+	if !ok {
+		return want, fmt.Errorf("%s was given a %T, but this cache needs a %v", option, given, reflect.TypeFor[F]())
+	}
+	if reflect.ValueOf(given).IsNil() {
+		return want, fmt.Errorf("%s(nil): a function is needed", option)
+	}
+	return f, nil
+}

@@ -1,0 +1,275 @@
+package aside_test
+
+import (
+	"context"
+	"net"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/testserver"
+)
+
+// A rig is a Redis that a test runs against. Each client that it makes stands for a process of its own.
+type rig struct {
+	t       *testing.T
+	virtual bool // time is synctest's: a sleep takes none
+	dial    func(t *testing.T) redis.UniversalClient
+	raw     redis.UniversalClient // for looking and meddling
+}
+
+// onEveryRedis runs a test of behaviour on miniredis in virtual time, on a real Redis and on a real Cluster.
+func onEveryRedis(t *testing.T, test func(t *testing.T, r *rig)) {
+	t.Run("miniredis", func(t *testing.T) { onMiniredis(t, test) })
+	t.Run("redis", func(t *testing.T) { test(t, realRig(t)) })
+	t.Run("cluster", func(t *testing.T) { test(t, clusterRig(t)) })
+}
+
+// onMiniredis runs a test on miniredis in virtual time.
+func onMiniredis(t *testing.T, test func(t *testing.T, r *rig)) {
+	synctest.Test(t, func(t *testing.T) {
+		m := miniredis.NewMiniRedis()
+		m.ClockTTL(true)
+		dial := func(t *testing.T) redis.UniversalClient {
+			return closed(t, redis.NewClient(&redis.Options{
+				Addr: "127.0.0.1:1", // never dialled; a name would be looked up
+				Dialer: func(context.Context, string, string) (net.Conn, error) {
+					return m.Dial()
+				},
+				DisableIdentity: true,
+			}))
+		}
+		test(t, &rig{t: t, virtual: true, dial: dial, raw: dial(t)})
+	})
+}
+
+func realRig(t *testing.T) *rig {
+	s := testserver.Redis(t)
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
+	}
+	return &rig{t: t, dial: dial, raw: dial(t)}
+}
+
+func clusterRig(t *testing.T) *rig {
+	s := testserver.Cluster(t, 3)
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs()}))
+	}
+	return &rig{t: t, dial: dial, raw: dial(t)}
+}
+
+func closed[C interface{ Close() error }](t *testing.T, c C) C {
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// get returns the document under name, "" if there is none.
+func (r *rig) get(name string) string {
+	r.t.Helper()
+	doc, err := r.raw.Get(context.Background(), name).Result()
+	if err != nil && err != redis.Nil {
+		r.t.Fatalf("GET %s: %v", name, err)
+	}
+	return doc
+}
+
+// put stores a document under name, without a TTL.
+func (r *rig) put(name, doc string) {
+	r.t.Helper()
+	if err := r.raw.Set(context.Background(), name, doc, 0).Err(); err != nil {
+		r.t.Fatalf("SET %s: %v", name, err)
+	}
+}
+
+// del is what a foreign program does to invalidate.
+func (r *rig) del(name string) {
+	r.t.Helper()
+	if err := r.raw.Del(context.Background(), name).Err(); err != nil {
+		r.t.Fatalf("DEL %s: %v", name, err)
+	}
+}
+
+// process makes a cache with a client of its own, as another process would, and a tap on that client.
+func process[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
+	r.t.Helper()
+	rdb, tap := r.dial(r.t), new(tap)
+	rdb.AddHook(tap)
+	return newCache(r.t, rdb, load, opts...), tap
+}
+
+func newCache[K comparable, V any](t *testing.T, rdb redis.UniversalClient, load aside.Loader[K, V], opts ...aside.Option) *aside.Cache[K, V] {
+	t.Helper()
+	c, err := aside.New(rdb, "test", load, append([]aside.Option{aside.WithLogger(logger(t))}, opts...)...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// A tap is a hook of a Redis client that counts commands and can hold them up, so that a test plays an interleaving as
+// it was written.
+type tap struct {
+	mu    sync.Mutex
+	verbs []string // of the commands sent, in order; see aside.Verb
+	trips int      // round trips
+	gates []*gate
+	fail  map[string]error // answers in the place of Redis, by verb
+	seen  map[string][]any // the last command of each verb
+}
+
+// A gate holds up the next command of a verb.
+type gate struct {
+	verb    string
+	after   bool          // hold its reply, not the command
+	reached chan struct{} // closed when it is held
+	open    chan struct{} // closed to let it go
+}
+
+// before holds up the next command of verb until open is closed.
+func (p *tap) before(verb string) *gate { return p.gate(verb, false) }
+
+// after lets the next command of verb be executed, and holds up its reply until open is closed.
+func (p *tap) after(verb string) *gate { return p.gate(verb, true) }
+
+func (p *tap) gate(verb string, after bool) *gate {
+	g := &gate{verb: verb, after: after, reached: make(chan struct{}), open: make(chan struct{})}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gates = append(p.gates, g)
+	return g
+}
+
+// wait blocks until a command is held.
+func (g *gate) wait() { <-g.reached }
+
+func (g *gate) release() { close(g.open) }
+
+// answer has every command of verb fail with err, nil ends that.
+func (p *tap) answer(verb string, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.fail == nil {
+		p.fail = make(map[string]error)
+	}
+	p.fail[verb] = err
+}
+
+// again sends the last command of verb once more, as a network or a client that lost the reply might, and returns what
+// Redis says to it.
+func (p *tap) again(r *rig, verb string) (any, error) {
+	p.mu.Lock()
+	args := slices.Clone(p.seen[verb])
+	p.mu.Unlock()
+	if args == nil {
+		r.t.Fatalf("no %s was sent", verb)
+	}
+	return r.raw.Do(context.Background(), args...).Result()
+}
+
+// reset forgets what was counted.
+func (p *tap) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.verbs, p.trips = nil, 0
+}
+
+// count returns the verbs sent and the round trips made since reset.
+func (p *tap) count() ([]string, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.verbs), p.trips
+}
+
+// sent counts the commands of verb since reset.
+func (p *tap) sent(verb string) (n int) {
+	verbs, _ := p.count()
+	for _, v := range verbs {
+		if v == verb {
+			n++
+		}
+	}
+	return n
+}
+
+func (p *tap) note(cmds ...redis.Cmder) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil {
+		p.seen = make(map[string][]any)
+	}
+	p.trips++
+	for _, cmd := range cmds {
+		verb := aside.Verb(cmd)
+		p.verbs = append(p.verbs, verb)
+		p.seen[verb] = slices.Clone(cmd.Args())
+		if err := p.fail[verb]; err != nil {
+			cmd.SetErr(err)
+			return err
+		}
+	}
+	return nil
+}
+
+// pass waits at the gates that are for cmds.
+func (p *tap) pass(after bool, cmds ...redis.Cmder) {
+	for _, cmd := range cmds {
+		if g := p.take(aside.Verb(cmd), after); g != nil {
+			close(g.reached)
+			<-g.open
+		}
+	}
+}
+
+func (p *tap) take(verb string, after bool) *gate {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i, g := range p.gates {
+		if g.verb == verb && g.after == after {
+			p.gates = slices.Delete(p.gates, i, i+1)
+			return g
+		}
+	}
+	return nil
+}
+
+func (p *tap) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (p *tap) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if internal(cmd) {
+			return next(ctx, cmd)
+		}
+		if err := p.note(cmd); err != nil {
+			return err
+		}
+		p.pass(false, cmd)
+		defer p.pass(true, cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (p *tap) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if internal(cmds[0]) {
+			return next(ctx, cmds)
+		}
+		if err := p.note(cmds...); err != nil {
+			return err
+		}
+		p.pass(false, cmds...)
+		defer p.pass(true, cmds...)
+		return next(ctx, cmds)
+	}
+}
+
+// internal reports whether the client, not the library, sends cmd: to greet a server, or to learn the slots.
+func internal(cmd redis.Cmder) bool {
+	return slices.Contains([]string{"hello", "client", "cluster", "command", "ping", "select"}, aside.Verb(cmd))
+}

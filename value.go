@@ -1,0 +1,259 @@
+package aside
+
+import (
+	"encoding"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+var (
+	jsonMarshalerType   = reflect.TypeFor[json.Marshaler]()
+	jsonUnmarshalerType = reflect.TypeFor[json.Unmarshaler]()
+	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
+)
+
+// checkValue reports why values of type t would be damaged by JSON without an error at run time, or nil.
+//
+// A cache that returns less than the loader did is worse than none, and encoding/json drops much without a word: what has no
+// exported field becomes {}, two fields of one name become none, an embedded time.Time stands for the whole struct. All
+// that the type shows is refused here, before the first value is stored, and so is what could never be encoded or decoded.
+//
+// Accepted, although a value may come back changed, because no type is free of it or because its author chose so: unexported
+// fields beside exported ones and fields tagged json:"-" come back zero; a number in an `any` comes back as float64; omitempty
+// turns an empty slice or map into nil; a nil pointer behind a pointer becomes a nil pointer; a string that is not UTF-8 is
+// repaired; a time loses its monotonic reading. A type that reads back what it writes, with its own methods, is not looked into.
+//
+// It is taken for granted that the codec is handed a pointer to the value: json.Marshal(v) does not see the MarshalJSON
+// that is declared on *V, json.Marshal(&v) does.
+func checkValue(t reflect.Type) error {
+	c := jsonCheck{seen: map[jsonPlace]bool{}}
+	if err := c.check(t, rootName(t), true); err != nil {
+		return fmt.Errorf("aside: a %v would not survive JSON: %w; give a codec with WithCodec, or tag the field json:\"-\"", t, err)
+	}
+	return nil
+}
+
+// A jsonCheck walks through a type as encoding/json does. path is how an error calls the place where the walk has come to.
+type jsonCheck struct {
+	seen map[jsonPlace]bool // checked or being checked: a recursive type ends here
+}
+
+// A jsonPlace is a type and whether its values there can be addressed. Where they cannot, which is in a map,
+// encoding/json does not find the methods of the pointer, and encodes a map[string]big.Int as if big.Int had none.
+type jsonPlace struct {
+	typ         reflect.Type
+	addressable bool
+}
+
+func (c *jsonCheck) check(t reflect.Type, path string, addressable bool) error {
+	place := jsonPlace{t, addressable}
+	if c.seen[place] {
+		return nil
+	}
+	c.seen[place] = true
+	// Interfaces before methods: error and json.Marshaler have methods, but no value to decode into.
+	switch t.Kind() {
+	case reflect.Interface:
+		if t.NumMethod() > 0 {
+			return fmt.Errorf("%s (%v) is an interface, which cannot be decoded", path, t)
+		}
+		return nil
+	case reflect.Pointer:
+		return c.check(t.Elem(), path, true)
+	}
+	if done, err := checkMethods(t, path, addressable); done || err != nil {
+		return err
+	}
+	return c.checkParts(t, path, addressable)
+}
+
+// checkParts checks what encoding/json makes of a t without methods.
+func (c *jsonCheck) checkParts(t reflect.Type, path string, addressable bool) error {
+	switch t.Kind() {
+	case reflect.Chan, reflect.Func, reflect.Complex64, reflect.Complex128, reflect.UnsafePointer:
+		return fmt.Errorf("%s (%v) cannot be encoded", path, t)
+	case reflect.Map:
+		if err := checkMapKey(t.Key(), path); err != nil {
+			return err
+		}
+		return c.check(t.Elem(), path+"[]", false)
+	case reflect.Slice:
+		return c.check(t.Elem(), path+"[]", true)
+	case reflect.Array:
+		return c.check(t.Elem(), path+"[]", addressable)
+	case reflect.Struct:
+		return c.checkStruct(t, path, addressable)
+	}
+	return nil
+}
+
+// checkMapKey allows strings, integers, and what is written and read as text. An integer that is written as text but
+// read as a number, or the other way round, is lost. Strings are written as they are, whatever methods they have.
+func checkMapKey(key reflect.Type, path string) error {
+	writes := key.Implements(textMarshalerType)
+	reads := reflect.PointerTo(key).Implements(textUnmarshalerType)
+	integer := key.Kind() >= reflect.Int && key.Kind() <= reflect.Uintptr
+	if key.Kind() == reflect.String || writes && reads || integer && !writes && !reads {
+		return nil
+	}
+	return fmt.Errorf("%s (map key %v) cannot be encoded and decoded again", path, key)
+}
+
+// checkMethods reports whether t writes and reads itself, so that its parts do not matter, or why its methods do not match.
+// A t that only reads itself is looked into: it is written by its parts, and commonly reads more forms than that.
+func checkMethods(t reflect.Type, path string, addressable bool) (done bool, err error) {
+	pointer := reflect.PointerTo(t)
+	encoder, decoder := jsonEncoder(pointer), jsonDecoder(pointer)
+	if err := checkPromoted(t, path, encoder, decoder); err != nil {
+		return false, err
+	}
+	switch {
+	case encoder == nil:
+		return false, nil
+	case decoder == nil:
+		return false, fmt.Errorf("%s (%v) has a %s, but no method that reads its output back", path, t, encoder.Method(0).Name)
+	case !addressable && jsonEncoder(t) != encoder:
+		return false, fmt.Errorf("%s (%v) has %s on its pointer, which JSON does not call on a value in a map",
+			path, t, encoder.Method(0).Name)
+	}
+	return true, nil
+}
+
+// jsonEncoder returns the interface by which encoding/json asks a t to write itself, or nil.
+func jsonEncoder(t reflect.Type) reflect.Type {
+	return firstImplemented(t, jsonMarshalerType, textMarshalerType)
+}
+
+// jsonDecoder returns the interface by which encoding/json asks a t to read itself, or nil.
+func jsonDecoder(t reflect.Type) reflect.Type {
+	return firstImplemented(t, jsonUnmarshalerType, textUnmarshalerType)
+}
+
+func firstImplemented(t reflect.Type, interfaces ...reflect.Type) reflect.Type {
+	for _, i := range interfaces {
+		if t.Implements(i) {
+			return i
+		}
+	}
+	return nil
+}
+
+// checkPromoted refuses a struct whose encoder or decoder may be promoted from an embedded field while there are other
+// fields, which it knows nothing of. The struct may override it, but reflection does not tell an override from a promotion.
+// The method of an embedded pointer or interface is refused in any case: decoding calls it on nil.
+func checkPromoted(t reflect.Type, path string, encoder, decoder reflect.Type) error {
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if !f.Anonymous || !promotes(f.Type, encoder) && !promotes(f.Type, decoder) {
+			continue
+		}
+		if k := f.Type.Kind(); k == reflect.Pointer || k == reflect.Interface || carriesBeside(t, i) {
+			return fmt.Errorf("%s.%s (%v) is embedded and writes or reads itself, which stands for all of %v", path, f.Name, f.Type, t)
+		}
+	}
+	return nil
+}
+
+func promotes(embedded, method reflect.Type) bool {
+	return method != nil && (embedded.Implements(method) || reflect.PointerTo(embedded).Implements(method))
+}
+
+// carriesBeside reports whether JSON would carry a field of the struct t other than the one at index.
+func carriesBeside(t reflect.Type, index int) bool {
+	for i := range t.NumField() {
+		f := t.Field(i)
+		_, embedded := embeddedStruct(f)
+		if i != index && (f.IsExported() || embedded) && f.Tag.Get("json") != "-" {
+			return true
+		}
+	}
+	return false
+}
+
+// A jsonObject gathers the fields of one struct, and of the structs embedded in it, which share its JSON object.
+type jsonObject struct {
+	addressable bool
+	within      []reflect.Type    // the struct and the embedded ones around the present field
+	places      map[string]string // by the field's JSON name
+	omitted     bool              // some field is tagged json:"-"
+	hidden      bool              // some field is unexported
+}
+
+func (c *jsonCheck) checkStruct(t reflect.Type, path string, addressable bool) error {
+	o := &jsonObject{addressable: addressable, places: map[string]string{}}
+	if err := c.checkFields(o, t, path); err != nil {
+		return err
+	}
+	if o.hidden && !o.omitted && len(o.places) == 0 {
+		return fmt.Errorf("%s (%v) has no exported field and becomes {}", path, t)
+	}
+	return nil
+}
+
+func (c *jsonCheck) checkFields(o *jsonObject, t reflect.Type, path string) error {
+	o.within = append(o.within, t)
+	defer func() { o.within = o.within[:len(o.within)-1] }()
+	for i := range t.NumField() {
+		f := t.Field(i)
+		if err := c.checkField(o, f, path+"."+f.Name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *jsonCheck) checkField(o *jsonObject, f reflect.StructField, path string) error {
+	tag := f.Tag.Get("json")
+	name, _, _ := strings.Cut(tag, ",")
+	inner, embedded := embeddedStruct(f)
+	switch {
+	case tag == "-":
+		o.omitted = true
+		return nil
+	case f.Name == "_":
+		return nil
+	case embedded && f.Type.Kind() == reflect.Pointer && !f.IsExported():
+		return fmt.Errorf("%s (%v) is an embedded pointer to an unexported struct, which cannot be decoded", path, f.Type)
+	case embedded && name == "":
+		return c.checkEmbedded(o, f, inner, path)
+	case !f.IsExported() && !embedded:
+		o.hidden = true
+		return nil
+	case name == "":
+		name = f.Name
+	}
+	if other, ok := o.places[name]; ok {
+		return fmt.Errorf("%s (%v) and %s have one JSON name, %q", path, f.Type, other, name)
+	}
+	o.places[name] = path
+	return c.check(f.Type, path, o.addressable)
+}
+
+// checkEmbedded checks a struct whose fields become those of the struct around it. Its methods are not called then; that
+// it has some, and they were not promoted either, happens where two embedded types have the same one.
+func (c *jsonCheck) checkEmbedded(o *jsonObject, f reflect.StructField, inner reflect.Type, path string) error {
+	switch {
+	case slices.Contains(o.within, inner):
+		return fmt.Errorf("%s (%v) is embedded in itself", path, f.Type)
+	case jsonEncoder(reflect.PointerTo(inner)) != nil:
+		return fmt.Errorf("%s (%v) writes itself, but not where it is embedded beside another that does", path, f.Type)
+	}
+	defer func(outer bool) { o.addressable = outer }(o.addressable)
+	o.addressable = o.addressable || f.Type.Kind() == reflect.Pointer
+	return c.checkFields(o, inner, path)
+}
+
+// embeddedStruct returns the struct that f embeds, by value or by pointer.
+func embeddedStruct(f reflect.StructField) (reflect.Type, bool) {
+	t := f.Type
+	if f.Anonymous && t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	return t, f.Anonymous && t.Kind() == reflect.Struct
+}
