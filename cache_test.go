@@ -15,7 +15,16 @@ import (
 	"github.com/asidecache/aside"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+
+// tests are all tests, and then the end of the servers that they share.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	defer sharedRedis.Stop()
+	defer sharedCluster.Stop()
+	return m.M.Run()
+}
 
 // logger shows what the library logs with the test that it belongs to.
 func logger(t *testing.T) *slog.Logger {

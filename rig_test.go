@@ -2,11 +2,13 @@ package aside_test
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
@@ -48,20 +50,31 @@ func onMiniredis(t *testing.T, test func(t *testing.T, r *rig)) {
 	})
 }
 
+// What stops or reconfigures a server starts its own.
+var (
+	sharedRedis   = testserver.Shared[*testserver.RedisServer]{Start: func(t testing.TB) *testserver.RedisServer { return testserver.Redis(t) }}
+	sharedCluster = testserver.Shared[*testserver.RedisCluster]{Start: func(t testing.TB) *testserver.RedisCluster { return testserver.Cluster(t, 3) }}
+)
+
 func realRig(t *testing.T) *rig {
-	s := testserver.Redis(t)
+	s := sharedRedis.Get(t)
 	dial := func(t *testing.T) redis.UniversalClient {
 		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
 	}
-	return &rig{t: t, dial: dial, raw: dial(t)}
+	return emptied(&rig{t: t, dial: dial, raw: dial(t)})
 }
 
 func clusterRig(t *testing.T) *rig {
-	s := testserver.Cluster(t, 3)
+	s := sharedCluster.Get(t)
 	dial := func(t *testing.T) redis.UniversalClient {
 		return closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs()}))
 	}
-	return &rig{t: t, dial: dial, raw: dial(t)}
+	return emptied(&rig{t: t, dial: dial, raw: dial(t)})
+}
+
+func emptied(r *rig) *rig {
+	r.flush()
+	return r
 }
 
 func closed[C interface{ Close() error }](t *testing.T, c C) C {
@@ -92,6 +105,46 @@ func (r *rig) del(name string) {
 	r.t.Helper()
 	if err := r.raw.Del(context.Background(), name).Err(); err != nil {
 		r.t.Fatalf("DEL %s: %v", name, err)
+	}
+}
+
+// flush removes everything.
+func (r *rig) flush() {
+	r.t.Helper()
+	flush := func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() }
+	var err error
+	switch rdb := r.raw.(type) {
+	case *redis.ClusterClient:
+		err = rdb.ForEachMaster(context.Background(), flush)
+	case *redis.Client:
+		err = flush(context.Background(), rdb)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// until waits for something that happens by itself in another goroutine.
+func (r *rig) until(done func() bool) {
+	r.t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); !done(); {
+		if time.Now().After(deadline) {
+			r.t.Fatal("it did not happen within 10 s")
+		}
+		if r.virtual {
+			synctest.Wait()
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// untilMisses waits until n reads of c have missed, and the last one had the time to join a flight: in virtual time for
+// certain. Where it had not, it begins a flight of its own, and the test passes without having shown anything.
+func (r *rig) untilMisses(c interface{ Stats() aside.Stats }, n uint64) {
+	r.t.Helper()
+	r.until(func() bool { return c.Stats().Misses >= n })
+	if r.virtual {
+		synctest.Wait()
 	}
 }
 
@@ -160,6 +213,15 @@ func (p *tap) answer(verb string, err error) {
 	}
 	p.fail[verb] = err
 }
+
+// down has every command fail as if nothing listened.
+func (p *tap) down() {
+	for _, verb := range []string{"get", "mget", "del", "lease", "fill", "renew", "release", "claim", "invalidate"} {
+		p.answer(verb, errDown)
+	}
+}
+
+var errDown = errors.New("connection refused")
 
 // again sends the last command of verb once more, as a network or a client that lost the reply might, and returns what
 // Redis says to it.

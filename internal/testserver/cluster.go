@@ -1,0 +1,183 @@
+package testserver
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+)
+
+const slots = 16384
+
+// A RedisCluster is a Redis Cluster of primaries without replicas.
+type RedisCluster struct {
+	Nodes []*RedisServer
+
+	t     testing.TB
+	owner [slots]*RedisServer
+}
+
+// Cluster starts a Redis Cluster that spreads the slots evenly over the
+// primaries, and returns once every node takes it for whole. That takes more
+// than two seconds, which every node waits before it serves: share it among
+// subtests. args are as in Redis; cluster-node-timeout is five seconds unless
+// they say otherwise; much less takes a busy machine for a dead node.
+func Cluster(t testing.TB, primaries int, args ...string) *RedisCluster {
+	t.Helper()
+	c := &RedisCluster{t: t}
+	for range primaries {
+		c.Nodes = append(c.Nodes, startRedis(t, func() []string {
+			return append([]string{
+				"--cluster-enabled", "yes",
+				"--cluster-node-timeout", "5000",
+				// By default it is port+10000, which others may use.
+				"--cluster-port", freePort(t),
+				// A node cannot tell its own address before another one met it.
+				"--cluster-announce-ip", loopback,
+			}, args...)
+		}))
+	}
+	c.assign()
+	c.meet()
+	return c
+}
+
+// assign gives each node its share of the slots.
+func (c *RedisCluster) assign() {
+	c.t.Helper()
+	n := len(c.Nodes)
+	for i, node := range c.Nodes {
+		first, end := i*slots/n, (i+1)*slots/n
+		node.must("CLUSTER", "ADDSLOTSRANGE", first, end-1)
+		// Else the nodes settle a collision of their epochs by themselves.
+		node.must("CLUSTER", "SET-CONFIG-EPOCH", i+1)
+		for slot := first; slot < end; slot++ {
+			c.owner[slot] = node
+		}
+	}
+}
+
+// meet introduces every pair, which spares the nodes their gossip, and waits
+// until all see the whole cluster.
+func (c *RedisCluster) meet() {
+	c.t.Helper()
+	for i, a := range c.Nodes {
+		for _, b := range c.Nodes[:i] {
+			a.must("CLUSTER", "MEET", loopback, b.port, b.busPort())
+		}
+	}
+	for _, node := range c.Nodes {
+		if err := await("the cluster to form", func() error {
+			return node.infoHas("CLUSTER", "INFO",
+				"cluster_state:ok",
+				fmt.Sprintf("cluster_slots_ok:%d", slots),
+				fmt.Sprintf("cluster_size:%d", len(c.Nodes)))
+		}, node.proc); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+}
+
+func (s *RedisServer) busPort() string {
+	return s.args[slices.Index(s.args, "--cluster-port")+1]
+}
+
+// Addrs returns the addresses of all nodes.
+func (c *RedisCluster) Addrs() []string {
+	var addrs []string
+	for _, node := range c.Nodes {
+		addrs = append(addrs, node.Addr)
+	}
+	return addrs
+}
+
+// Primary returns the node that owns the slot of key. It needs one node that
+// runs, not the owner.
+func (c *RedisCluster) Primary(key string) *RedisServer {
+	c.t.Helper()
+	return c.owner[c.slot(key)]
+}
+
+// slot leaves CRC16 and hash tags to Redis.
+func (c *RedisCluster) slot(key string) int {
+	c.t.Helper()
+	for _, node := range c.Nodes {
+		if node.proc.running() {
+			slot, err := node.must("CLUSTER", "KEYSLOT", key).Int()
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			return slot
+		}
+	}
+	c.t.Fatal("testserver: no node of the cluster runs")
+	return 0
+}
+
+// Migrate moves the slot of key, with its keys, to the next node of Nodes.
+//
+// It calls during, unless nil, in the middle: key itself has moved, the other
+// keys of its slot have not. Then the old owner, which still is Primary(key),
+// answers commands for key and for keys that do not exist with ASK, commands for
+// the other keys as ever, and commands for both kinds with TRYAGAIN.
+func (c *RedisCluster) Migrate(key string, during func()) {
+	c.t.Helper()
+	if len(c.Nodes) < 2 {
+		c.t.Fatal("testserver: Migrate needs a second primary")
+	}
+	slot := c.slot(key)
+	from := c.owner[slot]
+	to := c.Nodes[(slices.Index(c.Nodes, from)+1)%len(c.Nodes)]
+	toID := c.id(to)
+
+	to.must("CLUSTER", "SETSLOT", slot, "IMPORTING", c.id(from))
+	from.must("CLUSTER", "SETSLOT", slot, "MIGRATING", toID)
+	move(from, to, key)
+	if during != nil {
+		during()
+	}
+	moveAll(from, to, slot)
+
+	// The new owner first: until it knows, it sends everybody back to the old
+	// one, and the old one here.
+	to.must("CLUSTER", "SETSLOT", slot, "NODE", toID)
+	c.owner[slot] = to
+	for _, node := range c.Nodes {
+		if node != to && node.proc.running() { // the others hear of it by gossip
+			node.must("CLUSTER", "SETSLOT", slot, "NODE", toID)
+		}
+	}
+}
+
+func (c *RedisCluster) id(node *RedisServer) string {
+	c.t.Helper()
+	id, err := node.must("CLUSTER", "MYID").Text()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return id
+}
+
+// moveAll ends: a slot that migrates takes no new keys.
+func moveAll(from, to *RedisServer, slot int) {
+	from.t.Helper()
+	for {
+		keys, err := from.must("CLUSTER", "GETKEYSINSLOT", slot, 100).StringSlice()
+		if err != nil {
+			from.t.Fatal(err)
+		}
+		if len(keys) == 0 {
+			return
+		}
+		move(from, to, keys...)
+	}
+}
+
+// move moves those of the keys that exist, with their TTLs.
+func move(from, to *RedisServer, keys ...string) {
+	from.t.Helper()
+	args := []any{"MIGRATE", loopback, to.port, "", 0, 5000, "KEYS"}
+	for _, key := range keys {
+		args = append(args, key)
+	}
+	from.must(args...)
+}

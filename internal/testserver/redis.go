@@ -1,0 +1,174 @@
+package testserver
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// A RedisServer is a redis-server without persistence.
+type RedisServer struct {
+	Addr string // 127.0.0.1:port, the same after a Restart
+
+	t    testing.TB
+	bin  string
+	dir  string
+	port string
+	args []string
+	proc *process // nil until it first started
+}
+
+// Redis starts a redis-server and returns once it answers. args are further
+// command-line arguments, such as "--maxmemory", "2mb"; with them the server
+// must still answer INFO without a password.
+func Redis(t testing.TB, args ...string) *RedisServer {
+	t.Helper()
+	return startRedis(t, func() []string { return args })
+}
+
+// startRedis asks for args before each attempt, since they may hold a free port
+// too.
+func startRedis(t testing.TB, args func() []string) *RedisServer {
+	t.Helper()
+	bin, err := exec.LookPath("redis-server")
+	if err != nil {
+		missing(t, "redis-server")
+	}
+	s := &RedisServer{t: t, bin: bin, dir: t.TempDir()}
+	// Empty, but CONFIG REWRITE and every Sentinel need a file to write to.
+	if err := os.WriteFile(s.config(), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Kill)
+	for range attempts {
+		s.port = freePort(t)
+		s.Addr = net.JoinHostPort(loopback, s.port)
+		s.args = args()
+		if err = s.launch(); err == nil {
+			return s
+		}
+	}
+	t.Fatal(err)
+	return nil
+}
+
+func (s *RedisServer) config() string { return filepath.Join(s.dir, "redis.conf") }
+
+// launch starts the process and returns nil once it answers.
+func (s *RedisServer) launch() error {
+	cmd := exec.Command(s.bin, append([]string{
+		s.config(), "--bind", loopback, "--port", s.port, "--save", "", "--appendonly", "no",
+	}, s.args...)...)
+	cmd.Dir = s.dir
+	p, err := start(cmd, filepath.Join(s.dir, "log"), syscall.SIGKILL)
+	if err != nil {
+		return err
+	}
+	s.proc = p
+	if err := await("redis-server to answer", s.answers, p); err != nil {
+		p.kill()
+		return err
+	}
+	return nil
+}
+
+// answers tells whether our process answers on the port. A PING would be
+// content with another server that took the port first.
+func (s *RedisServer) answers() error {
+	conn, err := net.Dial("tcp", s.Addr) // go-redis would log that it is refused
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	info, err := s.do("INFO", "server").Text()
+	if err == nil && !strings.Contains(info, fmt.Sprintf("process_id:%d\r\n", s.proc.pid())) {
+		err = fmt.Errorf("another process listens on %s", s.Addr)
+	}
+	return err
+}
+
+// Stop hangs the server: its port still accepts connections, but nothing is
+// answered and, once Stop has returned, no command is executed. After Continue
+// it executes what clients sent meanwhile.
+func (s *RedisServer) Stop() {
+	s.t.Helper()
+	if err := s.proc.stop(); err != nil {
+		s.t.Fatalf("testserver: stop redis-server on %s: %v", s.Addr, err)
+	}
+}
+
+// Continue ends a Stop.
+func (s *RedisServer) Continue() {
+	s.t.Helper()
+	if err := s.proc.cont(); err != nil {
+		s.t.Fatalf("testserver: continue redis-server on %s: %v", s.Addr, err)
+	}
+}
+
+// Kill ends the server, also one that is stopped or was killed before. When it
+// returns the port refuses connections.
+func (s *RedisServer) Kill() {
+	if s.proc != nil {
+		s.proc.kill()
+	}
+}
+
+// Restart starts the server again, empty, on the same port, and returns once it
+// answers. It kills a server that still runs. A node of a Cluster keeps its
+// identity and its slots.
+func (s *RedisServer) Restart() {
+	s.t.Helper()
+	s.Kill()
+	if err := s.launch(); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// do sends one command on a connection of its own, and never twice.
+func (s *RedisServer) do(args ...any) *redis.Cmd {
+	rdb := redis.NewClient(&redis.Options{
+		Addr:            s.Addr,
+		Protocol:        2,
+		DisableIdentity: true,
+		DialerRetries:   1,
+		MaxRetries:      -1,
+		MaintNotificationsConfig: &maintnotifications.Config{
+			Mode: maintnotifications.ModeDisabled,
+		},
+	})
+	defer rdb.Close()
+	return rdb.Do(context.Background(), args...)
+}
+
+// must is do for commands that only a broken set-up can fail.
+func (s *RedisServer) must(args ...any) *redis.Cmd {
+	s.t.Helper()
+	cmd := s.do(args...)
+	if err := cmd.Err(); err != nil {
+		s.t.Fatalf("testserver: %v on %s: %v", args, s.Addr, err)
+	}
+	return cmd
+}
+
+// infoHas returns nil if INFO of that section, or CLUSTER INFO, holds all lines.
+func (s *RedisServer) infoHas(cmd, section string, lines ...string) error {
+	info, err := s.do(cmd, section).Text()
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		if !strings.Contains(info, line+"\r\n") {
+			return fmt.Errorf("%s does not say %s, but\n%s", s.Addr, line, info)
+		}
+	}
+	return nil
+}
