@@ -93,7 +93,7 @@ const (
 func keyShapeOf(t reflect.Type) (*keyShape, error) {
 	s := &keyShape{typ: t}
 	if err := s.add(t, 0, rootName(t)); err != nil {
-		return nil, fmt.Errorf("aside: a key of type %v cannot be rendered: %w; give a rendering with WithKey", t, err)
+		return nil, fmt.Errorf("a key of type %v cannot be rendered: %w; give a rendering with WithKey", t, err)
 	}
 	return s, nil
 }

@@ -31,7 +31,7 @@ var (
 func checkValue(t reflect.Type) error {
 	c := jsonCheck{seen: map[jsonPlace]bool{}}
 	if err := c.check(t, rootName(t), true); err != nil {
-		return fmt.Errorf("aside: a %v would not survive JSON: %w; give a codec with WithCodec, or tag the field json:\"-\"", t, err)
+		return fmt.Errorf("a %v would not survive JSON: %w; give a codec with WithCodec, or tag the field json:\"-\"", t, err)
 	}
 	return nil
 }

@@ -1,0 +1,218 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime"
+	"sync"
+	"testing"
+	"testing/synctest"
+
+	"github.com/asidecache/aside"
+)
+
+func TestConcurrentMissesOfOneProcessShareOneLoad(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load)
+		first := getting(c, 1)
+		<-rows.read
+		var joiners []<-chan result
+		for range 50 {
+			joiners = append(joiners, getting(c, 1))
+		}
+		r.untilMisses(c, 51)
+		rows.go_ <- struct{}{}
+		price(t, "what the owner gets", first, 100)
+		for _, j := range joiners {
+			price(t, "what a joiner gets", j, 100)
+		}
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
+func TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load)
+		ctx, cancel := context.WithCancel(t.Context())
+		owner := make(chan error)
+		go func() {
+			_, err := c.Get(ctx, 1)
+			owner <- err
+		}()
+		<-rows.read
+		joiner := getting(c, 1)
+		r.untilMisses(c, 2)
+		cancel()
+		if err := <-owner; !errors.Is(err, context.Canceled) {
+			t.Errorf("the owner who left got %v", err)
+		}
+		rows.go_ <- struct{}{}
+		price(t, "what the joiner gets", joiner, 100)
+		mustGet(t, c, 1)
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
+func TestLoadWhoseCallersAllLeftFillsTheCache(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load)
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := c.Get(ctx, 1)
+			left <- err
+		}()
+		<-rows.read
+		cancel()
+		<-left
+		rows.go_ <- struct{}{}
+		r.until(func() bool { return c.Stats().Fills == 1 })
+		mustGet(t, c, 1)
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
+func TestLoaderGetsTheValuesButNotTheEndOfTheCallersCtx(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		type traceKey struct{}
+		ctx, cancel := context.WithCancel(context.WithValue(t.Context(), traceKey{}, "trace"))
+		c, _ := process(r, func(load context.Context, id int) (int, error) {
+			cancel()
+			equal(t, "the value in the loader's ctx", load.Value(traceKey{}), any("trace"))
+			if _, bounded := load.Deadline(); !bounded {
+				t.Error("the loader's ctx has no deadline")
+			}
+			return 0, load.Err()
+		})
+		_, _ = c.Get(ctx, 1)
+		c.Close()
+		equal(t, "LoadErrors", c.Stats().LoadErrors, 0)
+	})
+}
+
+// raisedIn returns what Get panics with.
+func raisedIn(c *aside.Cache[int, product]) (p any) {
+	defer func() { p = recover() }()
+	_, err := c.Get(context.Background(), 1)
+	return fmt.Errorf("Get returned %w", err)
+}
+
+func TestLoaderPanicReachesItsCallersAndGivesTheLeaseBack(t *testing.T) {
+	for _, up := range []bool{true, false} {
+		t.Run(fmt.Sprintf("with Redis %v", up), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				start := make(chan struct{})
+				c, tap := process(r, func(ctx context.Context, id int) (product, error) {
+					<-start
+					panic(http.ErrAbortHandler)
+				})
+				if !up {
+					tap.down()
+				}
+				var group sync.WaitGroup
+				for range 3 {
+					group.Go(func() {
+						equal(t, "what Get panics with", raisedIn(c), any(http.ErrAbortHandler))
+					})
+				}
+				synctest.Wait()
+				close(start)
+				group.Wait()
+				equal(t, "the document that is left", r.get("test:1"), "")
+			})
+		})
+	}
+}
+
+func TestLoaderGoexitIsAnErrorOfItsCallers(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, func(ctx context.Context, id int) (product, error) {
+			runtime.Goexit()
+			return product{}, nil
+		})
+		for range 2 {
+			if _, err := c.Get(t.Context(), 1); err == nil {
+				t.Error("Get returned no error")
+			}
+		}
+		equal(t, "the document that is left", r.get("test:1"), "")
+	})
+}
+
+func TestLoaderErrorReachesEveryJoinerUntouched(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable()
+		cause := errors.New("connection reset")
+		rows.fail(cause)
+		c, _ := process(r, rows.load)
+		first := getting(c, 1)
+		<-rows.read
+		second := getting(c, 1)
+		r.untilMisses(c, 2)
+		rows.go_ <- struct{}{}
+		for _, done := range []<-chan result{first, second} {
+			if got := <-done; got.err != cause {
+				t.Errorf("the error is %v", got.err)
+			}
+		}
+		equal(t, "the document that is left", r.get("test:1"), "")
+	})
+}
+
+func TestCallersDoNotShareMemory(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		start := make(chan struct{})
+		c, _ := process(r, func(ctx context.Context, id int) (map[string][]int, error) {
+			<-start
+			return map[string][]int{"sizes": {1, 2, 3}}, nil
+		})
+		var group sync.WaitGroup
+		for range 10 { // under the race detector
+			group.Go(func() {
+				v := mustGet(t, c, 1)
+				equal(t, "the first size", v["sizes"][0], 1)
+				v["sizes"][0]++
+				delete(v, "sizes")
+			})
+		}
+		synctest.Wait()
+		close(start)
+		group.Wait()
+		equal(t, "the first size in the cache", mustGet(t, c, 1)["sizes"][0], 1)
+	})
+}
+
+// A value that has no encoding can be handed to one caller only.
+func TestJoinersOfAValueThatCannotBeEncodedLoadTheirOwn(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		start := make(chan struct{})
+		loads := newTable(product{1, "lamp", 100})
+		c, _ := process(r, func(ctx context.Context, id int) (*product, error) {
+			<-start
+			p, err := loads.load(ctx, id)
+			return &p, err
+		}, aside.WithCodec(brokenCodec{}))
+		got := make(chan *product, 3)
+		for range 3 {
+			go func() { got <- mustGet(t, c, 1) }()
+		}
+		synctest.Wait()
+		close(start)
+		a, b, d := <-got, <-got, <-got
+		if a == b || b == d || a == d {
+			t.Error("two callers got the same pointer")
+		}
+		equal(t, "the number of loads", loads.loads.Load(), 3)
+		equal(t, "the document that is left", r.get("test:1"), "")
+	})
+}
+
+type brokenCodec struct{}
+
+func (brokenCodec) Marshal(any) ([]byte, error) { return nil, errors.New("broken") }
+func (brokenCodec) Unmarshal([]byte, any) error { return errors.New("broken") }

@@ -1,0 +1,190 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asidecache/aside"
+)
+
+func TestStampedeAcrossProcessesIsOneLoad(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		const load = 50 * time.Millisecond
+		rows := newTable(product{1, "lamp", 100})
+		var group sync.WaitGroup
+		start := time.Now()
+		for range 4 {
+			c, _ := process(r, func(ctx context.Context, id int) (product, error) {
+				time.Sleep(load)
+				return rows.load(ctx, id)
+			})
+			for range 250 {
+				group.Go(func() { equal(t, "the price", mustGet(t, c, 1).Price, 100) })
+			}
+		}
+		group.Wait()
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+		if took := time.Since(start); took > load+load/8 { // virtual time: exact
+			t.Errorf("the last caller got its value after %v", took)
+		}
+	})
+}
+
+func TestOtherProcessWaitsForTheLease(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		holder, _ := process(r, rows.load)
+		other, _ := process(r, rows.load)
+		first := getting(holder, 1)
+		<-rows.read
+		second := getting(other, 1)
+		r.until(func() bool { return other.Stats().Waits == 1 })
+		rows.go_ <- struct{}{}
+		price(t, "what the holder gets", first, 100)
+		price(t, "what the other process gets", second, 100)
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
+// deadLease is what a process that was killed leaves behind.
+func deadLease(r *rig, name string, life time.Duration) {
+	r.t.Helper()
+	if err := r.raw.Set(context.Background(), name, `{"lease":"dead-1-2.3"}`, life).Err(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+func TestLeaseOfADeadProcessIsTakenOverOnceItExpires(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		deadLease(r, "test:1", 200*time.Millisecond)
+		var waiters []<-chan result
+		for range 3 {
+			c, _ := process(r, rows.load)
+			waiters = append(waiters, getting(c, 1))
+		}
+		for _, w := range waiters {
+			price(t, "what a waiter gets", w, 100)
+		}
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
+func TestWaitForAForeignLeaseIsBounded(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		deadLease(r, "test:1", time.Hour)
+		c, _ := process(r, rows.load, aside.WithLoadTimeout(3*time.Second))
+		start := time.Now()
+		equal(t, "the price", mustGet(t, c, 1).Price, 100)
+		if waited := time.Since(start); waited < 3*time.Second || waited > 3200*time.Millisecond {
+			t.Errorf("it waited %v", waited)
+		}
+		if doc := r.get("test:1"); !strings.HasPrefix(doc, `{"lease":"dead-1-2.3"`) {
+			t.Errorf("the document is %s: nobody but the holder may fill", doc)
+		}
+	})
+}
+
+// Failures must not queue up: the waiters do not try one after the other.
+func TestWaitersLoadAtOnceWhenTheLoadTheyWaitedForFailed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		const load = time.Second
+		failing := errors.New("the database is down")
+		start := time.Now()
+		var group sync.WaitGroup
+		for range 8 {
+			c, _ := process(r, func(ctx context.Context, id int) (product, error) {
+				time.Sleep(load)
+				return product{}, failing
+			})
+			group.Go(func() {
+				if _, err := c.Get(t.Context(), 1); err != failing {
+					t.Errorf("the error is %v", err)
+				}
+			})
+		}
+		group.Wait()
+		if took := time.Since(start); took > 2*load+load/4 {
+			t.Errorf("the last failure came after %v, with loads of %v", took, load)
+		}
+	})
+}
+
+// An invalidation is no failure: the waiters go on to share the next load.
+func TestWaitersShareTheNextLoadAfterAnInvalidate(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		load := func(ctx context.Context, id int) (product, error) {
+			p, err := rows.load(ctx, id)
+			time.Sleep(time.Second)
+			return p, err
+		}
+		holder, _ := process(r, load)
+		first := getting(holder, 1)
+		synctest.Wait()
+		var waiters []<-chan result
+		for range 8 {
+			c, _ := process(r, load)
+			waiters = append(waiters, getting(c, 1))
+		}
+		time.Sleep(500 * time.Millisecond)
+		rows.setPrice(1, 90)
+		mustInvalidate(t, holder, 1)
+		price(t, "what the holder gets, who began before", first, 100)
+		for _, w := range waiters {
+			price(t, "what a waiter gets", w, 90)
+		}
+		equal(t, "the number of loads", rows.loads.Load(), 2)
+	})
+}
+
+func TestLeaseIsRenewedWhileTheLoadRuns(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		load := func(ctx context.Context, id int) (product, error) {
+			time.Sleep(9 * time.Second)
+			return rows.load(ctx, id)
+		}
+		a, tap := process(r, load)
+		b, _ := process(r, load)
+		first, second := getting(a, 1), getting(b, 1)
+		price(t, "what the first gets", first, 100)
+		price(t, "what the second gets", second, 100)
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+		renewals := tap.sent("renew")
+		time.Sleep(time.Hour)
+		equal(t, "the number of renewals after the load", tap.sent("renew"), renewals)
+	})
+}
+
+func TestLeaseIsGivenBackWhenThereIsNothingToStore(t *testing.T) {
+	tests := map[string]struct {
+		load aside.Loader[int, *product]
+		opts []aside.Option
+	}{
+		"the loader failed":         {load: func(context.Context, int) (*product, error) { return nil, errors.New("no") }},
+		"absence is not remembered": {load: func(context.Context, int) (*product, error) { return nil, nil }, opts: []aside.Option{aside.WithAbsentTTL(0)}},
+		"the TTL is negative": {
+			load: func(context.Context, int) (*product, error) { return &product{}, nil },
+			opts: []aside.Option{aside.WithTTLFunc(func(int, *product) time.Duration { return -1 })},
+		},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			onEveryRedis(t, func(t *testing.T, r *rig) {
+				c, tap := process(r, test.load, test.opts...)
+				_, _ = c.Get(t.Context(), 1)
+				equal(t, "the document that is left", r.get("test:1"), "")
+				verbs, _ := tap.count()
+				equal(t, "the commands", fmt.Sprint(verbs), "[get lease release]")
+			})
+		})
+	}
+}
