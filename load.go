@@ -108,12 +108,19 @@ func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 		return loaded[V]{err: err, absent: isAbsence(err)}
 	}
 	l := loaded[V]{value: v, life: c.lifeOf(key, v)}
-	l.data, err = c.config.codec.Marshal(v)
-	if err != nil {
+	if l.data, err = c.encode(&v); err != nil {
 		l.data = nil
 		c.config.logger.Error("aside: a value cannot be encoded, so it is not cached", "cache", c.name, "key", key, "error", err)
 	}
 	return l
+}
+
+// encode gives a codec the value itself, but encoding/json a pointer: else it would not find the methods of *V.
+func (c *Cache[K, V]) encode(v *V) ([]byte, error) {
+	if _, ok := c.config.codec.(jsonCodec); ok {
+		return c.config.codec.Marshal(v)
+	}
+	return c.config.codec.Marshal(*v)
 }
 
 // readyIn is ready for one key of a batch.
