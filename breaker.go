@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,8 @@ import (
 // A Redis has one circuit. A Cluster has one for each 1,024 slots, since what fails there is a primary, which owns
 // ranges of slots, while the others go on.
 //
-// A circuit opens after three failures in a row to reach Redis. Then it is probed in the background, at least once a
+// A circuit opens after three failures in a row to reach Redis, and all of them do after three that no success anywhere
+// has interrupted, so that a Cluster which is down as a whole is noticed as fast. Then it is probed in the background, at least once a
 // second, with a command that a server which is loading, or has become a read-only replica, refuses. The first success
 // closes it.
 type breaker struct {
@@ -27,6 +29,7 @@ type breaker struct {
 	start    func(func()) bool                            // runs a probing in the background
 	closing  context.Context                              // ends with the Cache
 	changed  func(down bool, err error)
+	failures atomic.Int32 // in a row, of all circuits
 	open     atomic.Int32 // circuits
 }
 
@@ -34,12 +37,13 @@ const (
 	failuresToOpen = 3
 	slotsOfCircuit = 1024
 	firstProbe     = 50 * time.Millisecond
-	longestPause   = 800 * time.Millisecond // between two probes; a probe itself takes up to WithRedisTimeout
+	longestPause   = time.Second
 )
 
 type circuit struct {
 	open     atomic.Bool
 	failures atomic.Int32 // in a row
+	readOnly atomic.Bool  // one of them was the refusal of a replica
 	mu       sync.Mutex   // guards the changes of open
 }
 
@@ -66,47 +70,93 @@ func (b *breaker) circuit(name string) *circuit {
 	return &b.circuits[slot(name)/slotsOfCircuit]
 }
 
-// report tells how a command for name ended.
-func (b *breaker) report(name string, err error) {
-	c := b.circuit(name)
-	if unreachable(err) {
-		b.failed(c, name, err)
-	} else if err == nil {
-		b.succeeded(c)
+// report tells how the commands of one round trip ended: one failure, however many they are, of each circuit in which
+// none of them succeeded.
+func (b *breaker) report(names []string, replies []reply, write bool) {
+	failed := make(map[*circuit]int, 1) // the first failure
+	for i, r := range replies {
+		c := b.circuit(names[i])
+		if r.err == nil {
+			b.succeeded(names[i], write)
+			failed[c] = -1
+		} else if _, other := failed[c]; !other && unreachable(r.err) {
+			failed[c] = i
+		}
+	}
+	var err error
+	for c, i := range failed {
+		if i >= 0 {
+			err = replies[i].err
+			b.failed(c, names[i], err, write)
+		}
+	}
+	if err == nil || b.failures.Add(1) < failuresToOpen {
+		return
+	}
+	for i := range b.circuits {
+		b.trip(&b.circuits[i], nameIn(i), err)
 	}
 }
 
-func (b *breaker) failed(c *circuit, name string, err error) {
-	if c.failures.Add(1) < failuresToOpen || c.open.Load() {
+func (b *breaker) failed(c *circuit, name string, err error, write bool) {
+	if write && strings.Contains(err.Error(), "READONLY") {
+		c.readOnly.Store(true)
+	}
+	if c.failures.Add(1) >= failuresToOpen {
+		b.trip(c, name, err)
+	}
+}
+
+// trip opens a circuit and starts its probing.
+func (b *breaker) trip(c *circuit, name string, err error) {
+	if c.open.Load() {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open.Load() {
-		return
+	if c.open.Load() || !b.start(func() { b.probing(c, name) }) {
+		return // or else the Cache is closed
 	}
-	if !b.start(func() { b.probing(c, name) }) {
-		return // the Cache is closed
-	}
+	c.failures.Store(failuresToOpen)
 	c.open.Store(true)
 	if b.open.Add(1) == 1 {
 		b.changed(true, err)
 	}
 }
 
-func (b *breaker) succeeded(c *circuit) {
+// succeeded tells that the server of name did what it was asked for. What a replica shows by answering reads is not
+// that it takes writes.
+func (b *breaker) succeeded(name string, write bool) {
+	c := b.circuit(name)
+	if c.readOnly.Load() && !write {
+		return
+	}
+	if b.failures.Load() != 0 {
+		b.failures.Store(0)
+	}
 	if c.failures.Load() == 0 {
 		return // nearly always
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.failures.Store(0)
+	c.readOnly.Store(false)
 	if c.open.CompareAndSwap(true, false) && b.open.Add(-1) == 0 {
 		b.changed(false, nil)
 	}
 }
 
-// probing asks the server of name until it answers, or something else has closed the circuit.
+// nameIn makes a name whose slot is of circuit i.
+func nameIn(i int) string {
+	for n := 0; ; n++ {
+		if name := strconv.Itoa(n); slot(name)/slotsOfCircuit == i {
+			return name
+		}
+	}
+}
+
+// probing asks the server of name until it answers, or something else has closed the circuit. A probe that hangs does
+// not keep the next one waiting.
 func (b *breaker) probing(c *circuit, name string) {
 	for pause := firstProbe; c.open.Load(); pause = min(2*pause, longestPause) {
 		select {
@@ -114,9 +164,11 @@ func (b *breaker) probing(c *circuit, name string) {
 		case <-b.closing.Done():
 			return
 		}
-		if !unreachable(b.probe(b.closing, name)) && b.closing.Err() == nil {
-			b.succeeded(c)
-		}
+		b.start(func() {
+			if err := b.probe(b.closing, name); !unreachable(err) && b.closing.Err() == nil {
+				b.succeeded(name, true)
+			}
+		})
 	}
 }
 

@@ -1,6 +1,7 @@
 package aside
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -124,15 +125,17 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 // The value belongs to the caller, who may modify it. A load that began for a caller who left goes on, and fills the
 // cache for the next.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
-	v, r := c.get(ctx, key)
+	r := ReadInfo{Cache: c.name, Outcome: Miss}
 	if observe := c.config.observer.Read; observe != nil {
-		observe(ctx, r)
+		r.Err = errNoReturn // until get does
+		defer func() { observe(ctx, r) }()
 	}
+	var v V
+	v, r = c.get(ctx, key, r)
 	return v, r.Err
 }
 
-func (c *Cache[K, V]) get(ctx context.Context, key K) (v V, r ReadInfo) {
-	r = ReadInfo{Cache: c.name, Outcome: Miss}
+func (c *Cache[K, V]) get(ctx context.Context, key K, r ReadInfo) (v V, _ ReadInfo) {
 	if r.Err = ctx.Err(); r.Err != nil {
 		return v, r
 	}
@@ -202,6 +205,14 @@ func (c *Cache[K, V]) decode(data []byte) (v V, ok bool) {
 		return zero, false
 	}
 	return v, true
+}
+
+// unshared returns data that a value decoded from it may keep. encoding/json keeps none.
+func (c *Cache[K, V]) unshared(data []byte) []byte {
+	if _, ok := c.config.codec.(jsonCodec); ok {
+		return data
+	}
+	return bytes.Clone(data)
 }
 
 // isNil reports whether v is a nil pointer, which stands for no row.

@@ -18,7 +18,8 @@ func checkClient(rdb redis.UniversalClient) error {
 		return errors.New("a redis.Ring forgets what a node holds when it comes and goes: use a redis.ClusterClient")
 	case *redis.Client:
 		if o := rdb.Options(); o.ClientSideCache != nil || o.ClientSideCacheConfig != nil {
-			return errors.New("ClientSideCache of redis.Options is set: it serves reads from before an invalidation")
+			return errors.New("ClientSideCache or ClientSideCacheConfig of redis.Options is set: " +
+				"a client-side cache serves reads from before an invalidation")
 		}
 	case *redis.ClusterClient:
 		o := rdb.Options()

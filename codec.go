@@ -4,9 +4,9 @@ import "encoding/json"
 
 // A Codec turns values into bytes and back. Its methods are called concurrently.
 //
-// Marshal is given a V. Unmarshal is given a *V that points to a zero V, and must copy what it keeps of data: the same
-// bytes are decoded once for each caller, so that every caller owns its value. What Marshal returns is stored as it is;
-// when it is JSON it can be read with redis-cli.
+// Marshal is given a V, Unmarshal a *V that points to a zero V; it is called once for each caller, so that every caller
+// owns its value, with data that it may keep. What Marshal returns is stored as it is; when it is JSON it can be read
+// with redis-cli.
 type Codec interface {
 	Marshal(v any) ([]byte, error)
 	Unmarshal(data []byte, v any) error

@@ -18,19 +18,29 @@ var patient = aside.WithRedisTimeout(time.Minute)
 // A slowTable is a table whose loads can be held up after they have read.
 type slowTable struct {
 	*table
-	read chan struct{} // receives when a load has read its row
-	go_  chan struct{} // is received from before the load returns it
+	read    chan struct{} // receives when a load has read its row
+	go_     chan struct{} // is received from before the load returns it
+	flowing chan struct{} // closed when loads are no longer held up
 }
 
 func newSlowTable(rows ...product) *slowTable {
-	return &slowTable{newTable(rows...), make(chan struct{}), make(chan struct{})}
+	return &slowTable{newTable(rows...), make(chan struct{}), make(chan struct{}), make(chan struct{})}
 }
 
 func (t *slowTable) load(ctx context.Context, id int) (product, error) {
 	p, err := t.table.load(ctx, id)
-	t.read <- struct{}{}
-	<-t.go_
+	select {
+	case t.read <- struct{}{}:
+		<-t.go_
+	case <-t.flowing:
+	}
 	return p, err
+}
+
+// flow lets the loads under way and all later ones go.
+func (t *slowTable) flow() {
+	close(t.flowing)
+	close(t.go_)
 }
 
 // result is what a Get in another goroutine returned.

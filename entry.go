@@ -13,7 +13,7 @@ import (
 //	leased     {"lease":"<token>"}                          somebody loads, and may fill
 //	           {"lease":"<token>","waited":true}            the same, and somebody waits for it
 //	           {"lease":"<token>","returned":true}          the load ended without a value to store
-//	present    {"id":"<token>","fresh":…,"claim":…,"backoff":…,"took":…,"v":…,"value":<JSON>}
+//	present    {"id":"<token>","fresh":…,"claim":…,"backoff":…,"took":…,"v":…,"size":…,"value":<JSON>}
 //	           {"id":"<token>",…,"v":…,"size":…}⏎<bytes>    a value that is not JSON
 //	absent     {"id":"<token>",…,"v":…,"absent":true}
 //	held       {"hold":…}                                   nothing may be cached for now
@@ -53,12 +53,15 @@ const (
 	idPrefix    = `{"id":"`
 	holdPrefix  = `{"hold":`
 
-	stampWidth   = 13 // digits of a time in ms; padded with spaces, which JSON allows, so that a claim fits in place
+	stampWidth   = 13                // digits of a time in ms; padded with spaces, which JSON allows, so that a claim fits in place
+	latestStamp  = 9_999_999_999_999 // in the year 2286
 	backoffWidth = 5
 	freshField   = `","fresh":`
 	claimField   = `,"claim":`
 	backoffField = `,"backoff":`
-	sizeField    = `,"size":` // of a value that is no JSON: nothing else would tell that it was cut short
+	absentField  = `,"absent":true}`
+	sizeField    = `,"size":` // of the value: nothing else would tell a codec that it was cut short
+	valueField   = `,"value":`
 )
 
 // parse tells what a document means; nil is the missing key. It accepts whatever Redis may hold and never fails: what
@@ -67,14 +70,30 @@ func parse(doc []byte) entry {
 	switch {
 	case doc == nil:
 		return entry{state: none}
-	case bytes.HasPrefix(doc, []byte(idPrefix)):
-		if e, ok := parseHeader(doc); ok {
-			return e
-		}
 	case bytes.HasPrefix(doc, []byte(holdPrefix)):
 		return entry{state: held} // whatever follows: a hold in a format that this version does not know is a hold
+	case bytes.HasPrefix(doc, []byte(leasePrefix)):
+		return parseLease(doc)
+	}
+	if e, ok := parseHeader(doc); ok {
+		return e
 	}
 	return parseJSON(doc)
+}
+
+// parseLease takes for a lease what the scripts do: what begins like one.
+func parseLease(doc []byte) entry {
+	s := scanner{rest: doc, ok: true}
+	s.skip(leasePrefix)
+	token := s.token()
+	switch {
+	case !s.ok:
+		return entry{state: unknown}
+	case bytes.HasSuffix(doc, []byte(`,"returned":true}`)):
+		return entry{state: returned, token: token}
+	default:
+		return entry{state: leased, token: token}
+	}
 }
 
 // parseHeader reads a document in the layout of render, without a pass of a JSON parser over the value.
@@ -84,11 +103,11 @@ func parseHeader(doc []byte) (entry, bool) {
 	s.skip(idPrefix)
 	e.token = s.token()
 	s.skip(freshField)
-	e.fresh = s.number()
+	e.fresh = s.padded(stampWidth)
 	s.skip(claimField)
-	e.claim = s.number()
+	e.claim = s.padded(stampWidth)
 	s.skip(backoffField)
-	e.backoff = s.number()
+	e.backoff = s.padded(backoffWidth)
 	s.skip(`,"took":`)
 	e.took = s.number()
 	s.skip(`,"v":`)
@@ -96,52 +115,30 @@ func parseHeader(doc []byte) (entry, bool) {
 	if !s.ok {
 		return entry{}, false
 	}
-	rest := s.rest
-	switch {
-	case bytes.HasPrefix(rest, []byte(`,"value":`)) && rest[len(rest)-1] == '}':
-		e.value = rest[len(`,"value":`) : len(rest)-1]
-	case bytes.HasPrefix(rest, []byte(sizeField)):
-		s.skip(sizeField)
-		size := s.number()
-		s.skip("}\n")
-		if !s.ok || int64(len(s.rest)) != size {
-			return entry{}, false
-		}
-		e.value = s.rest
-	case string(rest) == `,"absent":true}`:
+	if string(s.rest) == absentField {
 		e.state = absent
-	default:
-		return entry{}, false
+		return e, true
 	}
-	return e, true
+	s.skip(sizeField)
+	e.value = s.value(s.number())
+	return e, s.ok
 }
 
-// parseJSON reads the documents that have no fixed layout: leases, and what somebody wrote by hand or a newer version
-// wrote with more fields.
+// parseJSON reads values and absences that are laid out otherwise: by hand, or by a newer version with more fields.
 func parseJSON(doc []byte) entry {
 	var d struct {
-		Lease    string          `json:"lease"`
-		Returned bool            `json:"returned"`
-		Hold     json.RawMessage `json:"hold"`
-		ID       string          `json:"id"`
-		Fresh    int64           `json:"fresh"`
-		Claim    int64           `json:"claim"`
-		Took     int64           `json:"took"`
-		Version  int             `json:"v"`
-		Absent   bool            `json:"absent"`
-		Value    json.RawMessage `json:"value"`
+		ID      string          `json:"id"`
+		Fresh   int64           `json:"fresh"`
+		Took    int64           `json:"took"`
+		Version int             `json:"v"`
+		Absent  bool            `json:"absent"`
+		Value   json.RawMessage `json:"value"`
 	}
 	if json.Unmarshal(doc, &d) != nil {
 		return entry{state: unknown}
 	}
-	e := entry{token: []byte(d.ID), fresh: d.Fresh, claim: d.Claim, took: d.Took, version: d.Version, value: d.Value}
+	e := entry{token: []byte(d.ID), fresh: d.Fresh, took: d.Took, version: d.Version, value: d.Value}
 	switch {
-	case d.Hold != nil:
-		return entry{state: held}
-	case d.Lease != "" && d.Returned:
-		return entry{state: returned, token: []byte(d.Lease)}
-	case d.Lease != "":
-		return entry{state: leased, token: []byte(d.Lease)}
 	case d.ID != "" && d.Absent:
 		e.state = absent
 	case d.ID != "" && d.Value != nil:
@@ -179,7 +176,7 @@ type header struct {
 // tells whether value, the codec's bytes, may stand inside the document.
 func (h header) appendTo(dst []byte, value []byte, isJSON bool) []byte {
 	dst = append(dst, freshField...)
-	dst = appendPadded(dst, h.fresh.UnixMilli(), stampWidth)
+	dst = appendPadded(dst, min(h.fresh.UnixMilli(), latestStamp), stampWidth)
 	dst = append(dst, claimField...)
 	dst = appendPadded(dst, 0, stampWidth)
 	dst = append(dst, backoffField...)
@@ -188,19 +185,18 @@ func (h header) appendTo(dst []byte, value []byte, isJSON bool) []byte {
 	dst = strconv.AppendInt(dst, max(1, h.took.Milliseconds()), 10)
 	dst = append(dst, `,"v":`...)
 	dst = strconv.AppendInt(dst, int64(h.version), 10)
-	switch {
-	case h.absent:
-		return append(dst, `,"absent":true}`...)
-	case isJSON:
-		dst = append(dst, `,"value":`...)
-		dst = append(dst, value...)
-		return append(dst, '}')
-	default:
-		dst = append(dst, sizeField...)
-		dst = strconv.AppendInt(dst, int64(len(value)), 10)
+	if h.absent {
+		return append(dst, absentField...)
+	}
+	dst = append(dst, sizeField...)
+	dst = strconv.AppendInt(dst, int64(len(value)), 10)
+	if !isJSON {
 		dst = append(dst, "}\n"...)
 		return append(dst, value...)
 	}
+	dst = append(dst, valueField...)
+	dst = append(dst, value...)
+	return append(dst, '}')
 }
 
 // appendPadded appends n right-aligned in width bytes.
@@ -227,6 +223,20 @@ func (s *scanner) skip(literal string) {
 	}
 }
 
+// value reads what is left: a value of this size, inside the document or behind it.
+func (s *scanner) value(size int64) []byte {
+	if bytes.HasPrefix(s.rest, []byte(valueField)) {
+		s.skip(valueField)
+		if s.ok = s.ok && int64(len(s.rest)) == size+1 && s.rest[size] == '}'; !s.ok {
+			return nil
+		}
+		return s.rest[:size]
+	}
+	s.skip("}\n")
+	s.ok = s.ok && int64(len(s.rest)) == size
+	return s.rest
+}
+
 // token reads up to the closing quote. What is no plain token (an escape, a control character) is left to parseJSON.
 func (s *scanner) token() []byte {
 	end := bytes.IndexByte(s.rest, '"')
@@ -245,6 +255,14 @@ func isToken(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// padded reads a number that is right-aligned in width bytes, as appendPadded writes it.
+func (s *scanner) padded(width int) int64 {
+	before := len(s.rest)
+	n := s.number()
+	s.ok = s.ok && before-len(s.rest) == width
+	return n
 }
 
 // number reads an integer of at most 18 digits, after spaces.

@@ -3,6 +3,7 @@ package aside
 import (
 	"context"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -71,7 +72,7 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 	}
 	defer f.places.release(places)
 	f.acquire(only(wants, func(w *want[K, V]) bool { return !w.direct }))
-	mine := only(wants, func(w *want[K, V]) bool { return !w.done && !w.waiting })
+	mine := only(wants, func(w *want[K, V]) bool { return w.direct || w.source != nil })
 	if len(mine) == 0 {
 		return
 	}
@@ -157,11 +158,12 @@ func (f *fetch[K, V]) lost(w *want[K, V], err error) {
 
 // adopt takes a document as the result, if it can be used.
 func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
+	data := f.unshared(e.value)
 	v, err := f.read(e)
 	if errors.Is(err, errUnusable) {
 		return false
 	}
-	w.loaded = loaded[V]{value: v, data: e.value, absent: err != nil, err: err}
+	w.loaded = loaded[V]{value: v, data: data, absent: err != nil, err: err}
 	return true
 }
 
@@ -276,7 +278,7 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 	var steps []step
 	for _, w := range wants {
 		w.done = true
-		if w.source == nil || f.budget.spent() {
+		if w.source == nil || f.budget.spent() || !f.store.breaker.up(w.name) {
 			continue
 		}
 		steps = append(steps, f.fillStep(w, took))
@@ -287,12 +289,19 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 	}
 	f.close()
 	f.seal()
+	var failed []step
 	for i, r := range f.store.run(f.ctx, &f.budget, steps) {
 		w := filled[i]
 		if steps[i].script == scriptFill {
 			w.decided = r.ok
-			f.filled(w, steps[i], r)
+			f.filled(w, r)
 		}
+		if r.err != nil && w.source.state == leased {
+			failed = append(failed, releaseStep(w.name, w.source.prefix()))
+		}
+	}
+	if failed != nil && !f.budget.spent() {
+		f.store.run(f.ctx, &f.budget, failed) // Redis answered, with an error: let nobody wait for this lease
 	}
 }
 
@@ -309,7 +318,7 @@ func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 		life := jittered(w.life, f.config.jitter)
 		h.fresh = time.Now().Add(life)
 		doc := h.appendTo(make([]byte, 0, len(w.data)+headerSize), w.data, embeddable(f.config.codec, w.data))
-		return f.store.fillStep(w.name, prefix, doc, life+f.config.stale)
+		return f.store.fillStep(w.name, prefix, doc, f.withStale(life))
 	case w.source.state != leased && w.err != nil && !w.absent:
 		return backoffStep(w.name, w.source, nextBackoff(w.source)) // a failed refresh leaves the value that is there
 	default:
@@ -319,8 +328,16 @@ func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 
 const headerSize = 160
 
+// withStale is how long Redis keeps a value that is fresh for life.
+func (f *fetch[K, V]) withStale(life time.Duration) time.Duration {
+	if f.config.stale > math.MaxInt64-life {
+		return math.MaxInt64
+	}
+	return life + f.config.stale
+}
+
 // filled tells of a fill.
-func (f *fetch[K, V]) filled(w *want[K, V], st step, r reply) {
+func (f *fetch[K, V]) filled(w *want[K, V], r reply) {
 	switch {
 	case r.err != nil:
 	case r.ok:
@@ -329,9 +346,8 @@ func (f *fetch[K, V]) filled(w *want[K, V], st step, r reply) {
 		f.n.refused.Add(1)
 	}
 	if observe := f.config.observer.Fill; observe != nil {
-		size := len(st.args[2].([]byte))
 		observe(f.ctx, FillInfo{
-			Cache: f.name, Name: w.name, Bytes: size, Absent: w.absent, Refused: r.err == nil && !r.ok, Err: r.err,
+			Cache: f.name, Name: w.name, Bytes: len(w.data), Absent: w.absent, Refused: r.err == nil && !r.ok, Err: r.err,
 		})
 	}
 }

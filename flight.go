@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/singleflight"
 )
@@ -24,11 +25,11 @@ import (
 //
 // Who may not use a result asks again, and finds a flight that began later. So a caller waits for two flights at most.
 type flight[V any] struct {
-	began     uint64 // ticks of the Cache's clock
-	sealed    uint64 // just before the last command was sent that could decide
-	decided   bool   // that command did
-	redisLost bool   // Redis failed the flight
-	abandoned bool   // its owner left before it had a place for the load
+	began     uint64        // ticks of the Cache's clock
+	sealed    uint64        // just before the last command was sent that could decide
+	decided   bool          // that command did
+	onRedis   time.Duration // the time that Redis took of it
+	abandoned bool          // its owner left before it had a place for the load
 	loaded[V]
 }
 
@@ -48,16 +49,21 @@ type clock struct{ ticks atomic.Uint64 }
 
 func (c *clock) tick() uint64 { return c.ticks.Add(1) }
 
+// flightShare is the part of a call's time on Redis that a flight may use. A caller that has less left, since Redis was
+// slow to answer its look, takes a flight that does without Redis: if it joined one that does not, its look and the
+// flight could cost it nearly two timeouts, and nobody can tell a joiner how much of its wait is Redis'.
+func flightShare(timeout time.Duration) time.Duration { return timeout * 2 / 3 }
+
 // miss finds the value of a key that the look did not give: through a flight that this caller owns or joins.
 func (c *Cache[K, V]) miss(ctx context.Context, arrived uint64, w *want[K, V], b budget) (V, error) {
 	var zero V
 	for {
 		flights := &c.flights
-		if b.spent() || !c.store.breaker.up(w.name) {
-			// These do without Redis, so nobody in them waits for it who has waited for it before.
-			flights, b.left = &c.direct, 0
+		cost := flightShare(c.config.timeout)
+		if b.left < cost || !c.store.breaker.up(w.name) {
+			flights, cost = &c.direct, 0
 		}
-		f, own, err := c.join(ctx, flights, w, b)
+		f, own, err := c.join(ctx, flights, w, budget{total: c.config.timeout, left: cost})
 		switch {
 		case err != nil:
 			return zero, err
@@ -66,8 +72,8 @@ func (c *Cache[K, V]) miss(ctx context.Context, arrived uint64, w *want[K, V], b
 		case f.serves(arrived):
 			c.n.joins.Add(1)
 			return c.share(ctx, f, w)
-		case f.redisLost:
-			b.spend() // Redis has failed this caller too
+		default:
+			b.left -= f.onRedis
 		}
 	}
 }
@@ -123,7 +129,8 @@ func (c *Cache[K, V]) fly(
 		close: func() { flights.Forget(w.name) },
 	}
 	search.run([]*want[K, V]{w})
-	f.decided, f.redisLost, f.abandoned = w.decided, search.budget.spent(), w.abandoned
+	f.decided, f.abandoned = w.decided, w.abandoned
+	f.onRedis = b.left - search.budget.left
 	f.loaded = w.loaded
 }
 
@@ -133,7 +140,7 @@ func (c *Cache[K, V]) share(ctx context.Context, f *flight[V], w *want[K, V]) (V
 		var zero V
 		return zero, raised(f.err)
 	}
-	if v, ok := c.decode(f.data); ok {
+	if v, ok := c.decode(c.unshared(f.data)); ok {
 		return v, nil
 	}
 	return c.loadHere(ctx, w.key) // it has no encoding to be shared by

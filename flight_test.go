@@ -24,7 +24,7 @@ func TestConcurrentMissesOfOneProcessShareOneLoad(t *testing.T) {
 			joiners = append(joiners, getting(c, 1))
 		}
 		r.untilMisses(c, 51)
-		rows.go_ <- struct{}{}
+		rows.flow()
 		price(t, "what the owner gets", first, 100)
 		for _, j := range joiners {
 			price(t, "what a joiner gets", j, 100)
@@ -50,7 +50,7 @@ func TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn(t *testing.T) {
 		if err := <-owner; !errors.Is(err, context.Canceled) {
 			t.Errorf("the owner who left got %v", err)
 		}
-		rows.go_ <- struct{}{}
+		rows.flow()
 		price(t, "what the joiner gets", joiner, 100)
 		mustGet(t, c, 1)
 		equal(t, "the number of loads", rows.loads.Load(), 1)
@@ -154,7 +154,7 @@ func TestLoaderErrorReachesEveryJoinerUntouched(t *testing.T) {
 		<-rows.read
 		second := getting(c, 1)
 		r.untilMisses(c, 2)
-		rows.go_ <- struct{}{}
+		rows.flow()
 		for _, done := range []<-chan result{first, second} {
 			if got := <-done; got.err != cause {
 				t.Errorf("the error is %v", got.err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -22,12 +23,13 @@ func (c *Cache[K, V]) loadGuarded(ctx context.Context, key K, refresh bool) load
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
 	l, err := guarded(ctx, func() loaded[V] {
-		v, err := callOf(c, ctx, 1, refresh, func() (V, error) { return c.load1(ctx, key) })
+		v, err := c.call(ctx, key, refresh)
 		return c.ready(key, v, err)
 	})
 	if err != nil {
-		return loaded[V]{err: c.loadFailed(err)}
+		l.err = c.loadEnded(err)
 	}
+	c.countLoad(l.err)
 	return l
 }
 
@@ -36,17 +38,21 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, keys []K, refresh bool) []l
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
 	results, err := guarded(ctx, func() []loaded[V] {
-		rows, err := callOf(c, ctx, len(keys), refresh, func() (map[K]V, error) { return c.batch(ctx, keys) })
+		rows, err := c.callBatch(ctx, keys, refresh)
+		c.countLoad(err)
 		results := make([]loaded[V], len(keys))
 		for i, key := range keys {
-			results[i] = c.readyIn(rows, key, err)
+			v, err := pick(c, rows, key, err)
+			results[i] = c.ready(key, v, err)
 		}
 		return results
 	})
 	if err != nil {
+		err = c.loadEnded(err)
+		c.countLoad(err)
 		results = make([]loaded[V], len(keys))
 		for i := range results {
-			results[i].err = c.loadFailed(err)
+			results[i].err = err
 		}
 	}
 	return results
@@ -62,7 +68,8 @@ func (c *Cache[K, V]) loadHere(ctx context.Context, key K) (V, error) {
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
-	v, err := callOf(c, ctx, 1, false, func() (V, error) { return c.load1(ctx, key) })
+	v, err := c.call(ctx, key, false)
+	c.countLoad(err)
 	if err = c.judge(v, err); err != nil {
 		return zero, err
 	}
@@ -84,23 +91,45 @@ func (c *Cache[K, V]) overloaded(ctx context.Context) error {
 	return fmt.Errorf("%w: none of %d places came free: %w", ErrOverloaded, c.config.maxLoads, ctx.Err())
 }
 
-// callOf calls the loader, counts, and observes.
-func callOf[K comparable, V, R any](
-	c *Cache[K, V], ctx context.Context, keys int, refresh bool, load func() (R, error),
-) (R, error) {
+// call calls the loader.
+func (c *Cache[K, V]) call(ctx context.Context, key K, refresh bool) (v V, err error) {
+	defer c.watch(ctx, 1, refresh, &err)()
+	return c.load1(ctx, key)
+}
+
+// callBatch calls the batch loader, which gets keys of its own: it may sort them.
+func (c *Cache[K, V]) callBatch(ctx context.Context, keys []K, refresh bool) (rows map[K]V, err error) {
+	defer c.watch(ctx, len(keys), refresh, &err)()
+	return c.batch(ctx, slices.Clone(keys))
+}
+
+// watch counts a load, and tells the Observer of it once the func that it returns is called, a load that does not return
+// too: err is what it returned.
+func (c *Cache[K, V]) watch(ctx context.Context, keys int, refresh bool, err *error) (done func()) {
 	start := time.Now()
+	*err = errNoReturn // until it does
 	c.n.loads.Add(1)
 	c.n.loading.Add(1)
-	defer c.n.loading.Add(-1) // after a panic too
-	result, err := load()
+	if refresh {
+		c.n.refreshes.Add(1)
+	}
+	return func() {
+		c.n.loading.Add(-1)
+		if observe := c.config.observer.Load; observe != nil {
+			observe(ctx, LoadInfo{Cache: c.name, Keys: keys, Took: time.Since(start), Refresh: refresh, Err: *err})
+		}
+	}
+}
+
+// countLoad counts a load that has failed.
+func (c *Cache[K, V]) countLoad(err error) {
 	if err != nil && !c.isNotFound(err) {
 		c.n.loadErrors.Add(1)
 	}
-	if observe := c.config.observer.Load; observe != nil {
-		observe(ctx, LoadInfo{Cache: c.name, Keys: keys, Took: time.Since(start), Refresh: refresh, Err: err})
-	}
-	return result, err
 }
+
+// errNoReturn is what the Observer is told of a load that panicked or called runtime.Goexit.
+var errNoReturn = errors.New("aside: the loader did not return")
 
 // ready turns what the loader returned into what the callers get and what is stored. It runs the user's code.
 func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
@@ -120,16 +149,21 @@ func (c *Cache[K, V]) encode(v *V) ([]byte, error) {
 	if _, ok := c.config.codec.(jsonCodec); ok {
 		return c.config.codec.Marshal(v)
 	}
-	return c.config.codec.Marshal(*v)
+	data, err := c.config.codec.Marshal(*v)
+	return append([]byte{}, data...), err // it may be v's own memory, which the owner may modify
 }
 
-// readyIn is ready for one key of a batch.
-func (c *Cache[K, V]) readyIn(rows map[K]V, key K, err error) loaded[V] {
+// pick is what a batch load says of one key. A not found speaks for the keys that it did not return.
+func pick[K comparable, V any](c *Cache[K, V], rows map[K]V, key K, err error) (V, error) {
 	v, ok := rows[key]
-	if !ok && err == nil {
-		err = ErrNotFound
+	switch {
+	case ok && (err == nil || c.isNotFound(err)):
+		return v, c.judge(v, nil)
+	case err == nil:
+		return v, c.absent
+	default:
+		return v, c.judge(v, err)
 	}
-	return c.ready(key, v, err)
 }
 
 // judge turns every way to say that there is no row into an error that answers for all of them.
@@ -137,6 +171,8 @@ func (c *Cache[K, V]) judge(v V, err error) error {
 	switch {
 	case err == nil && c.isNil(v):
 		return c.absent
+	case isAbsence(err):
+		return err
 	case err != nil && c.isNotFound(err):
 		return &notFoundError{cause: err, also: c.config.notFound}
 	default:
@@ -169,8 +205,8 @@ func (c *Cache[K, V]) lifeOf(key K, v V) time.Duration {
 	return c.config.ttl
 }
 
-// loadFailed says of a load that did not return why.
-func (c *Cache[K, V]) loadFailed(err error) error {
+// loadEnded says of a load that did not return why.
+func (c *Cache[K, V]) loadEnded(err error) error {
 	var p *panicError
 	switch {
 	case errors.As(err, &p):
@@ -178,6 +214,5 @@ func (c *Cache[K, V]) loadFailed(err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		err = fmt.Errorf("aside: a load of cache %q took longer than %v: %w", c.name, c.config.loadTimeout, err)
 	}
-	c.n.loadErrors.Add(1)
 	return err
 }

@@ -18,26 +18,35 @@ import (
 // or may not have a row.
 func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	found := make(map[K]V, len(keys))
-	if err := ctx.Err(); err != nil {
-		return found, err
-	}
-	if c.bypassed(ctx) {
-		return found, c.loadManyHere(ctx, keys, found)
-	}
 	wants, err := c.wantsOf(keys)
-	if err != nil {
+	if err != nil || len(wants) == 0 {
 		return found, err
 	}
+	missing := wants
+	switch {
+	case ctx.Err() != nil:
+		err = ctx.Err()
+	case c.bypassed(ctx):
+		err = c.loadManyHere(ctx, wants, found)
+	default:
+		missing, err = c.getMany(ctx, wants, found)
+	}
+	c.observeMisses(ctx, missing, err)
+	return found, raised(err)
+}
+
+// getMany returns, with the first error, the wants that it has not told the Observer of.
+func (c *Cache[K, V]) getMany(ctx context.Context, wants []*want[K, V], found map[K]V) ([]*want[K, V], error) {
 	b := newBudget(c.config.timeout)
 	missing, err := c.lookMany(ctx, &b, wants, found)
 	if err != nil || len(missing) == 0 {
-		return found, err
+		return missing, err
 	}
 	c.n.misses.Add(uint64(len(missing)))
 	if err := c.fetchMany(ctx, b, missing); err != nil {
-		return found, err
+		return missing, err
 	}
-	return found, c.collect(ctx, missing, found)
+	return nil, c.collect(ctx, missing, found)
 }
 
 // wantsOf makes a want of each key, once.
@@ -79,7 +88,7 @@ func (c *Cache[K, V]) lookMany(
 	}
 	replies := c.store.lookMany(ctx, b, names)
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return wants, err
 	}
 	now := time.Now()
 	for i, w := range asked {
@@ -137,7 +146,7 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, 
 	}
 	select {
 	case err := <-done:
-		return raised(err)
+		return err
 	case <-ctx.Done():
 		if queued.Load() {
 			return c.overloaded(ctx)
@@ -158,7 +167,7 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 			found[w.key] = w.value
 		case !w.absent:
 			if failed++; first == nil {
-				first = raised(w.err)
+				first = w.err
 			}
 		}
 		c.observeRead(ctx, w.name, Miss, w.err)
@@ -170,20 +179,20 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 }
 
 // loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use.
-func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, found map[K]V) error {
-	if c.batch == nil {
-		for _, key := range keys {
-			v, err := c.loadHere(ctx, key)
-			switch {
-			case err == nil:
-				found[key] = v
-			case !isAbsence(err):
-				return err
-			}
-		}
-		return nil
+func (c *Cache[K, V]) loadManyHere(ctx context.Context, wants []*want[K, V], found map[K]V) error {
+	if c.batch != nil {
+		return c.loadBatchHere(ctx, keysOf(wants), found)
 	}
-	return c.loadBatchHere(ctx, keys, found)
+	for _, w := range wants {
+		v, err := c.loadHere(ctx, w.key)
+		switch {
+		case err == nil:
+			found[w.key] = v
+		case !isAbsence(err):
+			return err
+		}
+	}
+	return nil
 }
 
 func (c *Cache[K, V]) loadBatchHere(ctx context.Context, keys []K, found map[K]V) error {
@@ -194,16 +203,23 @@ func (c *Cache[K, V]) loadBatchHere(ctx context.Context, keys []K, found map[K]V
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
-	rows, err := callOf(c, ctx, len(keys), false, func() (map[K]V, error) { return c.batch(ctx, keys) })
-	if err != nil && c.isNotFound(err) {
-		return nil
-	}
+	rows, err := c.callBatch(ctx, keys, false)
+	c.countLoad(err)
 	for _, key := range keys {
-		if v, ok := rows[key]; ok && !c.isNil(v) && err == nil {
+		if v, err := pick(c, rows, key, err); err == nil {
 			found[key] = v
 		}
 	}
+	if c.isNotFound(err) {
+		return nil
+	}
 	return err
+}
+
+func (c *Cache[K, V]) observeMisses(ctx context.Context, wants []*want[K, V], err error) {
+	for _, w := range wants {
+		c.observeRead(ctx, w.name, Miss, err)
+	}
 }
 
 func (c *Cache[K, V]) observeRead(ctx context.Context, name string, outcome Outcome, err error) {

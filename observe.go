@@ -17,7 +17,7 @@ type Stats struct {
 	Waits      uint64 // misses that found another process's lease and waited for it
 
 	Loads      uint64 // calls of the loader or the batch loader
-	LoadErrors uint64 // loads that failed, other than with not found
+	LoadErrors uint64 // loads that ended in an error other than not found, or in a panic
 	Refreshes  uint64 // loads in the background, while the present value was served; they count among Loads
 	Overloaded uint64 // reads that got no place among WithMaxLoads before their ctx ended
 
@@ -104,7 +104,7 @@ type LoadInfo struct {
 type FillInfo struct {
 	Cache  string
 	Name   string
-	Bytes  int  // of the document
+	Bytes  int  // of the value, as the codec has it
 	Absent bool // it is an absence that was stored
 	// Refused says that the entry was invalidated, or filled by somebody else, since the load began.
 	Refused bool

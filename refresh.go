@@ -77,7 +77,7 @@ func (c *Cache[K, V]) startRefresh(ctx context.Context, wants []*want[K, V], man
 func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
 	steps := make([]step, len(wants))
 	for i, w := range wants {
-		steps[i] = claimStep(w.name, w.source, f.config.loadTimeout)
+		steps[i] = claimStep(w.name, w.source, min(f.config.loadTimeout, longestClaim))
 	}
 	var claimed []*want[K, V]
 	for i, r := range f.store.run(f.ctx, &f.budget, steps) {
@@ -88,7 +88,6 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
 	if len(claimed) == 0 {
 		return
 	}
-	f.n.refreshes.Add(uint64(len(claimed)))
 	took := f.load(claimed, sideBySide, true)
 	f.budget = newBudget(f.config.timeout) // nobody waits
 	f.fill(claimed, took)
@@ -102,6 +101,7 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
 const (
 	shortestBackoff = 100 * time.Millisecond
 	longestBackoff  = 10 * time.Second
+	longestClaim    = time.Hour
 )
 
 // nextBackoff doubles the time that a failed refresh puts off the next one by.

@@ -34,13 +34,14 @@ type store struct {
 }
 
 // note keeps count of what Redis did and failed to do. That something else lies under a name is no failure.
-func (s *store) note(name string, err error) {
-	if errors.Is(err, errSpent) {
-		return // nothing was sent
-	}
-	s.breaker.report(name, err)
-	if err != nil && !isWrongType(err) {
-		s.failed(err)
+func (s *store) note(names []string, replies []reply, write bool) {
+	s.breaker.report(names, replies, write)
+	last := ""
+	for _, r := range replies {
+		if r.err != nil && !isWrongType(r.err) && r.err.Error() != last { // once, if it was one for all of them
+			last = r.err.Error()
+			s.failed(r.err)
+		}
 	}
 }
 
@@ -52,9 +53,12 @@ func (s *store) look(ctx context.Context, b *budget, name string) ([]byte, error
 	doc, err := within(ctx, b, func(ctx context.Context) ([]byte, error) {
 		doc, err := s.rdb.Get(ctx, name).Bytes()
 		return doc, notNil(err)
-	}, func(err error) { s.note(name, err) })
-	if ctx.Err() == nil {
-		s.note(name, err)
+	}, func(err error) { s.note([]string{name}, []reply{{err: err}}, false) })
+	switch {
+	case err == nil:
+		s.breaker.succeeded(name, false)
+	case err != ctx.Err() && err != errSpent:
+		s.note([]string{name}, []reply{{err: err}}, false)
 	}
 	return doc, err
 }
@@ -78,7 +82,7 @@ type reply struct {
 
 // lookMany reads documents in one round trip to each server concerned.
 func (s *store) lookMany(ctx context.Context, b *budget, names []string) []reply {
-	return s.each(ctx, b, names, func(ctx context.Context) []reply {
+	return s.each(ctx, b, names, false, func(ctx context.Context) []reply {
 		if _, single := s.rdb.(*redis.Client); single && len(names) > 1 {
 			return s.mget(ctx, names)
 		}
@@ -126,24 +130,25 @@ func (s *store) pipelined(ctx context.Context, n int, queue func(i int, c redis.
 	})
 }
 
-// each does the work of several names within the budget, and notes the outcome of each.
-func (s *store) each(ctx context.Context, b *budget, names []string, work func(ctx context.Context) []reply) []reply {
-	late := func(err error) {
-		for _, name := range names {
-			s.note(name, err)
-		}
-	}
-	replies, err := within(ctx, b, func(ctx context.Context) ([]reply, error) { return work(ctx), nil }, late)
-	if err != nil {
-		replies = make([]reply, len(names))
+// each does the work of several names within the budget, and notes how it went.
+func (s *store) each(
+	ctx context.Context, b *budget, names []string, write bool, work func(ctx context.Context) []reply,
+) []reply {
+	all := func(err error) []reply {
+		replies := make([]reply, len(names))
 		for i := range replies {
 			replies[i].err = err
 		}
+		return replies
 	}
-	if ctx.Err() == nil {
-		for i, name := range names {
-			s.note(name, replies[i].err)
-		}
+	replies, err := within(ctx, b,
+		func(ctx context.Context) ([]reply, error) { return work(ctx), nil },
+		func(err error) { s.note(names, all(err), write) })
+	if err != nil {
+		replies = all(err)
+	}
+	if err == nil || err != ctx.Err() && err != errSpent {
+		s.note(names, replies, write)
 	}
 	return replies
 }
@@ -199,10 +204,10 @@ var scripts = [...]*redis.Script{
 	scriptRelease: redis.NewScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 		if redis.call('GET', KEYS[1]) == ARGV[1] .. ',"waited":true}' then
-			redis.call('SET', KEYS[1], ARGV[1] .. ',"returned":true}', 'PX', ARGV[2])
-		else
-			redis.call('DEL', KEYS[1])
+			local set = redis.pcall('SET', KEYS[1], ARGV[1] .. ',"returned":true}', 'PX', ARGV[2])
+			if not set.err then return 1 end
 		end
+		redis.call('DEL', KEYS[1]) -- which a server that is out of memory does, too
 		return 1`),
 
 	// ARGV: how the document begins, where its claim stands, for how many ms to claim it, and '' to claim it only if
@@ -275,7 +280,7 @@ func (s *store) run(ctx context.Context, b *budget, steps []step) []reply {
 	for i, st := range steps {
 		names[i] = st.name
 	}
-	return s.each(ctx, b, names, func(ctx context.Context) []reply {
+	return s.each(ctx, b, names, true, func(ctx context.Context) []reply {
 		cmds := s.send(ctx, steps)
 		replies := make([]reply, len(steps))
 		for i, cmd := range cmds {
