@@ -225,8 +225,8 @@ func (c *Cache[K, V]) hit(ctx context.Context, key K, name string, e *entry) Out
 	now := time.Now()
 	outcome := c.outcome(e, now)
 	if c.due(e, now) {
-		e.token = append([]byte(nil), e.token...) // the document belongs to the caller's goroutine
-		c.startRefresh(ctx, []*want[K, V]{{key: key, name: name, source: e}}, false)
+		source := *e // nearly no hit gets here, and e need not be allocated for it
+		c.startRefresh(ctx, []*want[K, V]{{key: key, name: name, source: &source}}, false)
 	}
 	return outcome
 }

@@ -229,22 +229,24 @@ func (f *fetch[K, V]) keepLeases(wants []*want[K, V]) (stop func()) {
 	})
 }
 
-// every calls fn again and again, each time d after the last has ended, until stop is called. It has no goroutine while
-// fn does not run. stop does not wait for one that does.
+// every calls fn again and again, each time d after the last has ended, until stop is called. stop does not wait for one
+// that runs.
 func every(d time.Duration, fn func()) (stop func()) {
-	ctx, cancel := context.WithCancel(context.Background())
-	var again func()
-	again = func() {
-		timer := time.AfterFunc(d, func() {
+	done := make(chan struct{})
+	timer := time.AfterFunc(d, func() { // no goroutine for what ends sooner
+		for {
 			fn()
-			if ctx.Err() == nil {
-				again()
+			select {
+			case <-time.After(d):
+			case <-done:
+				return
 			}
-		})
-		context.AfterFunc(ctx, func() { timer.Stop() })
+		}
+	})
+	return func() {
+		timer.Stop()
+		close(done)
 	}
-	again()
-	return cancel
 }
 
 // load calls the loader for all wants, and returns how long that took.
