@@ -3,9 +3,10 @@ package aside
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"golang.org/x/sync/semaphore"
-	"sync/atomic"
 )
 
 // background is what goes on after the calls that began it have returned; Close waits for it.
@@ -57,7 +58,7 @@ func (b *background) close() {
 // places are the loads that may run at a time, first come, first served.
 type places struct {
 	free    *semaphore.Weighted
-	waiting sync.Map // names of entries whose flights wait for a place
+	waiting sync.Map // names of entries whose flights wait for a place, each with its queued
 }
 
 func newPlaces(n int) *places { return &places{free: semaphore.NewWeighted(int64(n))} }
@@ -68,12 +69,14 @@ func (p *places) acquire(ctx context.Context, n int64, name string, queued *atom
 		return nil
 	}
 	queued.Store(true)
-	p.waiting.Store(name, true)
-	defer p.waiting.Delete(name)
+	p.waiting.Store(name, queued)
 	if err := p.free.Acquire(ctx, n); err != nil {
+		// The joiners of a flight often leave at the same moment as its owner, and must still see what it waited for.
+		time.AfterFunc(time.Second, func() { p.waiting.CompareAndDelete(name, queued) })
 		return err
 	}
 	queued.Store(false)
+	p.waiting.CompareAndDelete(name, queued)
 	return nil
 }
 

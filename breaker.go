@@ -17,7 +17,8 @@ import (
 // an invalidation is always tried.
 //
 // A Redis has one circuit. A Cluster has one for each 1,024 slots, since what fails there is a primary, which owns
-// ranges of slots, while the others go on.
+// ranges of slots, while the others go on. The two or three circuits in which ranges of two primaries meet are down with
+// either of them.
 //
 // A circuit opens after three failures in a row to reach Redis, and all of them do after three that no success anywhere
 // has interrupted, so that a Cluster which is down as a whole is noticed as fast. Then it is probed in the background, at least once a

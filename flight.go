@@ -49,21 +49,15 @@ type clock struct{ ticks atomic.Uint64 }
 
 func (c *clock) tick() uint64 { return c.ticks.Add(1) }
 
-// flightShare is the part of a call's time on Redis that a flight may use. A caller that has less left, since Redis was
-// slow to answer its look, takes a flight that does without Redis: if it joined one that does not, its look and the
-// flight could cost it nearly two timeouts, and nobody can tell a joiner how much of its wait is Redis'.
-func flightShare(timeout time.Duration) time.Duration { return timeout * 2 / 3 }
-
 // miss finds the value of a key that the look did not give: through a flight that this caller owns or joins.
 func (c *Cache[K, V]) miss(ctx context.Context, arrived uint64, w *want[K, V], b budget) (V, error) {
 	var zero V
 	for {
 		flights := &c.flights
-		cost := flightShare(c.config.timeout)
-		if b.left < cost || !c.store.breaker.up(w.name) {
-			flights, cost = &c.direct, 0
+		if b.spent() || !c.store.breaker.up(w.name) {
+			flights, b.left = &c.direct, 0 // nobody in these waits for Redis
 		}
-		f, own, err := c.join(ctx, flights, w, budget{total: c.config.timeout, left: cost})
+		f, own, err := c.join(ctx, flights, w, b)
 		switch {
 		case err != nil:
 			return zero, err

@@ -66,7 +66,7 @@ func TestLeaseOfADeadProcessIsTakenOverOnceItExpires(t *testing.T) {
 		deadLease(r, "test:1", 200*time.Millisecond)
 		var waiters []<-chan result
 		for range 3 {
-			c, _ := process(r, rows.load)
+			c, _ := process(r, rows.load, patient)
 			waiters = append(waiters, getting(c, 1))
 		}
 		for _, w := range waiters {

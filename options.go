@@ -105,8 +105,9 @@ func WithVersion(v int) Option { return func(c *config) { c.version = v } }
 func WithLoadTimeout(d time.Duration) Option { return func(c *config) { c.loadTimeout = d } }
 
 // WithRedisTimeout bounds the time that one call spends on Redis, all its commands together, whatever the timeouts of
-// the client are. The default is 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss
-// takes three, and what Redis does not answer in time is loaded and not stored.
+// the client are; a caller whose look was slow and who then joins another's flight may wait for what is left to that one
+// besides. The default is 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss takes
+// three, and what Redis does not answer in time is loaded and not stored.
 func WithRedisTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
 
 // WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place until
