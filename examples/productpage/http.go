@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"net/http"
+	"time"
+)
+
+const (
+	requestTimeout = 2 * time.Second // also bounds the wait for a place among the loads, after which is ErrOverloaded
+	maxIDs         = 100             // of one GET /products?ids=
+	maxBody        = 1 << 16
+)
+
+// An endpoint answers a request with what to send as JSON, or with an error.
+type endpoint func(r *http.Request) (any, error)
+
+// handler serves catalog, and the counters that stats returns.
+func handler(catalog Catalog, stats func() any) http.Handler {
+	mux := http.NewServeMux()
+	for pattern, serve := range map[string]endpoint{
+		"GET /products/{id}": withID(func(r *http.Request, id int64) (any, error) {
+			return catalog.ProductByID(r.Context(), id)
+		}),
+		"GET /shops/{shop}/products/{slug}": func(r *http.Request) (any, error) {
+			return catalog.ProductBySlug(r.Context(), ShopSlug{Shop: r.PathValue("shop"), Slug: r.PathValue("slug")})
+		},
+		"GET /categories/{id}/products": withID(func(r *http.Request, id int64) (any, error) {
+			return catalog.ProductsInCategory(r.Context(), id)
+		}),
+		"GET /products": func(r *http.Request) (any, error) {
+			ids, err := queryIDs(r)
+			if err != nil {
+				return nil, err
+			}
+			found, err := catalog.ProductsByID(r.Context(), ids)
+			return inOrder(found, ids), err
+		},
+		"POST /products": func(r *http.Request) (any, error) {
+			var p Product
+			if err := decode(r, &p); err != nil {
+				return nil, err
+			}
+			if p.Cents <= 0 {
+				return nil, errNoPrice
+			}
+			return catalog.AddProduct(r.Context(), p)
+		},
+		"PUT /products/{id}/price": withID(func(r *http.Request, id int64) (any, error) {
+			var change struct{ Cents int64 }
+			if err := decode(r, &change); err != nil {
+				return nil, err
+			}
+			if change.Cents <= 0 {
+				return nil, errNoPrice
+			}
+			return catalog.SetPrice(r.Context(), id, change.Cents)
+		}),
+		"PUT /products/{id}/category": withID(func(r *http.Request, id int64) (any, error) {
+			var change struct {
+				CategoryID int64 `json:"category_id"`
+			}
+			if err := decode(r, &change); err != nil {
+				return nil, err
+			}
+			_, after, err := catalog.MoveProduct(r.Context(), id, change.CategoryID)
+			return after, err
+		}),
+		"GET /stats": func(*http.Request) (any, error) {
+			return stats(), nil
+		},
+	} {
+		mux.HandleFunc(pattern, serve.serve)
+	}
+	return mux
+}
+
+func (serve endpoint) serve(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	body, err := serve(r.WithContext(ctx))
+	reply(w, r, body, err)
+}
+
+// withID is an endpoint whose path has an {id}.
+func withID(serve func(r *http.Request, id int64) (any, error)) endpoint {
+	return func(r *http.Request) (any, error) {
+		id, err := parseID(r.PathValue("id"))
+		if err != nil {
+			return nil, err
+		}
+		return serve(r, id)
+	}
+}
+
+// inOrder lists the products found in the order in which they were asked for.
+func inOrder(found map[int64]Product, ids []int64) []Product {
+	list := make([]Product, 0, len(found))
+	for _, id := range ids {
+		if p, ok := found[id]; ok {
+			list = append(list, p)
+		}
+	}
+	return list
+}

@@ -1,0 +1,92 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"strconv"
+	"strings"
+	"sync/atomic"
+)
+
+// SQLCatalog is the Catalog in the database, Postgres or SQLite: they understand every statement here alike. It knows
+// nothing of the cache.
+type SQLCatalog struct {
+	db      *sql.DB
+	queries atomic.Int64
+}
+
+// Queries returns how many queries the reading methods have sent to the database.
+func (c *SQLCatalog) Queries() int64 {
+	return c.queries.Load()
+}
+
+// selectProducts is one statement, and so one snapshot, also for the list: no row of it is older than another.
+const selectProducts = `
+	SELECT p.id, p.shop, p.slug, p.name, c.id, c.name, r.cents, p.version
+	FROM products p
+	JOIN categories c ON c.id = p.category_id
+	JOIN prices r ON r.product_id = p.id
+	WHERE `
+
+func (c *SQLCatalog) ProductByID(ctx context.Context, id int64) (Product, error) {
+	c.queries.Add(1)
+	return scan(c.db.QueryRowContext(ctx, selectProducts+`p.id = $1`, id))
+}
+
+func (c *SQLCatalog) ProductBySlug(ctx context.Context, key ShopSlug) (Product, error) {
+	c.queries.Add(1)
+	return scan(c.db.QueryRowContext(ctx, selectProducts+`p.shop = $1 AND p.slug = $2`, key.Shop, key.Slug))
+}
+
+func (c *SQLCatalog) ProductsByID(ctx context.Context, ids []int64) (map[int64]Product, error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	args := make([]any, len(ids))
+	places := make([]string, len(ids))
+	for i, id := range ids {
+		args[i] = id
+		places[i] = "$" + strconv.Itoa(i+1)
+	}
+	list, err := c.list(ctx, `p.id IN (`+strings.Join(places, ", ")+`)`, args...)
+	if err != nil {
+		return nil, err
+	}
+	products := make(map[int64]Product, len(list))
+	for _, p := range list {
+		products[p.ID] = p
+	}
+	return products, nil
+}
+
+func (c *SQLCatalog) ProductsInCategory(ctx context.Context, categoryID int64) ([]Product, error) {
+	list, err := c.list(ctx, `p.category_id = $1 ORDER BY p.id`, categoryID)
+	if err == nil && len(list) == 0 {
+		return nil, sql.ErrNoRows
+	}
+	return list, err
+}
+
+func (c *SQLCatalog) list(ctx context.Context, where string, args ...any) ([]Product, error) {
+	c.queries.Add(1)
+	rows, err := c.db.QueryContext(ctx, selectProducts+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var list []Product
+	for rows.Next() {
+		p, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, p)
+	}
+	return list, rows.Err()
+}
+
+func scan(row interface{ Scan(...any) error }) (Product, error) {
+	var p Product
+	err := row.Scan(&p.ID, &p.Shop, &p.Slug, &p.Name, &p.CategoryID, &p.Category, &p.Cents, &p.Version)
+	return p, err
+}
