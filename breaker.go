@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,44 +15,52 @@ import (
 // A breaker knows which parts of Redis are down, so that reads do not wait for them. It is for reads and fills alone:
 // an invalidation is always tried.
 //
-// A Redis has one circuit. A Cluster has one for each 1,024 slots, since what fails there is a primary, which owns
-// ranges of slots, while the others go on. The two or three circuits in which ranges of two primaries meet are down with
-// either of them.
+// A Redis has one circuit, a Cluster one for each primary: what fails there is one of them, while the others go on.
 //
-// A circuit opens after three failures in a row to reach Redis, and all of them do after three that no success anywhere
-// has interrupted, so that a Cluster which is down as a whole is noticed as fast. Then it is probed in the background, at least once a
+// A circuit opens after three failures in a row to reach Redis. Then it is probed in the background, at least once a
 // second, with a command that a server which is loading, or has become a read-only replica, refuses. The first success
 // closes it.
 type breaker struct {
-	circuits []circuit
-	probe    func(ctx context.Context, name string) error // asks the server of name
-	start    func(func()) bool                            // runs a probing in the background
-	closing  context.Context                              // ends with the Cache
-	changed  func(down bool, err error)
-	failures atomic.Int32 // in a row, of all circuits
+	nodeOf  func(name string) string // the primary that serves a name
+	probe   func(ctx context.Context, name string) error
+	start   func(func()) bool // runs a probing in the background
+	closing context.Context   // ends with the Cache
+	changed func(down bool, err error)
+
+	circuits sync.Map     // *circuit by primary
+	failing  atomic.Int32 // circuits whose last command failed
 	open     atomic.Int32 // circuits
+	answered atomic.Bool  // Redis has, once
 }
 
 const (
 	failuresToOpen = 3
-	slotsOfCircuit = 1024
 	firstProbe     = 50 * time.Millisecond
 	longestPause   = time.Second
 )
 
 type circuit struct {
 	open     atomic.Bool
-	failures atomic.Int32 // in a row
-	readOnly atomic.Bool  // one of them was the refusal of a replica
-	mu       sync.Mutex   // guards the changes of open
+	mu       sync.Mutex // guards the changes of open, and the rest
+	failures int        // in a row
+	readOnly bool       // one of them was the refusal of a replica
 }
 
 func newBreaker(rdb redis.UniversalClient) *breaker {
-	circuits := 1
-	if _, cluster := rdb.(*redis.ClusterClient); cluster {
-		circuits = slots / slotsOfCircuit
+	b := &breaker{nodeOf: func(string) string { return "" }}
+	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		b.nodeOf = func(name string) string {
+			if !b.answered.Load() {
+				return "" // the client does not know the nodes yet, and would ask for them
+			}
+			node, err := cluster.MasterForKey(b.closing, name)
+			if err != nil {
+				return ""
+			}
+			return node.Options().Addr
+		}
 	}
-	return &breaker{circuits: make([]circuit, circuits)}
+	return b
 }
 
 // up reports whether commands for name are worth sending.
@@ -65,10 +72,12 @@ func (b *breaker) up(name string) bool {
 func (b *breaker) down() bool { return b.open.Load() > 0 }
 
 func (b *breaker) circuit(name string) *circuit {
-	if len(b.circuits) == 1 {
-		return &b.circuits[0]
+	node := b.nodeOf(name)
+	c, ok := b.circuits.Load(node)
+	if !ok {
+		c, _ = b.circuits.LoadOrStore(node, new(circuit))
 	}
-	return &b.circuits[slot(name)/slotsOfCircuit]
+	return c.(*circuit)
 }
 
 // report tells how the commands of one round trip ended: one failure, however many they are, of each circuit in which
@@ -84,75 +93,53 @@ func (b *breaker) report(names []string, replies []reply, write bool) {
 			failed[c] = i
 		}
 	}
-	var err error
 	for c, i := range failed {
 		if i >= 0 {
-			err = replies[i].err
-			b.failed(c, names[i], err, write)
+			b.failed(c, names[i], replies[i].err, write)
 		}
-	}
-	if err == nil || b.failures.Add(1) < failuresToOpen {
-		return
-	}
-	for i := range b.circuits {
-		b.trip(&b.circuits[i], nameIn(i), err)
 	}
 }
 
 func (b *breaker) failed(c *circuit, name string, err error, write bool) {
-	if write && strings.Contains(err.Error(), "READONLY") {
-		c.readOnly.Store(true)
-	}
-	if c.failures.Add(1) >= failuresToOpen {
-		b.trip(c, name, err)
-	}
-}
-
-// trip opens a circuit and starts its probing.
-func (b *breaker) trip(c *circuit, name string, err error) {
-	if c.open.Load() {
-		return
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.open.Load() || !b.start(func() { b.probing(c, name) }) {
-		return // or else the Cache is closed
+	if c.failures++; c.failures == 1 {
+		b.failing.Add(1)
 	}
-	c.failures.Store(failuresToOpen)
+	c.readOnly = c.readOnly || write && strings.Contains(err.Error(), "READONLY")
+	if c.failures < failuresToOpen || c.open.Load() || !b.start(func() { b.probing(c, name) }) {
+		return
+	}
 	c.open.Store(true)
 	if b.open.Add(1) == 1 {
 		b.changed(true, err)
 	}
 }
 
-// succeeded tells that the server of name did what it was asked for. What a replica shows by answering reads is not
-// that it takes writes.
+// succeeded tells that the server of name did what it was asked for.
 func (b *breaker) succeeded(name string, write bool) {
-	c := b.circuit(name)
-	if c.readOnly.Load() && !write {
-		return
+	if !b.answered.Load() {
+		b.answered.Store(true)
 	}
-	if b.failures.Load() != 0 {
-		b.failures.Store(0)
-	}
-	if c.failures.Load() == 0 {
-		return // nearly always
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failures.Store(0)
-	c.readOnly.Store(false)
-	if c.open.CompareAndSwap(true, false) && b.open.Add(-1) == 0 {
-		b.changed(false, nil)
+	if b.failing.Load() > 0 { // nearly never
+		b.close(b.circuit(name), write)
+		if unknown, ok := b.circuits.Load(""); ok { // from before the nodes were known
+			b.close(unknown.(*circuit), write)
+		}
 	}
 }
 
-// nameIn makes a name whose slot is of circuit i.
-func nameIn(i int) string {
-	for n := 0; ; n++ {
-		if name := strconv.Itoa(n); slot(name)/slotsOfCircuit == i {
-			return name
-		}
+// close closes a circuit. What a replica shows by answering a read is not that it takes writes.
+func (b *breaker) close(c *circuit, write bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.failures == 0 || c.readOnly && !write {
+		return
+	}
+	c.failures, c.readOnly = 0, false
+	b.failing.Add(-1)
+	if c.open.CompareAndSwap(true, false) && b.open.Add(-1) == 0 {
+		b.changed(false, nil)
 	}
 }
 
@@ -167,7 +154,7 @@ func (b *breaker) probing(c *circuit, name string) {
 		}
 		b.start(func() {
 			if err := b.probe(b.closing, name); !unreachable(err) && b.closing.Err() == nil {
-				b.succeeded(name, true)
+				b.close(c, true)
 			}
 		})
 	}
@@ -194,28 +181,4 @@ func unreachable(err error) bool {
 		}
 	}
 	return false
-}
-
-const slots = 16384
-
-// slot is the Cluster's hash slot of a key: the CRC16 (XMODEM) of what stands between the first { and the next }, or of
-// the whole key, as the Cluster specification has it.
-func slot(key string) int {
-	if _, after, ok := strings.Cut(key, "{"); ok {
-		if tag, _, ok := strings.Cut(after, "}"); ok && tag != "" {
-			key = tag
-		}
-	}
-	var crc uint16
-	for i := range len(key) {
-		crc ^= uint16(key[i]) << 8
-		for range 8 {
-			if crc&0x8000 != 0 {
-				crc = crc<<1 ^ 0x1021
-			} else {
-				crc <<= 1
-			}
-		}
-	}
-	return int(crc) % slots
 }

@@ -1,0 +1,410 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+)
+
+// These tests give a client any weather in virtual time, where "not a moment longer" can be asserted. outage_test.go
+// shows the same on servers that really are down.
+
+const redisTimeout = 250 * time.Millisecond // the default of WithRedisTimeout
+
+// A weather is a hook of a Redis client that decides what becomes of each round trip.
+type weather struct {
+	over chan struct{} // closed at the end of the test
+
+	mu   sync.Mutex
+	now  func(verb string) error // may take its time; an error is the answer; nil lets all pass
+	sent []sending
+}
+
+// A sending is one command and when it was sent.
+type sending struct {
+	verb string
+	at   time.Time
+}
+
+// inWeather makes a cache with a client of its own, whose weather is fair.
+func inWeather[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *weather) {
+	r.t.Helper()
+	rdb, w := r.dial(r.t), &weather{over: make(chan struct{})}
+	rdb.AddHook(w)
+	c := newCache(r.t, rdb, load, opts...)
+	r.t.Cleanup(func() {
+		close(w.over)
+		time.Sleep(time.Minute) // for what was abandoned
+	})
+	return c, w
+}
+
+func (w *weather) become(now func(verb string) error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.now = now
+}
+
+// hang has Redis not answer the verbs, or any if none is given.
+func (w *weather) hang(verbs ...string) {
+	w.become(func(verb string) error {
+		if verbs == nil || slices.Contains(verbs, verb) {
+			<-w.over
+			return errDown
+		}
+		return nil
+	})
+}
+
+// answer has Redis answer the verbs, or any if none is given, with err.
+func (w *weather) answer(err error, verbs ...string) {
+	w.become(func(verb string) error {
+		if verbs == nil || slices.Contains(verbs, verb) {
+			return err
+		}
+		return nil
+	})
+}
+
+// sentSince returns the commands sent since the last call.
+func (w *weather) sentSince() []sending {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	sent := w.sent
+	w.sent = nil
+	return sent
+}
+
+func (w *weather) meet(cmds ...redis.Cmder) error {
+	w.mu.Lock()
+	now := w.now
+	for _, cmd := range cmds {
+		w.sent = append(w.sent, sending{aside.Verb(cmd), time.Now()})
+	}
+	w.mu.Unlock()
+	if now == nil {
+		return nil
+	}
+	err := now(aside.Verb(cmds[0]))
+	for _, cmd := range cmds {
+		cmd.SetErr(err)
+	}
+	return err
+}
+
+func (w *weather) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (w *weather) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if !internal(cmd) {
+			if err := w.meet(cmd); err != nil {
+				return err
+			}
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (w *weather) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if !internal(cmds[0]) {
+			if err := w.meet(cmds...); err != nil {
+				return err
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// A redisError is an answer of a server.
+type redisError string
+
+func (e redisError) Error() string { return string(e) }
+func (redisError) RedisError()     {}
+
+const outOfMemory = redisError("OOM command not allowed when used memory > 'maxmemory'.")
+
+// took returns how long fn takes.
+func took(fn func()) time.Duration {
+	start := time.Now()
+	fn()
+	return time.Since(start)
+}
+
+// down makes the breaker open.
+func down(t *testing.T, c *aside.Cache[int, product]) {
+	t.Helper()
+	for i := range 3 {
+		equal(t, "Down, before it was noticed", c.Stats().Down, false)
+		_, _ = c.Get(t.Context(), 1001+i)
+	}
+	equal(t, "Down, after three failures", c.Stats().Down, true)
+}
+
+func TestWhileRedisIsDownNothingIsSentButAProbeASecond(t *testing.T) {
+	for _, timeout := range []time.Duration{redisTimeout, 2 * time.Second} {
+		t.Run("WithRedisTimeout "+timeout.String(), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100})
+				c, w := inWeather(r, rows.load, aside.WithBatch(rows.loadMany), aside.WithRedisTimeout(timeout))
+				w.hang()
+				down(t, c)
+				last := time.Now()
+				w.sentSince()
+				equal(t, "the time of 1,200 calls without their pauses", took(func() {
+					for range 600 {
+						mustGet(t, c, 1)
+						_, _ = c.GetMany(t.Context(), []int{1, 2})
+						time.Sleep(100 * time.Millisecond)
+					}
+				}), time.Minute)
+				var longest time.Duration
+				for _, s := range append(w.sentSince(), sending{"del", time.Now()}) {
+					equal(t, "what was sent", s.verb, "del")
+					longest, last = max(longest, s.at.Sub(last)), s.at
+				}
+				if longest > time.Second {
+					t.Errorf("there was no probe for %v", longest)
+				}
+			})
+		})
+	}
+}
+
+// A log keeps what was logged.
+type log struct {
+	slog.Handler
+	mu    sync.Mutex
+	lines []string
+}
+
+func (l *log) Enabled(context.Context, slog.Level) bool { return true }
+
+func (l *log) Handle(_ context.Context, r slog.Record) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lines = append(l.lines, r.Level.String()+" "+r.Message)
+	return nil
+}
+
+func TestEachChangeOfStateIsToldOnce(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var seen []error
+		logged := new(log)
+		rows := newTable(product{1, "lamp", 100})
+		c, w := inWeather(r, rows.load, aside.WithLogger(slog.New(logged)), aside.WithObserver(aside.Observer{
+			Down: func(err error) { seen = append(seen, err) },
+		}))
+		for range 2 {
+			w.answer(errDown)
+			down(t, c)
+			for range 10 {
+				mustGet(t, c, 1)
+				_ = c.Invalidate(t.Context(), 1)
+			}
+			w.become(nil)
+			time.Sleep(time.Second) // a probe
+			synctest.Wait()
+			equal(t, "Down, after it was back", c.Stats().Down, false)
+			mustGet(t, c, 1)
+		}
+		want := []string{"WARN aside: Redis is down, reads go to the loader", "INFO aside: Redis is back"}
+		if want = slices.Concat(want, want); !slices.Equal(logged.lines, want) {
+			t.Errorf("it logged %q", logged.lines)
+		}
+		if len(seen) != 4 || !errors.Is(seen[0], errDown) || seen[1] != nil || !errors.Is(seen[2], errDown) || seen[3] != nil {
+			t.Errorf("Observer.Down saw %v", seen)
+		}
+	})
+}
+
+func TestThreeFailuresInARowMeanDown(t *testing.T) {
+	for _, err := range []error{
+		errDown,
+		redisError("LOADING Redis is loading the dataset in memory"),
+		redisError("READONLY You can't write against a read only replica."),
+		redisError("CLUSTERDOWN Hash slot not served"),
+		redisError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
+		redisError("ERR Error running script: @user_script:1: -READONLY You can't write against a read only replica."),
+	} {
+		t.Run(err.Error(), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				c, w := inWeather(r, newTable().load)
+				for range 3 { // two failures and a success
+					w.answer(err)
+					_, _ = c.Get(t.Context(), 1)
+					_, _ = c.Get(t.Context(), 2)
+					w.become(nil)
+					_, _ = c.Get(t.Context(), 1)
+				}
+				w.answer(err)
+				down(t, c)
+			})
+		})
+	}
+}
+
+// A replica still answers reads. What it does not take is leases, fills and invalidations.
+func TestARedisThatTakesNoWritesIsDown(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, w := inWeather(r, newTable().load)
+		w.answer(redisError("READONLY You can't write against a read only replica."), "lease", "fill", "invalidate", "del")
+		down(t, c)
+		time.Sleep(10 * time.Second)
+		equal(t, "Down, while it takes no writes", c.Stats().Down, true)
+	})
+}
+
+func TestWhatIsNoFailureToReachRedisDoesNotMeanDown(t *testing.T) {
+	cases := map[string]func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather){
+		"missing keys": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+			_, _ = c.Get(t.Context(), 404)
+		},
+		"documents that cannot be read": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+			r.put("test:1", `{"id":"x","value":"no product"}`)
+			mustGet(t, c, 1)
+		},
+		"what is no string": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+			r.raw.LPush(t.Context(), "test:1", "x")
+			mustGet(t, c, 1)
+		},
+		"an error that is an answer": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+			w.answer(outOfMemory)
+			mustGet(t, c, 1)
+		},
+		"callers who leave a slow Redis": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+			w.become(func(string) error { time.Sleep(redisTimeout / 2); return nil })
+			ctx, cancel := context.WithTimeout(t.Context(), redisTimeout/4)
+			defer cancel()
+			if _, err := c.Get(ctx, 1); !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("the caller got %v", err)
+			}
+		},
+		"a loader that fails": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+			_, _ = c.Get(t.Context(), -1)
+		},
+	}
+	for name, read := range cases {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100})
+				c, w := inWeather(r, func(ctx context.Context, id int) (product, error) {
+					if id < 0 {
+						return product{}, errDown
+					}
+					return rows.load(ctx, id)
+				}, aside.WithObserver(aside.Observer{Down: func(err error) { t.Errorf("down, by %v", err) }}))
+				for range 10 {
+					read(t, r, c, w)
+					time.Sleep(time.Second)
+				}
+			})
+		})
+	}
+}
+
+// If all callers leave before the timeout, somebody must notice all the same.
+func TestCallersInAHurryNoticeThatRedisHangs(t *testing.T) {
+	for _, patience := range []time.Duration{time.Millisecond, redisTimeout} {
+		t.Run(patience.String(), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100})
+				c, w := inWeather(r, rows.load)
+				w.hang()
+				for range 3 {
+					ctx, cancel := context.WithTimeout(t.Context(), patience)
+					if _, err := c.Get(ctx, 1); !errors.Is(err, context.DeadlineExceeded) && patience < redisTimeout {
+						t.Errorf("the caller got %v", err)
+					}
+					cancel()
+				}
+				time.Sleep(redisTimeout)
+				synctest.Wait()
+				equal(t, "Down", c.Stats().Down, true)
+				ctx, cancel := context.WithTimeout(t.Context(), patience)
+				defer cancel()
+				if _, err := c.Get(ctx, 1); err != nil {
+					t.Errorf("once it is known, the caller still got %v", err)
+				}
+			})
+		})
+	}
+}
+
+// However many keys it is about, on however many servers.
+func TestOneFailedCommandIsOneFailure(t *testing.T) {
+	for name, dial := range map[string]func() redis.UniversalClient{
+		"redis":   func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) },
+		"cluster": cluster,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rows := newTable()
+				r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closed(t, dial()) }}
+				c, w := inWeather(r, rows.load, aside.WithBatch(rows.loadMany))
+				w.hang()
+				ids := make([]int, 1000)
+				for i := range ids {
+					ids[i] = i
+				}
+				for range 2 {
+					_, _ = c.GetMany(t.Context(), ids)
+					equal(t, "Down, before the third failure", c.Stats().Down, false)
+				}
+				_, _ = c.GetMany(t.Context(), ids)
+				equal(t, "Down, after it", c.Stats().Down, true)
+			})
+		})
+	}
+}
+
+// cluster returns a client that never gets to dial.
+func cluster() redis.UniversalClient {
+	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+}
+
+// However many servers it has.
+func TestAClusterThatIsDownIsNoticedInAFewCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rows := newTable()
+		r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closed(t, cluster()) }}
+		c, w := inWeather(r, rows.load)
+		w.hang()
+		waited := 0
+		for id := range 1000 {
+			if took(func() { _, _ = c.Get(t.Context(), id) }) > 0 {
+				waited++
+			}
+		}
+		if waited > 10 {
+			t.Errorf("%d calls waited for Redis", waited)
+		}
+	})
+}
+
+func TestInvalidateIsTriedThoughRedisIsDown(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, w := inWeather(r, rows.load)
+		mustGet(t, c, 1)
+		w.answer(errDown)
+		down(t, c)
+		if err := c.Invalidate(t.Context(), 1); !errors.Is(err, errDown) {
+			t.Errorf("while Redis refuses, Invalidate returned %v", err)
+		}
+		w.answer(errDown, "get", "lease", "del") // neither read nor probe tells that it is back
+		equal(t, "Down", c.Stats().Down, true)
+		mustInvalidate(t, c, 1)
+		equal(t, "the document that is left", r.get("test:1"), "")
+		equal(t, "Down, after an answer", c.Stats().Down, false)
+	})
+}

@@ -1,0 +1,500 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asidecache/aside"
+)
+
+// steady is process for tests of what a Redis does that works: on a busy machine, one that is only slow must not look
+// like one that hangs.
+func steady[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
+	r.t.Helper()
+	return process(r, load, append([]aside.Option{patient}, opts...)...)
+}
+
+// mustGetMany reads keys without an error.
+func mustGetMany[K comparable, V any](t *testing.T, c *aside.Cache[K, V], keys ...K) map[K]V {
+	t.Helper()
+	found, err := c.GetMany(t.Context(), keys)
+	if err != nil {
+		t.Fatalf("GetMany(%v): %v", keys, err)
+	}
+	return found
+}
+
+// A batchTable is a table that notes which keys it is asked for together, and can be held up after it has read.
+type batchTable struct {
+	*slowTable
+	fast  bool
+	mu    sync.Mutex
+	asked []string
+}
+
+// newBatchTable has rows with the prices 100·id.
+func newBatchTable(fast bool, ids ...int) *batchTable {
+	t := &batchTable{slowTable: newSlowTable(), fast: fast}
+	for _, id := range ids {
+		t.setPrice(id, 100*id)
+	}
+	return t
+}
+
+func (t *batchTable) loadMany(ctx context.Context, ids []int) (map[int]product, error) {
+	t.mu.Lock()
+	t.asked = append(t.asked, fmt.Sprint(ids))
+	t.mu.Unlock()
+	rows, err := t.table.loadMany(ctx, ids)
+	if !t.fast {
+		t.read <- struct{}{}
+		<-t.go_
+	}
+	return rows, err
+}
+
+// batches tells what has been asked for, call by call.
+func (t *batchTable) batches() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(t.asked, " ")
+}
+
+// manyResult is what a GetMany in another goroutine returned: the prices and the error.
+type manyResult struct {
+	prices string
+	err    error
+}
+
+func prices(found map[int]product) string {
+	list := make([]string, 0, len(found))
+	for id, p := range found {
+		list = append(list, fmt.Sprintf("%d:%d", id, p.Price))
+	}
+	slices.Sort(list)
+	return strings.Join(list, " ")
+}
+
+func gettingMany(ctx context.Context, c *aside.Cache[int, product], ids ...int) <-chan manyResult {
+	done := make(chan manyResult, 1)
+	go func() {
+		found, err := c.GetMany(ctx, ids)
+		done <- manyResult{prices(found), err}
+	}()
+	return done
+}
+
+func finds(t *testing.T, who string, done <-chan manyResult, want string) {
+	t.Helper()
+	r := <-done
+	if r.err != nil {
+		t.Fatalf("%s: %v", who, r.err)
+	}
+	equal(t, "what "+who+" finds", r.prices, want)
+}
+
+func TestGetManyLoadsWhatIsMissingInOneBatch(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3, 4)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		other, _ := steady(r, rows.table.load)
+		mustGet(t, other, 2)
+		for range 2 {
+			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 4, 2, 9, 1, 4, 2, 9)), "1:100 2:200 4:400")
+		}
+		equal(t, "the batches", rows.batches(), "[4 9 1]")
+		equal(t, "the price elsewhere", mustGet(t, other, 4).Price, 400)
+		if _, err := other.Get(t.Context(), 9); !errors.Is(err, aside.ErrNotFound) {
+			t.Errorf("the error for the absent row is %v", err)
+		}
+		equal(t, "the number of loads", rows.loads.Load(), 2)
+		s := c.Stats()
+		equal(t, "Hits, AbsentHits, Misses, Fills", fmt.Sprint(s.Hits, s.AbsentHits, s.Misses, s.Fills), "4 1 3 3")
+	})
+}
+
+// Sorted keys lock rows in one order, so a batch loader may well sort what it is given.
+func TestBatchLoaderMayModifyTheKeysItIsGiven(t *testing.T) {
+	for name, modify := range map[string]func([]int){"sort": slices.Sort[[]int], "clear": func(ids []int) { clear(ids) }} {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newBatchTable(true, 1, 2, 3)
+				c, _ := steady(r, rows.table.load, aside.WithBatch(func(ctx context.Context, ids []int) (map[int]product, error) {
+					found, err := rows.loadMany(ctx, ids)
+					modify(ids)
+					return found, err
+				}))
+				keys := []int{3, 1, 9, 2}
+				for range 2 {
+					found, err := c.GetMany(t.Context(), keys)
+					equal(t, "what GetMany finds", fmt.Sprint(prices(found), " ", err), "1:100 2:200 3:300 <nil>")
+					for id, p := range found {
+						equal(t, fmt.Sprintf("the id of %d", id), p.ID, id)
+					}
+				}
+				_, err := c.GetMany(aside.Bypass(t.Context()), keys)
+				equal(t, "the caller's keys", fmt.Sprint(keys, err), "[3 1 9 2] <nil>")
+			})
+		})
+	}
+}
+
+func TestGetManyOfNoKeysAsksNobody(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true)
+		c, tap := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		for _, ids := range [][]int{nil, {}} {
+			found, err := c.GetMany(t.Context(), ids)
+			equal(t, "what GetMany returns", fmt.Sprint(found, found == nil, err), "map[] false <nil>")
+		}
+		_, trips := tap.count()
+		equal(t, "round trips and loads", int64(trips)+rows.loads.Load(), 0)
+	})
+}
+
+func TestGetManyWaitsForWhatAnotherProcessLoads(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		slow, rows := newSlowTable(product{2, "desk", 200}), newBatchTable(true, 1, 2, 3)
+		holder, _ := steady(r, slow.load)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		held := getting(holder, 2)
+		<-slow.read
+		many := gettingMany(t.Context(), c, 1, 2, 3)
+		r.until(func() bool { return c.Stats().Fills == 2 }) // its own are loaded and stored without waiting
+		equal(t, "Waits", c.Stats().Waits, 1)
+		slow.go_ <- struct{}{}
+		price(t, "what the holder gets", held, 200)
+		finds(t, "GetMany", many, "1:100 2:200 3:300")
+		equal(t, "the batches", rows.batches(), "[1 3]")
+	})
+}
+
+func TestGetManyLoadsAtOnceWhatAnotherProcessFailedToLoad(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		slow, rows := newSlowTable(), newBatchTable(true, 1, 2)
+		slow.fail(errors.New("no"))
+		holder, _ := steady(r, slow.load)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		held := getting(holder, 2)
+		<-slow.read
+		many := gettingMany(t.Context(), c, 1, 2)
+		r.until(func() bool { return c.Stats().Waits == 1 && c.Stats().Fills == 1 })
+		slow.go_ <- struct{}{}
+		<-held
+		finds(t, "GetMany", many, "1:100 2:200")
+		equal(t, "the batches", rows.batches(), "[1] [2]")
+	})
+}
+
+func TestGetManyTakesOverTheLeasesOfADeadProcess(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3)
+		deadLease(r, "test:1", 200*time.Millisecond)
+		deadLease(r, "test:3", 200*time.Millisecond)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+		equal(t, "Fills", c.Stats().Fills, 3)
+	})
+}
+
+func TestGetManyBesideAGetOfTheSameKeyIsOneLoad(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(false, 1, 2)
+		c, _ := steady(r, rows.load, aside.WithBatch(rows.loadMany))
+		single := getting(c, 1)
+		<-rows.read
+		many := gettingMany(t.Context(), c, 1, 2)
+		<-rows.read // the batch of 2 alone
+		late := getting(c, 2)
+		r.until(func() bool { return c.Stats().Waits == 2 }) // each for the lease of the other
+		rows.go_ <- struct{}{}
+		rows.go_ <- struct{}{}
+		price(t, "what Get gets", single, 100)
+		finds(t, "GetMany", many, "1:100 2:200")
+		price(t, "what Get of the other key gets", late, 200)
+		equal(t, "the batches", rows.batches(), "[2]")
+		equal(t, "the number of loads", rows.loads.Load(), 2)
+	})
+}
+
+func TestGetManysInOppositeOrderDoNotBlockEachOther(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		var loads atomic.Int64
+		load := func(_ context.Context, ids []int) (map[int]int, error) {
+			found := make(map[int]int)
+			for _, id := range ids {
+				found[id] = id
+				loads.Add(1)
+			}
+			return found, nil
+		}
+		keys := []int{0, 1, 2, 3, 4, 5, 6, 7}
+		var group sync.WaitGroup
+		for i := range 6 {
+			c, _ := steady(r, func(_ context.Context, id int) (int, error) { return id, nil }, aside.WithBatch(load))
+			mustGet(t, c, -1-i) // so that it knows the scripts: miniredis has no room for eight in a pipeline
+			mine := slices.Clone(keys)
+			if i%2 == 1 {
+				slices.Reverse(mine)
+			}
+			group.Go(func() {
+				found, err := c.GetMany(t.Context(), mine)
+				equal(t, "what GetMany returns", fmt.Sprint(len(found), err), "8 <nil>")
+			})
+		}
+		group.Wait()
+		equal(t, "the number of rows loaded", loads.Load(), 8)
+	})
+}
+
+func TestWithoutABatchLoaderKeysAreLoadedSideBySide(t *testing.T) {
+	test := func(t *testing.T, r *rig) {
+		for maxLoads, want := range map[int]int64{100: 16, 3: 3, 1: 1} {
+			var now, most atomic.Int64
+			var once sync.Once
+			met := make(chan struct{})
+			c, tap := steady(r, func(_ context.Context, id int) (int, error) {
+				n := now.Add(1)
+				defer now.Add(-1)
+				for m := most.Load(); n > m && !most.CompareAndSwap(m, n); m = most.Load() {
+				}
+				if n == want {
+					once.Do(func() { close(met) })
+				}
+				<-met // the first ones wait for each other
+				return id, nil
+			}, aside.WithMaxLoads(maxLoads))
+			if r.virtual {
+				tap.down()
+			}
+			keys := make([]int, 40)
+			for i := range keys {
+				keys[i] = i
+			}
+			equal(t, "the number found", len(mustGetMany(t, c, keys...)), 40)
+			equal(t, "the most loads at a time", most.Load(), want)
+			if !r.virtual {
+				r.flush()
+			}
+		}
+	}
+	t.Run("without Redis", func(t *testing.T) { onMiniredis(t, test) })
+	t.Run("with Redis", func(t *testing.T) { test(t, realRig(t)) })
+}
+
+func TestBatchErrorIsReturnedUntouchedWithTheHits(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		mustGet(t, c, 1)
+		cause := errors.New("connection reset")
+		rows.fail(cause)
+		found, err := c.GetMany(t.Context(), []int{1, 2, 3})
+		if err != cause {
+			t.Errorf("the error is %v", err)
+		}
+		equal(t, "what is found all the same", prices(found), "1:100")
+		equal(t, "the leases that are left", r.get("test:2")+r.get("test:3"), "")
+		rows.fail(nil)
+		equal(t, "what GetMany finds next", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+	})
+}
+
+func TestWithoutABatchLoaderOneFailureLeavesTheOthers(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{3, "sofa", 300})
+		cause := errors.New("connection reset")
+		c, _ := steady(r, func(ctx context.Context, id int) (product, error) {
+			if id%2 == 0 {
+				return product{}, cause
+			}
+			return rows.load(ctx, id)
+		})
+		for _, ids := range [][]int{{1, 2, 3}, {1, 2, 3, 4, 6}} {
+			found, err := c.GetMany(t.Context(), ids)
+			if !errors.Is(err, cause) {
+				t.Errorf("the error is %v", err)
+			}
+			equal(t, "what is found all the same", prices(found), "1:100 3:300")
+		}
+		equal(t, "the documents of those", r.get("test:1") != "" && r.get("test:3") != "", true)
+		equal(t, "the leases that are left", r.get("test:2")+r.get("test:4")+r.get("test:6"), "")
+	})
+}
+
+// One row that is missing says nothing of the others; and what is not known to be absent must not be remembered as absent.
+func TestNotFoundFromABatchLoaderHidesNoRowThatItReturns(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(func(ctx context.Context, ids []int) (map[int]product, error) {
+			found, err := rows.loadMany(ctx, ids)
+			if err == nil && len(found) < len(ids) {
+				err = fmt.Errorf("some product: %w", aside.ErrNotFound)
+			}
+			return found, err
+		}))
+		_, _ = c.GetMany(t.Context(), []int{1, 9})
+		equal(t, "the price", mustGet(t, c, 1).Price, 100)
+	})
+}
+
+func TestPanicInABatchLoaderReachesTheCallerAndGivesTheLeasesBack(t *testing.T) {
+	for _, up := range []bool{true, false} {
+		t.Run(fmt.Sprintf("with Redis %v", up), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				c, tap := steady(r, newTable().load, aside.WithBatch(func(context.Context, []int) (map[int]product, error) { panic("boom") }))
+				if !up {
+					tap.down()
+				}
+				func() {
+					defer func() { equal(t, "what GetMany panics with", recover(), any("boom")) }()
+					_, err := c.GetMany(t.Context(), []int{1, 2})
+					t.Errorf("GetMany returned %v", err)
+				}()
+				equal(t, "the leases that are left", r.get("test:1")+r.get("test:2"), "")
+			})
+		})
+	}
+}
+
+func TestGoexitInABatchLoaderIsAnErrorAndGivesTheLeasesBack(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		c, _ := steady(r, newTable().load, aside.WithBatch(func(context.Context, []int) (map[int]product, error) {
+			runtime.Goexit()
+			return nil, nil
+		}))
+		for range 2 {
+			if _, err := c.GetMany(t.Context(), []int{1, 2}); err == nil {
+				t.Error("GetMany returned no error")
+			}
+			equal(t, "the leases that are left", r.get("test:1")+r.get("test:2"), "")
+		}
+	})
+}
+
+func TestCallerOfGetManyWhoLeavesGetsItsHitsAndTheLoadFills(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(false, 1, 2, 3)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		mustGet(t, c, 1)
+		ctx, cancel := context.WithCancel(t.Context())
+		many := gettingMany(ctx, c, 1, 2, 3)
+		<-rows.read
+		cancel()
+		left := <-many
+		equal(t, "what it returns", fmt.Sprint(left.prices, " ", left.err), "1:100 context canceled")
+		rows.go_ <- struct{}{}
+		r.until(func() bool { return c.Stats().Fills == 3 })
+		equal(t, "what GetMany finds next", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+		equal(t, "the batches", rows.batches(), "[2 3]")
+		if found, err := c.GetMany(ctx, []int{1}); !errors.Is(err, context.Canceled) || len(found) > 0 {
+			t.Errorf("GetMany under a ctx that has ended returns %v, %v", found, err)
+		}
+	})
+}
+
+func TestBatchLoadDoesNotFillAfterInvalidate(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(false, 1, 2)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		writer, _ := steady(r, rows.table.load)
+		many := gettingMany(t.Context(), c, 1, 2)
+		<-rows.read
+		rows.setPrice(1, 90)
+		mustInvalidate(t, writer, 1)
+		equal(t, "the price after Invalidate", mustGet(t, writer, 1).Price, 90)
+		mustInvalidate(t, writer, 1)
+		rows.go_ <- struct{}{}
+		finds(t, "GetMany, which began before", many, "1:100 2:200")
+		equal(t, "Refused, Fills", fmt.Sprint(c.Stats().Refused, c.Stats().Fills), "1 1")
+		equal(t, "the document that is left", r.get("test:1"), "")
+		equal(t, "the next price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+// A caller who starts after Invalidate has returned must not get what a GetMany loads that began before.
+func TestCallerAfterInvalidateDoesNotGetWhatABatchLoaded(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(false, 1, 2)
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		early := gettingMany(t.Context(), c, 1, 2)
+		<-rows.read
+		rows.setPrice(1, 90)
+		mustInvalidate(t, c, 1)
+		late := gettingMany(t.Context(), c, 2, 1)
+		<-rows.read // of 1 alone: 2 is still leased
+		rows.go_ <- struct{}{}
+		rows.go_ <- struct{}{}
+		finds(t, "GetMany, which began before", early, "1:100 2:200")
+		finds(t, "GetMany, which began after", late, "1:90 2:200")
+		equal(t, "the batches", rows.batches(), "[1 2] [1]")
+	})
+}
+
+func TestStaleKeysAreRefreshedInOneBatch(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3)
+		c, tap := steady(r, rows.table.load, append(stale, aside.WithBatch(rows.loadMany))...)
+		mustGetMany(t, c, 1, 2)
+		time.Sleep(2 * time.Minute)
+		mustGetMany(t, c, 3)
+		for id := range 4 {
+			rows.setPrice(id, 5)
+		}
+		tap.reset()
+		start := time.Now()
+		equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+		equal(t, "the time that it took", time.Since(start), 0)
+		synctest.Wait()
+		verbs, trips := tap.count()
+		equal(t, "the commands", fmt.Sprint(verbs, trips), "[mget claim claim fill fill] 3")
+		equal(t, "what GetMany finds next", prices(mustGetMany(t, c, 1, 2, 3)), "1:5 2:5 3:300")
+		equal(t, "the batches", rows.batches(), "[1 2] [3] [1 2]")
+		s := c.Stats()
+		equal(t, "Refreshes, which count among Loads, and Loads", fmt.Sprint(s.Refreshes, s.Loads), "1 3")
+		equal(t, "StaleHits", s.StaleHits, 2)
+	})
+}
+
+func TestGetManyWithoutRedisIsOneBatch(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3)
+		c, tap := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		tap.down()
+		for range 5 {
+			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+		}
+		equal(t, "the number of loads", rows.loads.Load(), 5)
+		equal(t, "Down", c.Stats().Down, true)
+	})
+}
+
+func TestOneMGETThatFailedIsOneRedisError(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3, 4, 5)
+		c, tap := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		tap.answer("mget", errDown)
+		mustGetMany(t, c, 1, 2, 3, 4, 5)
+		equal(t, "RedisErrors", c.Stats().RedisErrors, 1)
+	})
+}
+
+// Two keys may have one name, where WithKey or a MarshalText says so.
+func TestGetManyOfTwoKeysWithOneNameFindsBoth(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := steady(r, func(_ context.Context, k string) (string, error) { return "row", nil }, aside.WithKey(strings.ToLower))
+		for range 2 {
+			equal(t, "what GetMany finds", fmt.Sprint(mustGetMany(t, c, "a", "A")), "map[A:row a:row]")
+		}
+		equal(t, "the number of loads", c.Stats().Loads, 1)
+	})
+}

@@ -1,0 +1,275 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/asidecache/aside"
+)
+
+// An observed is an Observer that writes down what it is told, one line each.
+type observed struct {
+	mu    sync.Mutex
+	lines []string
+	marks int // of which the ctx had the caller's mark
+}
+
+func (o *observed) note(ctx context.Context, format string, args ...any) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.lines = append(o.lines, fmt.Sprintf(format, args...))
+	if ctx.Value(markKey{}) != nil {
+		o.marks++
+	}
+}
+
+func (o *observed) observer() aside.Observer {
+	return aside.Observer{
+		Read: func(ctx context.Context, r aside.ReadInfo) {
+			o.note(ctx, "%s read %s: %s, %v", r.Cache, r.Name, r.Outcome, r.Err)
+		},
+		Load: func(ctx context.Context, l aside.LoadInfo) {
+			o.note(ctx, "%s loaded %d in %v, refresh %v, %v", l.Cache, l.Keys, l.Took, l.Refresh, l.Err)
+		},
+		Fill: func(ctx context.Context, f aside.FillInfo) {
+			o.note(ctx, "%s filled %s: absent %v, refused %v, %v", f.Cache, f.Name, f.Absent, f.Refused, f.Err)
+		},
+		Invalidate: func(ctx context.Context, i aside.InvalidateInfo) {
+			o.note(ctx, "%s invalidated %v in %v: %v", i.Cache, i.Names, i.Took, i.Err)
+		},
+		RedisError: func(ctx context.Context, err error) { o.note(ctx, "Redis: %v", err) },
+	}
+}
+
+// told checks what the observer was told since the last time.
+func (o *observed) told(t *testing.T, after string, want ...string) {
+	t.Helper()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if got := strings.Join(o.lines, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("after %s the observer was told:\n%s\nand not:\n%s", after, got, strings.Join(want, "\n"))
+	}
+	o.lines = nil
+}
+
+func TestObserverIsToldEachThingOnce(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2)
+		o := new(observed)
+		opts := append(stale, aside.WithObserver(o.observer()), aside.WithBatch(rows.loadMany))
+		c, tap := steady(r, func(ctx context.Context, id int) (product, error) {
+			time.Sleep(time.Second)
+			return rows.table.load(ctx, id)
+		}, opts...)
+		ctx := context.WithValue(t.Context(), markKey{}, true)
+		get := func(id int) { _, _ = c.Get(ctx, id); synctest.Wait() }
+
+		get(1)
+		o.told(t, "a miss", "test loaded 1 in 1s, refresh false, <nil>",
+			"test filled test:1: absent false, refused false, <nil>", "test read test:1: miss, <nil>")
+		get(1)
+		o.told(t, "a hit", "test read test:1: hit, <nil>")
+		get(9)
+		o.told(t, "an absent row", "test loaded 1 in 1s, refresh false, sql: no rows in result set",
+			"test filled test:9: absent true, refused false, <nil>", "test read test:9: miss, sql: no rows in result set")
+		get(9)
+		o.told(t, "an absent hit", "test read test:9: absent hit, aside: not found")
+		_, _ = c.GetMany(ctx, []int{1, 9, 2})
+		o.told(t, "GetMany", "test read test:1: hit, <nil>", "test read test:9: absent hit, aside: not found",
+			"test loaded 1 in 0s, refresh false, <nil>", "test filled test:2: absent false, refused false, <nil>", "test read test:2: miss, <nil>")
+		if err := c.Invalidate(ctx, 2, 9); err != nil {
+			t.Error(err)
+		}
+		o.told(t, "Invalidate", "test invalidated [test:2 test:9] in 0s: <nil>")
+		time.Sleep(2 * time.Minute)
+		get(1)
+		o.told(t, "a stale hit", "test read test:1: stale hit, <nil>")
+		time.Sleep(time.Second)
+		synctest.Wait()
+		o.told(t, "its refresh", "test loaded 1 in 1s, refresh true, <nil>", "test filled test:1: absent false, refused false, <nil>")
+		marks := o.marks
+		equal(t, "the number of calls with the caller's ctx or its values", marks, 17)
+
+		tap.answer("fill", errDown)
+		get(2)
+		o.told(t, "a fill that failed", "test loaded 1 in 1s, refresh false, <nil>", "Redis: connection refused",
+			"test filled test:2: absent false, refused false, connection refused", "test read test:2: miss, <nil>")
+		tap.answer("fill", nil)
+		tap.answer("invalidate", errDown)
+		_ = c.Invalidate(ctx, 1)
+		o.told(t, "an Invalidate that failed", "Redis: connection refused",
+			`test invalidated [test:1] in 0s: aside: 1 of 1 keys not invalidated, the first is "test:1": connection refused`)
+	})
+}
+
+func TestObserverIsToldOfARefusedFill(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		var fills []aside.FillInfo // of one flight, which has ended when they are read
+		c, _ := steady(r, rows.load, aside.WithObserver(aside.Observer{
+			Fill: func(_ context.Context, f aside.FillInfo) { fills = append(fills, f) },
+		}))
+		done := getting(c, 1)
+		<-rows.read
+		mustInvalidate(t, c, 1)
+		rows.go_ <- struct{}{}
+		<-done
+		if len(fills) != 1 || !fills[0].Refused || fills[0].Err != nil || fills[0].Name != "test:1" {
+			t.Errorf("the observer was told of %+v", fills)
+		}
+	})
+}
+
+func TestFillTellsTheSizeOfTheValue(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		var bytes int
+		c, _ := steady(r, newTable(product{1, "lamp", 100}).load, aside.WithObserver(aside.Observer{
+			Fill: func(_ context.Context, f aside.FillInfo) { bytes = f.Bytes },
+		}))
+		mustGet(t, c, 1)
+		equal(t, "the bytes that the observer was told of", bytes, len(`{"ID":1,"Name":"lamp","Price":100}`))
+	})
+}
+
+// A load that does not return is a load too: a metric of load errors that leaves out the panics is worse than none.
+func TestObserverIsToldOfALoadThatDoesNotReturn(t *testing.T) {
+	for name, load := range map[string]aside.Loader[int, product]{
+		"panic":  func(context.Context, int) (product, error) { panic("boom") },
+		"Goexit": func(context.Context, int) (product, error) { runtime.Goexit(); return product{}, nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				var loads []aside.LoadInfo
+				var reads int
+				c, _ := steady(r, load, aside.WithObserver(aside.Observer{
+					Load: func(_ context.Context, l aside.LoadInfo) { loads = append(loads, l) },
+					Read: func(context.Context, aside.ReadInfo) { reads++ },
+				}))
+				_ = raisedIn(c)
+				if len(loads) != 1 || loads[0].Err == nil {
+					t.Errorf("the observer was told of the loads %+v", loads)
+				}
+				equal(t, "the reads that it was told of", reads, 1)
+				equal(t, "LoadErrors", c.Stats().LoadErrors, 1)
+			})
+		})
+	}
+}
+
+// Who leaves early has read as well, whether one key or many, and so has who bypasses the cache.
+func TestObserverIsToldOfEveryReadHoweverItEnds(t *testing.T) {
+	tests := map[string]struct {
+		ctx  func(context.Context) context.Context
+		want string
+	}{
+		"ctx ends while it loads": {func(ctx context.Context) context.Context {
+			ctx, cancel := context.WithTimeout(ctx, time.Second)
+			t.Cleanup(cancel)
+			return ctx
+		}, "[miss context deadline exceeded]"},
+		"ctx has ended before": {func(ctx context.Context) context.Context {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx
+		}, "[miss context canceled]"},
+		"Bypass": {aside.Bypass, "[miss <nil>]"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				reads := map[string]func(*aside.Cache[int, product], context.Context){
+					"Get":     func(c *aside.Cache[int, product], ctx context.Context) { _, _ = c.Get(ctx, 1) },
+					"GetMany": func(c *aside.Cache[int, product], ctx context.Context) { _, _ = c.GetMany(ctx, []int{1}) },
+				}
+				for how, read := range reads {
+					var told []string
+					c, _ := steady(r, func(context.Context, int) (product, error) {
+						time.Sleep(2 * time.Second)
+						return product{ID: 1}, nil
+					}, aside.WithObserver(aside.Observer{Read: func(_ context.Context, r aside.ReadInfo) {
+						told = append(told, fmt.Sprint(string(r.Outcome), " ", r.Err))
+					}}))
+					read(c, test.ctx(t.Context()))
+					equal(t, "what "+how+" told", fmt.Sprint(told), test.want)
+					time.Sleep(time.Minute)
+					mustInvalidate(t, c, 1)
+				}
+			})
+		})
+	}
+}
+
+func TestStatsCountEachThingOnce(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		c, tap := steady(r, func(ctx context.Context, id int) (product, error) {
+			time.Sleep(time.Second)
+			return rows.load(ctx, id)
+		}, stale...)
+		want := aside.Stats{}
+		check := func(after string) {
+			t.Helper()
+			synctest.Wait()
+			equal(t, "Stats after "+after, fmt.Sprintf("%+v", c.Stats()), fmt.Sprintf("%+v", want))
+		}
+		check("nothing")
+		first, second := getting(c, 1), getting(c, 1)
+		want.Misses, want.Loads, want.Loading = 2, 1, 1
+		check("a miss under way")
+		<-first
+		<-second
+		want.Loading, want.Joins, want.Fills = 0, 1, 1
+		check("a miss and its joiner")
+		mustGet(t, c, 1)
+		want.Hits = 1
+		check("a hit")
+		_, _ = c.Get(t.Context(), 9)
+		want.Misses, want.Loads, want.Fills = 3, 2, 2
+		check("a miss of an absent row")
+		_, _ = c.Get(t.Context(), 9)
+		want.AbsentHits = 1
+		check("an absent hit")
+		mustInvalidate(t, c, 9, 2)
+		want.Invalidations = 2
+		check("an Invalidate of two keys")
+		time.Sleep(2 * time.Minute)
+		mustGet(t, c, 1)
+		want.StaleHits, want.Refreshes, want.Loads, want.Loading = 1, 1, 3, 1
+		check("a stale hit")
+		time.Sleep(time.Second)
+		want.Loading, want.Fills = 0, 3
+		check("its refresh")
+		failing := getting(c, 2)
+		synctest.Wait()
+		rows.fail(errors.New("no"))
+		<-failing
+		want.Misses, want.Loads, want.LoadErrors = 4, 4, 1
+		check("a load that failed")
+		rows.fail(nil)
+		refused := getting(c, 2)
+		synctest.Wait()
+		r.del("test:2")
+		<-refused
+		want.Misses, want.Loads, want.Refused = 5, 5, 1
+		check("a fill that was refused")
+		r.put("test:2", "?")
+		mustGet(t, c, 2)
+		want.Misses, want.Loads, want.Fills, want.Unusable = 6, 6, 4, 1
+		check("a document that could not be used")
+		deadLease(r, "test:3", 100*time.Millisecond)
+		_, _ = c.Get(t.Context(), 3)
+		want.Misses, want.Loads, want.Fills, want.Waits = 7, 7, 5, 1
+		check("a lease of another process")
+		tap.answer("invalidate", errDown)
+		_ = c.Invalidate(t.Context(), 1)
+		want.Invalidations, want.InvalidationErrors, want.RedisErrors = 3, 1, 1
+		check("an Invalidate that failed")
+	})
+}

@@ -1,0 +1,412 @@
+package aside_test
+
+import (
+	"cmp"
+	"context"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/testserver"
+)
+
+func TestAClientThatWouldBreakThePromisesIsRefused(t *testing.T) {
+	addrs := []string{"127.0.0.1:1"}
+	refused := func(o redis.ClusterOptions) redis.UniversalClient {
+		o.Addrs = addrs
+		return closed(t, redis.NewClusterClient(&o))
+	}
+	cases := map[string]redis.UniversalClient{
+		"nil":                   nil,
+		"client is nil":         (*redis.Client)(nil),
+		"Redis client is nil":   (*redis.ClusterClient)(nil),
+		"the client is nil":     (*redis.AutoPipeliner)(nil),
+		"redis.Ring":            closed(t, redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addrs[0]}})),
+		"ClientSideCacheConfig": closed(t, redis.NewClient(&redis.Options{Addr: addrs[0], ClientSideCacheConfig: &redis.ClientSideCacheConfig{}})),
+		"ReadOnly":              refused(redis.ClusterOptions{ReadOnly: true}),
+		"RouteByLatency":        refused(redis.ClusterOptions{RouteByLatency: true}),
+		"RouteRandomly": closed(t, redis.NewFailoverClusterClient(&redis.FailoverOptions{
+			MasterName: "aside", SentinelAddrs: addrs, RouteRandomly: true,
+		})),
+	}
+	for setting, rdb := range cases {
+		t.Run(setting, func(t *testing.T) {
+			c, err := aside.New(rdb, "test", newTable().load)
+			if c != nil || err == nil || !strings.Contains(err.Error(), strings.TrimPrefix(setting, "the ")) {
+				t.Errorf("New returned %v, which does not name %s", err, setting)
+			}
+		})
+	}
+}
+
+// In a Cluster, round trips are counted at the nodes.
+func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
+	cases := map[string]struct {
+		rig     func(t *testing.T) *rig
+		servers int
+	}{
+		"redis":   {realRig, 1},
+		"cluster": {clusterRig, 3},
+	}
+	for name, topology := range cases {
+		t.Run(name, func(t *testing.T) {
+			r, p := topology.rig(t), new(tap)
+			rdb := r.dial(t)
+			if cluster, ok := rdb.(*redis.ClusterClient); ok {
+				cluster.OnNewNode(func(node *redis.Client) { node.AddHook(p) })
+			} else {
+				rdb.AddHook(p)
+			}
+			rows := newTable()
+			var ids []int
+			for id := range 60 {
+				ids = append(ids, id)
+				rows.setPrice(id, 100)
+			}
+			c := newCache(t, rdb, rows.load, aside.WithBatch(rows.loadMany), patient)
+			costs := func(what string, trips int, do func() error) {
+				t.Helper()
+				p.reset()
+				if err := do(); err != nil {
+					t.Errorf("%s: %v", what, err)
+				}
+				_, n := p.count()
+				equal(t, "the number of round trips of "+what, n, trips*topology.servers)
+			}
+			getMany := func() error {
+				found, err := c.GetMany(t.Context(), ids)
+				equal(t, "the number of rows", len(found), len(ids))
+				return err
+			}
+			for range 2 { // before and after the servers know the scripts
+				costs("misses", 3, getMany)
+				costs("hits", 1, getMany)
+				costs("Invalidate", 1, func() error { return c.Invalidate(t.Context(), ids...) })
+			}
+			equal(t, "the number of batch loads", rows.loads.Load(), 2)
+		})
+	}
+}
+
+// ownCluster is a Cluster that a test may reconfigure.
+func ownCluster(t *testing.T, args ...string) (*rig, *testserver.RedisCluster) {
+	s := testserver.Cluster(t, 3, args...)
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs()}))
+	}
+	return &rig{t: t, dial: dial, raw: dial(t)}, s
+}
+
+// A slot moves in the middle of what a Cache does: at first its keys are here, then some are there, then all are.
+func TestASlotMayMoveAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	r, s := ownCluster(t)
+	rows := newSlowTable(product{1, "lamp", 100})
+	c, _ := process(r, rows.table.load, patient)
+	loader, _ := process(r, rows.load, patient)
+	move := func(during func()) { s.Migrate("test:1", during) }
+	empty := func() { rows.setPrice(1, 100); mustInvalidate(t, c, 1) }
+
+	t.Run("a hit", func(t *testing.T) {
+		mustGet(t, c, 1)
+		before := c.Stats().Hits
+		move(func() { mustGet(t, c, 1) })
+		mustGet(t, c, 1)
+		equal(t, "the number of hits", c.Stats().Hits-before, 2)
+	})
+	t.Run("an Invalidate", func(t *testing.T) {
+		mustGet(t, c, 1)
+		move(func() {
+			rows.setPrice(1, 90)
+			mustInvalidate(t, c, 1)
+			equal(t, "the document that is left", r.get("test:1"), "")
+			equal(t, "the price", mustGet(t, c, 1).Price, 90)
+		})
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+	t.Run("a load, before its fill", func(t *testing.T) {
+		empty()
+		before := loader.Stats()
+		load := getting(loader, 1)
+		<-rows.read
+		move(func() {
+			rows.go_ <- struct{}{}
+			price(t, "the price", load, 100)
+		})
+		equal(t, "the number of fills", loader.Stats().Fills-before.Fills, 1)
+		equal(t, "the price", mustGet(t, loader, 1).Price, 100)
+		equal(t, "the number of hits", loader.Stats().Hits-before.Hits, 1)
+	})
+	t.Run("a load, before an Invalidate and its fill", func(t *testing.T) {
+		empty()
+		before := loader.Stats()
+		load := getting(loader, 1)
+		<-rows.read
+		move(func() {
+			rows.setPrice(1, 90)
+			mustInvalidate(t, c, 1)
+		})
+		rows.go_ <- struct{}{}
+		price(t, "what the early caller gets", load, 100)
+		equal(t, "the number of refused fills", loader.Stats().Refused-before.Refused, 1)
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+	t.Run("a load, from its look on", func(t *testing.T) {
+		empty()
+		before := loader.Stats()
+		var load <-chan result
+		move(func() {
+			load = getting(loader, 1)
+			<-rows.read
+		})
+		rows.go_ <- struct{}{}
+		price(t, "the price", load, 100)
+		equal(t, "the number of fills", loader.Stats().Fills-before.Fills, 1)
+	})
+	t.Run("many keys", func(t *testing.T) {
+		empty()
+		move(func() {
+			found, err := c.GetMany(t.Context(), []int{1, 2, 3})
+			if len(found) != 1 || err != nil {
+				t.Errorf("GetMany found %v, %v", found, err)
+			}
+			mustInvalidate(t, c, 1, 2, 3)
+		})
+		equal(t, "the document that is left", r.get("test:1"), "")
+	})
+	t.Run("readers and a writer", func(t *testing.T) { noStaleReadWhile(t, r, func() { move(nil); move(nil); move(nil) }) })
+}
+
+// noStaleReadWhile reads and writes in several processes, and checks that no read begins after an Invalidate and sees a
+// row from before.
+func noStaleReadWhile(t *testing.T, r *rig, during func()) {
+	rows := newTable(product{1, "lamp", 1})
+	writer, _ := process(r, rows.load)
+	mustInvalidate(t, writer, 1)
+	slow := func(ctx context.Context, id int) (product, error) {
+		p, err := rows.load(ctx, id)
+		time.Sleep(rand.N(5 * time.Millisecond)) // time for a write after it has read
+		return p, err
+	}
+	var written atomic.Int64
+	stop := make(chan struct{})
+	stopped := func() bool {
+		select {
+		case <-stop:
+			return true
+		default:
+			return false
+		}
+	}
+	var wg sync.WaitGroup
+	var readers []*aside.Cache[int, product]
+	for range 4 {
+		c, _ := process(r, slow)
+		readers = append(readers, c)
+		for range 2 {
+			wg.Go(func() {
+				for !stopped() {
+					least := int(written.Load())
+					if p, err := c.Get(t.Context(), 1); err != nil || p.Price < least {
+						t.Errorf("Get returned %v, %v after %d was written", p, err, least)
+						return
+					}
+				}
+			})
+		}
+	}
+	wg.Go(func() {
+		for version := 2; !stopped(); version++ {
+			rows.setPrice(1, version)
+			if writer.Invalidate(t.Context(), 1) == nil {
+				written.Store(int64(version))
+			}
+			time.Sleep(rand.N(5 * time.Millisecond))
+		}
+	})
+	during()
+	r.until(func() bool {
+		var hits uint64
+		for _, c := range readers {
+			hits += c.Stats().Hits
+		}
+		return t.Failed() || written.Load() > 100 && hits > 100
+	})
+	close(stop)
+	wg.Wait()
+}
+
+func TestASentinelMayFailOver(t *testing.T) {
+	t.Parallel()
+	s := testserver.Sentinel(t)
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "aside", SentinelAddrs: []string{s.Addr}}))
+	}
+	r := &rig{t: t, dial: dial, raw: dial(t)}
+	rows := newTable(product{1, "lamp", 100})
+	writer, _ := process(r, rows.load)
+	reader, _ := process(r, rows.load)
+	for _, price := range []int{90, 80} {
+		mustGet(t, reader, 1)
+		s.Failover()
+		for range 10 { // whatever they meet
+			mustGet(t, writer, 1)
+			mustGet(t, reader, 1)
+		}
+		rows.setPrice(1, price)
+		r.until(func() bool { return writer.Invalidate(t.Context(), 1) == nil })
+		equal(t, "the price after Invalidate", mustGet(t, writer, 1).Price, price)
+		// The other client hears of the failover in its own time.
+		r.until(func() bool { return mustGet(t, reader, 1).Price == price })
+		hits := reader.Stats().Hits
+		r.until(func() bool {
+			equal(t, "the price in the other process", mustGet(t, reader, 1).Price, price)
+			return reader.Stats().Hits > hits
+		})
+	}
+}
+
+// autoPipelined has a rig's clients share their connections.
+func autoPipelined(t *testing.T, r *rig) *rig {
+	dial := r.dial
+	r.dial = func(t *testing.T) redis.UniversalClient {
+		client := dial(t).(interface {
+			AutoPipeline() (*redis.AutoPipeliner, error)
+		})
+		rdb, err := client.AutoPipeline()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return closed(t, rdb)
+	}
+	return r
+}
+
+func TestAnAutoPipelinerKeepsThePromises(t *testing.T) {
+	for name, topology := range map[string]func(t *testing.T) *rig{"redis": realRig, "cluster": clusterRig} {
+		t.Run(name, func(t *testing.T) {
+			r := autoPipelined(t, topology(t))
+			rows := newSlowTable()
+			for id := range 30 {
+				rows.setPrice(id, 100)
+			}
+			c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany), patient)
+			slow, _ := process(r, rows.load, patient)
+			for range 2 {
+				found, err := c.GetMany(t.Context(), []int{1, 2, 3, 4, 5, 6, 7, 8, 9, 404})
+				if len(found) != 9 || err != nil {
+					t.Errorf("GetMany found %v, %v", found, err)
+				}
+			}
+			equal(t, "the number of loads", rows.loads.Load(), 1)
+			equal(t, "Hits", c.Stats().Hits, 9)
+			mustInvalidate(t, c, 1, 2, 3, 4, 5, 6, 7, 8, 9)
+
+			load := getting(slow, 1)
+			<-rows.read // 100
+			rows.setPrice(1, 90)
+			mustInvalidate(t, c, 1)
+			rows.go_ <- struct{}{}
+			price(t, "what the slow reader gets, which began before", load, 100)
+			equal(t, "Refused", slow.Stats().Refused, 1)
+			equal(t, "the price after Invalidate", mustGet(t, c, 1).Price, 90)
+			noStaleReadWhile(t, r, func() {})
+		})
+	}
+}
+
+func TestAnAutoPipelinerComesThroughAnOutage(t *testing.T) {
+	for _, o := range outages[:2] {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			s := o.start(t)
+			r := autoPipelined(t, &rig{t: t, dial: func(t *testing.T) redis.UniversalClient {
+				return dial(t, s, "a default client")
+			}})
+			rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+			c, _ := process(r, rows.load)
+			mustGet(t, c, 1)
+			o.begin(t, s)
+			for range 5 {
+				equal(t, "the price", mustGet(t, c, 2).Price, 200)
+			}
+			if err := c.Invalidate(t.Context(), 1); err == nil {
+				t.Error("Invalidate returned nil")
+			}
+			o.end(t, s)
+			r.until(func() bool { return c.Invalidate(t.Context(), 1) == nil })
+			hits := c.Stats().Hits
+			r.until(func() bool { mustGet(t, c, 1); return c.Stats().Hits > hits })
+		})
+	}
+}
+
+// A primary of three hangs: its keys are loaded, the others are read from Redis as if nothing had happened.
+func TestKeysOfTheOtherPrimariesStillHit(t *testing.T) {
+	t.Parallel()
+	r, s := ownCluster(t, "--cluster-require-full-coverage", "no")
+	victim := s.Nodes[0]
+	rows := newTable()
+	slots := map[int]int64{}
+	var all, lost, kept []int
+	for id := range 600 {
+		rows.setPrice(id, 100)
+		slots[id] = r.raw.ClusterKeySlot(t.Context(), "test:"+strconv.Itoa(id)).Val()
+		all = append(all, id)
+		if slots[id] <= 5460 {
+			lost = append(lost, id)
+		} else {
+			kept = append(kept, id)
+		}
+	}
+	slices.SortFunc(lost, func(a, b int) int { return cmp.Compare(slots[b], slots[a]) })
+	keptHit := func(c *aside.Cache[int, product]) bool {
+		t.Helper()
+		before := c.Stats().Hits
+		for _, id := range kept {
+			mustGet(t, c, id)
+		}
+		return c.Stats().Hits-before == uint64(len(kept))
+	}
+	readAll := func(c *aside.Cache[int, product]) {
+		t.Helper()
+		found, err := c.GetMany(t.Context(), all)
+		if len(found) != len(all) || err != nil {
+			t.Errorf("GetMany found %d of %d, %v", len(found), len(all), err)
+		}
+	}
+	c, _ := process(r, rows.load, aside.WithBatch(rows.loadMany))
+	other, _ := process(r, rows.load, aside.WithBatch(rows.loadMany))
+	for _, c := range []*aside.Cache[int, product]{c, other} {
+		readAll(c)
+		r.until(func() bool { return keptHit(c) }) // and the client has asked some node for what it wants to know of GET
+	}
+
+	victim.Stop()
+	equal(t, "that all other keys hit before the outage is noticed", keptHit(c), true)
+	for _, id := range lost[:3] { // the closest neighbours of the other keys
+		equal(t, "the price", mustGet(t, c, id).Price, 100)
+	}
+	equal(t, "Down", c.Stats().Down, true)
+	r.until(func() bool { return keptHit(c) }) // once it has found out which they are
+	readAll(other)
+	r.until(func() bool { return keptHit(other) })
+	if err := c.Invalidate(t.Context(), all...); err == nil {
+		t.Error("Invalidate of all returned nil")
+	}
+
+	victim.Continue()
+	r.until(func() bool { return c.Invalidate(t.Context(), all...) == nil && !c.Stats().Down })
+	readAll(c)
+	before := c.Stats().Hits
+	readAll(c)
+	equal(t, "the number of hits after it is back", c.Stats().Hits-before, uint64(len(all)))
+}
