@@ -32,6 +32,7 @@ type Cache[K comparable, V any] struct {
 	flights    singleflight.Group // that use Redis
 	direct     singleflight.Group // that do not
 	refreshing refreshing
+	owed       owed
 	background background
 	n          counters
 }
@@ -139,7 +140,8 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, r ReadInfo) (v V, _ ReadIn
 	if r.Err = ctx.Err(); r.Err != nil {
 		return v, r
 	}
-	if c.bypassed(ctx) {
+	m := modeOf(ctx)
+	if c.bypassed(m) {
 		v, r.Err = c.loadHere(ctx, key)
 		return v, r
 	}
@@ -149,7 +151,7 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, r ReadInfo) (v V, _ ReadIn
 	arrived := c.clock.tick()
 	b := newBudget(c.config.timeout)
 	var unusable []byte
-	if c.store.breaker.up(r.Name) {
+	if c.usable(r.Name) && !m.wrote(c, r.Name) {
 		doc, err := c.store.look(ctx, &b, r.Name)
 		if err != nil {
 			if r.Err = ctx.Err(); r.Err != nil {
@@ -159,12 +161,16 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, r ReadInfo) (v V, _ ReadIn
 		}
 		e := parse(doc)
 		if v, r.Err = c.read(&e); !errors.Is(r.Err, errUnusable) {
-			r.Outcome = c.hit(ctx, key, r.Name, &e)
+			r.Outcome = c.hit(ctx, m, key, r.Name, &e)
 			return v, r
 		}
 		unusable = c.unusable(&e, doc)
 	}
 	c.n.misses.Add(1)
+	if m.inTx() {
+		v, r.Err = c.loadHere(ctx, key)
+		return v, r
+	}
 	v, r.Err = c.miss(ctx, arrived, &want[K, V]{key: key, name: r.Name, unusable: unusable}, b)
 	return v, r
 }
@@ -221,10 +227,10 @@ func (c *Cache[K, V]) isNil(v V) bool {
 }
 
 // hit counts a read that a document has answered, and starts its refresh when that is due.
-func (c *Cache[K, V]) hit(ctx context.Context, key K, name string, e *entry) Outcome {
+func (c *Cache[K, V]) hit(ctx context.Context, m *mode, key K, name string, e *entry) Outcome {
 	now := time.Now()
 	outcome := c.outcome(e, now)
-	if c.due(e, now) {
+	if c.due(e, now) && !m.inTx() {
 		source := *e // nearly no hit gets here, and e need not be allocated for it
 		c.startRefresh(ctx, []*want[K, V]{{key: key, name: name, source: &source}}, false)
 	}
@@ -267,29 +273,36 @@ func (c *Cache[K, V]) nameOf(key K) (string, error) {
 func (c *Cache[K, V]) Stats() Stats {
 	s := c.n.snapshot()
 	s.Down = c.store.breaker.down()
+	s.Owed = c.owed.failedCount()
 	return s
 }
 
 // Close waits for the Cache's work in the background: refreshes, and loads whose callers have left. Both end by
 // WithLoadTimeout. It does not close the Redis client. Reads of a closed Cache go to the loader and fill nothing;
 // Invalidate works as before, so a service may close its caches while its last requests end.
+//
+// It returns an error if there are invalidations that Redis has not confirmed, after it has tried them once more: what
+// is cached for their keys may be served by other processes until its TTL.
 func (c *Cache[K, V]) Close() error {
 	c.background.close()
-	return nil
+	return c.unpaid()
 }
-
-type bypassKey struct{}
 
 // Bypass returns a ctx under which every Cache reads through: Get and GetMany call the loader, with this ctx, on the
 // caller's goroutine, and neither use nor fill what is cached. It is for reads that must see the source itself: inside a
 // transaction, or before a write that depends on what was read. Invalidate is not affected.
 func Bypass(ctx context.Context) context.Context {
-	return context.WithValue(ctx, bypassKey{}, true)
+	return context.WithValue(ctx, modeKey{}, &mode{bypass: true, tx: txOf(ctx)})
 }
 
 // bypassed reports whether a read goes to the loader and nowhere else.
-func (c *Cache[K, V]) bypassed(ctx context.Context) bool {
-	return ctx.Value(bypassKey{}) != nil || c.background.closing.Err() != nil
+func (c *Cache[K, V]) bypassed(m *mode) bool {
+	return m != nil && m.bypass || c.background.closing.Err() != nil
+}
+
+// usable reports whether a name may be read from Redis: it answers, and no invalidation of the name is owed to it.
+func (c *Cache[K, V]) usable(name string) bool {
+	return c.store.breaker.up(name) && !c.owed.has(name)
 }
 
 // redisFailed counts a command that failed.

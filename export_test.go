@@ -19,7 +19,7 @@ func Verb(cmd redis.Cmder) string {
 	}
 	names := [...]string{
 		scriptLease: "lease", scriptFill: "fill", scriptRenew: "renew",
-		scriptRelease: "release", scriptClaim: "claim", scriptInvalidate: "invalidate",
+		scriptRelease: "release", scriptClaim: "claim", scriptInvalidate: "invalidate", scriptHold: "hold",
 	}
 	for i, s := range scripts {
 		if hash == s.Hash() {

@@ -48,7 +48,7 @@ type fetch[K comparable, V any] struct {
 // run ends when all wants are done.
 func (f *fetch[K, V]) run(wants []*want[K, V]) {
 	for _, w := range wants {
-		w.direct = w.direct || f.budget.spent() || !f.store.breaker.up(w.name)
+		w.direct = w.direct || f.budget.spent() || !f.usable(w.name)
 	}
 	for todo := wants; len(todo) > 0; todo = undone(wants) {
 		waiting := only(todo, func(w *want[K, V]) bool { return w.waiting })

@@ -54,7 +54,7 @@ func (c *Cache[K, V]) miss(ctx context.Context, arrived uint64, w *want[K, V], b
 	var zero V
 	for {
 		flights := &c.flights
-		if b.spent() || !c.store.breaker.up(w.name) {
+		if b.spent() || !c.usable(w.name) {
 			flights, b.left = &c.direct, 0 // nobody in these waits for Redis
 		}
 		f, own, err := c.join(ctx, flights, w, b)

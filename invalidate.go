@@ -7,14 +7,19 @@ import (
 )
 
 // Invalidate says that the rows of keys have changed: it removes what is cached for them, and voids the loads under way.
-// Call it after the change is committed.
 //
-// When it returns nil, no Get that starts later, in any process, returns what was loaded before Invalidate was called.
-// It waits for Redis to confirm, at most WithRedisTimeout, in one round trip to each server concerned. It is sent even if
-// ctx has ended, and does not end with it: the rows have changed, whoever is still listening.
+// Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process,
+// returns what was loaded before Invalidate was called. It waits for Redis to confirm, at most WithRedisTimeout, in one
+// round trip to each server concerned. It is sent even if ctx has ended, and does not end with it: the rows have changed,
+// whoever is still listening. It is sent even if Redis is known to be down.
 //
-// An error says which keys Redis did not confirm: what is cached for them may be served until its TTL. It is returned
-// whether or not Redis is known to be down; every Invalidate is tried.
+// An error says that Redis did not confirm all of them. Those are tried again in the background, until they succeed or
+// the entry must have expired, and until then this process reads them from the loader; other processes may serve what is
+// cached.
+//
+// Inside InTx, it holds the keys until the transaction has ended: nothing is cached for them, and this process and all
+// others load. An error says that a hold could not be placed while there is still time to roll back. If it is ignored,
+// the keys are invalidated when InTx ends.
 func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	if len(keys) == 0 {
 		return nil
@@ -22,7 +27,11 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	start := time.Now()
 	names, err := c.namesOf(keys)
 	if err == nil {
-		err = c.invalidate(context.WithoutCancel(ctx), names)
+		if t := txOf(ctx); t != nil {
+			err = c.hold(context.WithoutCancel(ctx), t, names)
+		} else {
+			err = c.invalidate(context.WithoutCancel(ctx), names)
+		}
 	}
 	if observe := c.config.observer.Invalidate; observe != nil {
 		observe(ctx, InvalidateInfo{Cache: c.name, Names: names, Took: time.Since(start), Err: err})
@@ -42,26 +51,43 @@ func (c *Cache[K, V]) namesOf(keys []K) ([]string, error) {
 	return names, nil
 }
 
+// invalidate removes the entries of names, and remembers those that it could not.
 func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
-	steps := make([]step, len(names))
-	for i, name := range names {
-		steps[i] = step{name: name, script: scriptInvalidate}
-	}
-	b := newBudget(c.config.timeout)
-	var failed []error
-	for i, r := range c.store.run(ctx, &b, steps) {
-		switch {
-		case r.err == nil:
-		case isWrongType(r.err):
-			c.foreign(names[i]) // not an entry, so nothing is cached
-		default:
-			failed = append(failed, fmt.Errorf("%q: %w", names[i], r.err))
-		}
-	}
+	number := c.owed.incur(names, c.expiry()) // before anything is sent: see owed
+	failed, err := c.remove(ctx, names, number)
 	c.n.invalidations.Add(uint64(len(names)))
 	c.n.invalidationErrors.Add(uint64(len(failed)))
-	if failed == nil {
+	if err == nil {
 		return nil
 	}
-	return fmt.Errorf("aside: %d of %d keys not invalidated, the first is %w", len(failed), len(names), failed[0])
+	if c.owed.fail(failed) && !c.background.start(c.pay) {
+		c.owed.stop()
+	}
+	return fmt.Errorf("aside: %d of %d keys not invalidated, the first is %q: %w", len(failed), len(names), failed[0], err)
 }
+
+// remove sends one attempt for names, which settles what is owed for them up to number. It returns the names that Redis
+// did not confirm, and the first error.
+func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64) (failed []string, first error) {
+	steps := make([]step, len(names))
+	for i, name := range names {
+		steps[i] = c.store.invalidateStep(name, c.config.lag)
+	}
+	b := newBudget(c.config.timeout)
+	for i, r := range c.store.run(ctx, &b, steps) {
+		if r.err != nil && !isWrongType(r.err) {
+			if failed = append(failed, names[i]); first == nil {
+				first = r.err
+			}
+			continue
+		}
+		if r.err != nil {
+			c.foreign(names[i]) // not an entry, so nothing is cached
+		}
+		c.owed.settle(names[i], number)
+	}
+	return failed, first
+}
+
+// chunkSize is how many names one pipeline is about, where there may be very many.
+const chunkSize = 500

@@ -26,23 +26,28 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	switch {
 	case ctx.Err() != nil:
 		err = ctx.Err()
-	case c.bypassed(ctx):
+	case c.bypassed(modeOf(ctx)):
 		err = c.loadManyHere(ctx, wants, found)
 	default:
-		missing, err = c.getMany(ctx, wants, found)
+		missing, err = c.getMany(ctx, modeOf(ctx), wants, found)
 	}
 	c.observeMisses(ctx, missing, err)
 	return found, raised(err)
 }
 
 // getMany returns, with the first error, the wants that it has not told the Observer of.
-func (c *Cache[K, V]) getMany(ctx context.Context, wants []*want[K, V], found map[K]V) ([]*want[K, V], error) {
+func (c *Cache[K, V]) getMany(
+	ctx context.Context, m *mode, wants []*want[K, V], found map[K]V,
+) ([]*want[K, V], error) {
 	b := newBudget(c.config.timeout)
-	missing, err := c.lookMany(ctx, &b, wants, found)
+	missing, err := c.lookMany(ctx, m, &b, wants, found)
 	if err != nil || len(missing) == 0 {
 		return missing, err
 	}
 	c.n.misses.Add(uint64(len(missing)))
+	if m.inTx() {
+		return missing, c.loadManyHere(ctx, missing, found)
+	}
 	if err := c.fetchMany(ctx, b, missing); err != nil {
 		return missing, err
 	}
@@ -71,12 +76,12 @@ func (c *Cache[K, V]) wantsOf(keys []K) ([]*want[K, V], error) {
 
 // lookMany puts what Redis has into found, starts the refreshes that are due, and returns the wants that are missing.
 func (c *Cache[K, V]) lookMany(
-	ctx context.Context, b *budget, wants []*want[K, V], found map[K]V,
+	ctx context.Context, m *mode, b *budget, wants []*want[K, V], found map[K]V,
 ) (missing []*want[K, V], err error) {
 	var names []string
 	var asked, due []*want[K, V]
 	for _, w := range wants {
-		if c.store.breaker.up(w.name) {
+		if c.usable(w.name) && !m.wrote(c, w.name) {
 			names, asked = append(names, w.name), append(asked, w)
 		} else {
 			w.direct = true
@@ -100,7 +105,7 @@ func (c *Cache[K, V]) lookMany(
 			due = append(due, w)
 		}
 	}
-	if due != nil {
+	if due != nil && !m.inTx() {
 		c.startRefresh(ctx, due, true)
 	}
 	return missing, nil

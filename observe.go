@@ -29,6 +29,8 @@ type Stats struct {
 	Invalidations      uint64 // keys invalidated
 	InvalidationErrors uint64 // keys whose invalidation Redis did not confirm
 
+	Owed int // keys whose invalidation failed and is being tried again; they are read from the loader
+
 	RedisErrors uint64 // Redis commands that failed or were not answered in time
 	Loading     int    // loads under way now
 	Down        bool   // Redis is known to be down: reads go to the loader at once
@@ -67,6 +69,9 @@ type Observer struct {
 	Fill func(ctx context.Context, f FillInfo)
 	// Invalidate is called at the end of each Invalidate, on the caller's goroutine.
 	Invalidate func(ctx context.Context, i InvalidateInfo)
+	// InvalidateAll is called during InvalidateAll, with the number of entries that it has invalidated since the last
+	// call, on several goroutines for a Cluster.
+	InvalidateAll func(ctx context.Context, entries int)
 	// RedisError is called for each Redis command that failed or was not answered in time.
 	RedisError func(ctx context.Context, err error)
 	// Down is called when Redis is found to be down, with the error that told so, and when it is back, with nil.

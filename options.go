@@ -28,6 +28,8 @@ type config struct {
 	loadTimeout time.Duration
 	timeout     time.Duration // Redis
 	maxLoads    int
+	hold        time.Duration
+	lag         time.Duration
 	logger      *slog.Logger
 	observer    Observer
 }
@@ -42,6 +44,7 @@ func defaults() config {
 		loadTimeout: 10 * time.Second,
 		timeout:     250 * time.Millisecond,
 		maxLoads:    100,
+		hold:        30 * time.Second,
 		logger:      slog.Default(),
 	}
 }
@@ -114,6 +117,17 @@ func WithRedisTimeout(d time.Duration) Option { return func(c *config) { c.timeo
 // their ctx ends, and then return ErrOverloaded; a refresh that finds no place is put off. The default is 100.
 func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
 
+// WithHold sets how long a hold of InTx lasts without being renewed: for how long nothing is cached for a key after the
+// process has died inside InTx, or after fn has returned an error. It must outlive the longest time that a COMMIT can be
+// in flight. The default is 30 seconds, and it must be at least a second.
+func WithHold(d time.Duration) Option { return func(c *config) { c.hold = d } }
+
+// WithReplicaLag is for loaders that read from a replica of the database that is up to d behind: for d after an
+// invalidation nothing is cached for the key, and reads go to the loader. InTx releases its holds into that, and they
+// last that much longer. InvalidateAll does so for the keys that have an entry or a load under way when it gets to them:
+// a key that had neither may be filled with what the replica still has, up to its TTL. The default is 0.
+func WithReplicaLag(d time.Duration) Option { return func(c *config) { c.lag = d } }
+
 // WithLogger sets where the Cache logs what an operator should know: Redis going down and coming back, refreshes that
 // fail, values that cannot be stored. The default is slog.Default.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
@@ -135,6 +149,8 @@ func (c *config) validate() error {
 	atLeast("WithStale", c.stale, 0)
 	atLeast("WithLoadTimeout", c.loadTimeout, time.Millisecond)
 	atLeast("WithRedisTimeout", c.timeout, time.Millisecond)
+	atLeast("WithHold", c.hold, time.Second)
+	atLeast("WithReplicaLag", c.lag, 0)
 	if !(c.jitter >= 0 && c.jitter < 1) { // a NaN too
 		bad("WithJitter(%v) must be within [0, 1)", c.jitter)
 	}

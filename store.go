@@ -226,6 +226,38 @@ var scripts = [...]*redis.Script{
 		redis.call('SETRANGE', KEYS[1], at, string.format('%13.0f', ms + ARGV[3]) .. ARGV[4])
 		return 1`),
 
+	// ARGV: a holder's token, for how many ms it holds the entry; 0 ends that.
+	//
+	//	1   done
+	//	-1  there is a hold in a format that this version does not know, which stays
+	//
+	// Whatever else there was is removed. A hold that is gone when it ends, evicted or deleted, has let loads begin that
+	// saw the row from before: that is why ending it removes them. What the last holder leaves is no key.
+	scriptHold: redis.NewScript(`
+		local doc = redis.call('GET', KEYS[1])
+		local now = redis.call('TIME')
+		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local holders, last = {}, 0
+		local function add(token, expiry)
+			holders[#holders + 1] = cjson.encode(token) .. ':' .. string.format('%.0f', expiry)
+			last = math.max(last, expiry)
+		end
+		if doc and doc:sub(1, 8) == '{"hold":' then
+			local ok, decoded = pcall(cjson.decode, doc)
+			if not ok or type(decoded.hold) ~= 'table' then return -1 end
+			for token, expiry in pairs(decoded.hold) do
+				if type(expiry) ~= 'number' then return -1 end
+				if expiry > ms and token ~= ARGV[1] then add(token, expiry) end
+			end
+		end
+		if tonumber(ARGV[2]) > 0 then add(ARGV[1], ms + ARGV[2]) end
+		if last == 0 then
+			redis.call('DEL', KEYS[1])
+		else
+			redis.call('SET', KEYS[1], '{"hold":{' .. table.concat(holders, ',') .. '}}', 'PX', string.format('%.0f', last - ms))
+		end
+		return 1`),
+
 	//	1  removed
 	//	0  there was nothing, or a hold, which stays: under a hold nothing is cached
 	scriptInvalidate: redis.NewScript(`
@@ -239,6 +271,7 @@ const (
 	scriptRenew
 	scriptRelease
 	scriptClaim
+	scriptHold
 	scriptInvalidate
 )
 
@@ -263,6 +296,18 @@ func (s *store) renewStep(name, prefix string) step {
 
 func releaseStep(name, prefix string) step {
 	return step{name, scriptRelease, []any{prefix, returnedLife.Milliseconds()}}
+}
+
+func holdStep(name, token string, life time.Duration) step {
+	return step{name, scriptHold, []any{token, life.Milliseconds()}}
+}
+
+// invalidateStep removes an entry; with a lag, nothing is cached for that long.
+func (s *store) invalidateStep(name string, lag time.Duration) step {
+	if lag > 0 {
+		return holdStep(name, s.nonces.next(), lag)
+	}
+	return step{name: name, script: scriptInvalidate}
 }
 
 func claimStep(name string, e *entry, life time.Duration) step {

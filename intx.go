@@ -1,0 +1,182 @@
+package aside
+
+import (
+	"context"
+	"crypto/rand"
+	"sync"
+)
+
+// InTx runs fn, in which a transaction is run, so that the cache is coherent with its commit.
+//
+// Invalidate with the ctx that fn is given holds the keys: from then on until InTx returns, nothing is cached for them,
+// in any process. Call it before the commit, and begin, commit or roll back within fn:
+//
+//	err := aside.InTx(ctx, func(ctx context.Context) error {
+//		return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+//			if err := setPrice(ctx, tx, id, price); err != nil {
+//				return err
+//			}
+//			return products.Invalidate(ctx, id)
+//		})
+//	})
+//
+// That fn returns nil means that the transaction has committed: the holds are released, and the next Get loads the
+// committed row. If fn returns an error or panics, the transaction may have committed all the same (a COMMIT whose answer
+// was lost), so the holds are left to expire: nothing is cached for the keys for up to WithHold, and nothing is stale. So
+// it is when the process dies at any point. While fn runs, the holds are renewed.
+//
+// InTx returns fn's error and nothing else, and re-panics fn's panic. Releasing takes at most WithRedisTimeout and does
+// not end with ctx; a release that fails leaves the hold to expire.
+//
+// Inside, a read of a key that was invalidated there goes to the loader, with this ctx, on the caller's goroutine. Reads
+// of other keys may hit, and no read fills the cache or shares its load: the loader may see uncommitted rows.
+//
+// One InTx may invalidate keys of several caches. An InTx inside another joins it: the holds last until the outer one
+// ends.
+func InTx(ctx context.Context, fn func(ctx context.Context) error) error {
+	if txOf(ctx) != nil {
+		return fn(ctx)
+	}
+	t := &tx{token: rand.Text(), parts: make(map[member]*part)}
+	defer t.end(context.WithoutCancel(ctx)) // after a panic too
+	inside := &mode{tx: t}
+	if m := modeOf(ctx); m != nil {
+		inside.bypass = m.bypass
+	}
+	err := fn(context.WithValue(ctx, modeKey{}, inside))
+	t.committed = err == nil
+	return err
+}
+
+// A tx is one run of InTx.
+type tx struct {
+	token     string // of its holds
+	committed bool
+
+	mu    sync.Mutex // guards the rest
+	parts map[member]*part
+	ended bool
+}
+
+// A member is a Cache that takes part in a tx.
+type member interface {
+	// renew places the holds anew every so often, until stop is called, which waits.
+	renew(ctx context.Context, t *tx) (stop func())
+	release(ctx context.Context, token string, names []string)
+	settle(ctx context.Context, names []string, all bool)
+}
+
+// A part is what was invalidated of one Cache.
+type part struct {
+	names map[string]bool // whether the hold was placed
+	all   bool            // InvalidateAll was called
+	stop  func()          // ends the renewals
+}
+
+// with calls use with the part of m, unless the tx has ended: then what goes on under its ctx is outside.
+func (t *tx) with(m member, use func(p *part)) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return false
+	}
+	p := t.parts[m]
+	if p == nil {
+		p = &part{names: make(map[string]bool)}
+		t.parts[m] = p
+	}
+	use(p)
+	return true
+}
+
+// has reports whether name was invalidated in the tx.
+func (t *tx) has(m member, name string) (has bool) {
+	t.with(m, func(p *part) {
+		_, has = p.names[name]
+		has = has || p.all
+	})
+	return has
+}
+
+// held returns the names of m whose holds were placed.
+func (t *tx) held(m member) (names []string) {
+	t.with(m, func(p *part) { names = p.which(true) })
+	return names
+}
+
+func (p *part) which(held bool) (names []string) {
+	for name, is := range p.names {
+		if is == held {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// end releases the holds after a commit and invalidates what could not be held, the caches side by side.
+func (t *tx) end(ctx context.Context) {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	var group sync.WaitGroup
+	for m, p := range t.parts {
+		group.Go(func() {
+			if p.stop != nil {
+				p.stop()
+			}
+			if names := p.which(true); t.committed && len(names) > 0 {
+				m.release(ctx, t.token, names)
+			}
+			if names := p.which(false); len(names) > 0 || p.all {
+				m.settle(ctx, names, p.all)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// hold places the holds of names.
+func (c *Cache[K, V]) hold(ctx context.Context, t *tx, names []string) error {
+	open := t.with(c, func(p *part) {
+		for _, name := range names {
+			p.names[name] = p.names[name] // noted before anything is sent: reads inside go to the loader from here on
+		}
+	})
+	if !open {
+		return c.invalidate(ctx, names)
+	}
+	err := c.placeHolds(ctx, t, names)
+	t.with(c, func(p *part) {
+		if p.stop == nil {
+			p.stop = c.renew(ctx, t)
+		}
+	})
+	return err
+}
+
+type modeKey struct{}
+
+// A mode is what a ctx says of the reads under it.
+type mode struct {
+	bypass bool
+	tx     *tx
+}
+
+func modeOf(ctx context.Context) *mode {
+	m, _ := ctx.Value(modeKey{}).(*mode)
+	return m
+}
+
+// inTx reports whether reads must neither fill nor be shared.
+func (m *mode) inTx() bool { return m != nil && m.tx != nil }
+
+// wrote reports whether name was invalidated in the transaction that the read is of.
+func (m *mode) wrote(c member, name string) bool { return m.inTx() && m.tx.has(c, name) }
+
+// txOf is the run of InTx that ctx is of, nil if none.
+func txOf(ctx context.Context) *tx {
+	if m := modeOf(ctx); m != nil {
+		return m.tx
+	}
+	return nil
+}

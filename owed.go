@@ -1,0 +1,250 @@
+package aside
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// owed are the invalidations that Redis has not confirmed. One is owed from before its first attempt is sent until an
+// attempt is confirmed that was sent no earlier than it was called. As long as a name is owed, this process does not read
+// it from the cache, whatever has become of the attempts. Those that failed are tried again in the background.
+//
+// An attempt settles what was owed when it was sent and nothing newer: an Invalidate that is called while another is under
+// way may speak of a later write.
+type owed struct {
+	count  atomic.Int64 // of debts, so that reads take no lock while there are none
+	mu     sync.Mutex   // guards the rest
+	names  map[string]debt
+	every  debt   // owed for all names, if its number is not 0
+	last   uint64 // number of a debt
+	trying bool   // a goroutine is at work
+}
+
+// A debt is the newest invalidation that is owed for a name.
+type debt struct {
+	number uint64
+	failed bool
+	until  time.Time // when what it is about must have expired; zero: never
+}
+
+// maxOwed bounds how many names are remembered that failed. Beyond it all names are owed.
+const maxOwed = 10_000
+
+// incur notes that names are owed, until an attempt with the number that it returns.
+func (o *owed) incur(names []string, until time.Time) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.names == nil {
+		o.names = make(map[string]debt)
+	}
+	o.last++
+	for _, name := range names {
+		o.names[name] = debt{number: o.last, failed: o.names[name].failed, until: until}
+	}
+	o.recount()
+	return o.last
+}
+
+// incurAll notes that all names are owed.
+func (o *owed) incurAll(until time.Time) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.last++
+	o.every = debt{number: o.last, failed: o.every.failed, until: until}
+	o.recount()
+	return o.last
+}
+
+// settle notes that an attempt was confirmed.
+func (o *owed) settle(name string, number uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.names[name].number <= number {
+		delete(o.names, name)
+		o.recount()
+	}
+}
+
+// settleAll notes that an attempt for all names was confirmed; it settles those that were owed one by one, too.
+func (o *owed) settleAll(number uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, d := range o.names {
+		if d.number <= number {
+			delete(o.names, name)
+		}
+	}
+	if o.every.number <= number {
+		o.every = debt{}
+	}
+	o.recount()
+}
+
+// fail notes that an attempt failed, and reports whether somebody must begin to try again.
+func (o *owed) fail(names []string) (begin bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, name := range names {
+		if d, ok := o.names[name]; ok {
+			d.failed = true
+			o.names[name] = d
+		}
+	}
+	if len(o.names) > maxOwed {
+		o.last++
+		o.every = debt{number: o.last, failed: true}
+		clear(o.names)
+	}
+	return o.begin()
+}
+
+func (o *owed) failAll() (begin bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.every.number != 0 {
+		o.every.failed = true
+	}
+	return o.begin()
+}
+
+func (o *owed) begin() bool {
+	o.recount()
+	if o.trying || o.count.Load() == 0 {
+		return false
+	}
+	o.trying = true
+	return true
+}
+
+func (o *owed) recount() {
+	n := len(o.names)
+	if o.every.number != 0 {
+		n++
+	}
+	o.count.Store(int64(n))
+}
+
+// has reports whether name must not be read from the cache.
+func (o *owed) has(name string) bool {
+	if o.count.Load() == 0 {
+		return false // nearly always
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_, ok := o.names[name]
+	return ok || o.every.number != 0
+}
+
+// due forgets the debts whose entries have expired, and returns those that are to be tried again, with a number that
+// settles them. If none is left, whoever is trying ends.
+func (o *owed) due(now time.Time) (names []string, all bool, number uint64) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for name, d := range o.names {
+		switch {
+		case d.expired(now):
+			delete(o.names, name)
+		case d.failed:
+			names = append(names, name)
+		}
+	}
+	if o.every.expired(now) {
+		o.every = debt{}
+	}
+	o.recount()
+	all = o.every.failed
+	o.trying = len(names) > 0 || all
+	return names, all, o.last
+}
+
+func (d debt) expired(now time.Time) bool {
+	return d.failed && !d.until.IsZero() && now.After(d.until)
+}
+
+// stop notes that nobody tries.
+func (o *owed) stop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.trying = false
+}
+
+// failedCount is how many invalidations failed and are still owed.
+func (o *owed) failedCount() (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, d := range o.names {
+		if d.failed {
+			n++
+		}
+	}
+	if o.every.failed {
+		n++
+	}
+	return n
+}
+
+const (
+	firstRetry = 50 * time.Millisecond
+	lastRetry  = time.Second
+)
+
+// pay tries again until nothing that failed is owed. It runs in the background.
+func (c *Cache[K, V]) pay() {
+	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
+		select {
+		case <-time.After(jittered(pause, 0.2)):
+		case <-c.background.closing.Done():
+			return // Close tries once more
+		}
+		if !c.payOnce(c.background.closing) {
+			return
+		}
+	}
+}
+
+// payOnce sends what failed and is still owed, and reports whether anything was.
+func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
+	names, all, number := c.owed.due(time.Now())
+	if all {
+		if c.removeAll(ctx) == nil {
+			c.owed.settleAll(number)
+		}
+		return true
+	}
+	for chunk := range slices.Chunk(names, chunkSize) {
+		if _, err := c.remove(ctx, chunk, number); err != nil {
+			break // Redis is not there: one timeout is enough
+		}
+	}
+	return len(names) > 0
+}
+
+// expiry is when an entry that is there now, or that a load under way is yet to fill, must have expired.
+func (c *Cache[K, V]) expiry() time.Time {
+	if c.ttlFunc != nil {
+		return time.Time{} // it may say anything
+	}
+	const never = 100 * 365 * 24 * time.Hour
+	life := max(c.config.ttl, c.config.absentTTL)
+	if life > never || c.config.stale > never || c.config.loadTimeout > never {
+		return time.Time{}
+	}
+	return time.Now().Add(life + c.config.stale + c.config.loadTimeout + c.config.timeout)
+}
+
+// unpaid is what Close says of invalidations that are lost with the process.
+func (c *Cache[K, V]) unpaid() error {
+	if c.owed.failedCount() == 0 {
+		return nil
+	}
+	c.payOnce(context.Background())
+	n := c.owed.failedCount()
+	if n == 0 {
+		return nil
+	}
+	return fmt.Errorf("aside: cache %q closed with %d invalidations that Redis has not confirmed", c.name, n)
+}
