@@ -63,8 +63,8 @@ func (f *fetch[K, V]) run(wants []*want[K, V]) {
 // round asks for the leases of the wants, loads what it may, and fills. The place for the load is taken first: no lease
 // waits in a queue for one.
 func (f *fetch[K, V]) round(wants []*want[K, V]) {
-	places := f.placesFor(len(wants))
-	if err := f.places.acquire(f.queue, places, wants[0].name, f.queued); err != nil {
+	places, err := f.places.acquire(f.queue, f.placesFor(len(wants)), wants[0].name, f.queued)
+	if err != nil {
 		for _, w := range wants {
 			w.done, w.abandoned, w.err = true, true, err
 		}
@@ -77,17 +77,17 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 		return
 	}
 	stop := f.keepLeases(mine)
-	took := f.load(mine, int(places), false)
+	took := f.load(mine, places, false)
 	stop()
 	f.fill(mine, took)
 }
 
-// placesFor is how many places the loads of n wants take side by side: one for a batch.
-func (f *fetch[K, V]) placesFor(n int) int64 {
+// placesFor is how many places the loads of n wants could use side by side: one for a batch.
+func (f *fetch[K, V]) placesFor(n int) int {
 	if f.many && f.batch != nil {
 		return 1
 	}
-	return int64(min(n, sideBySide, f.config.maxLoads))
+	return min(n, sideBySide)
 }
 
 // sideBySide is how many loads GetMany has under way without a batch loader.

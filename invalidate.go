@@ -2,6 +2,7 @@ package aside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -21,8 +22,8 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	}
 	start := time.Now()
 	names, err := c.namesOf(keys)
-	if err == nil {
-		err = c.invalidate(context.WithoutCancel(ctx), names)
+	if len(names) > 0 {
+		err = errors.Join(err, c.invalidate(context.WithoutCancel(ctx), names))
 	}
 	if observe := c.config.observer.Invalidate; observe != nil {
 		observe(ctx, InvalidateInfo{Cache: c.name, Names: names, Took: time.Since(start), Err: err})
@@ -30,16 +31,17 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	return err
 }
 
-func (c *Cache[K, V]) namesOf(keys []K) ([]string, error) {
-	names := make([]string, len(keys))
-	for i, key := range keys {
-		name, err := c.nameOf(key)
-		if err != nil {
-			return nil, err
+// namesOf leaves out the keys that cannot be rendered, under which nothing is cached, and returns the first error.
+func (c *Cache[K, V]) namesOf(keys []K) (names []string, first error) {
+	names = make([]string, 0, len(keys))
+	for _, key := range keys {
+		if name, err := c.nameOf(key); err == nil {
+			names = append(names, name)
+		} else if first == nil {
+			first = err
 		}
-		names[i] = name
 	}
-	return names, nil
+	return names, first
 }
 
 func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {

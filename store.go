@@ -298,11 +298,13 @@ func (s *store) run(ctx context.Context, b *budget, steps []step) []reply {
 // was failed over to, or another node than the one that was taught) is sent EVAL next.
 func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(steps))
+	var taught [len(scripts)]bool
 	s.pipelined(ctx, len(steps), func(i int, c redis.Cmdable) {
 		st := steps[i]
-		if s.known[st.script].Load() {
+		if taught[st.script] || s.known[st.script].Load() {
 			cmds[i] = scripts[st.script].EvalSha(ctx, c, []string{st.name}, st.args...)
 		} else {
+			taught[st.script] = true
 			cmds[i] = scripts[st.script].Eval(ctx, c, []string{st.name}, st.args...)
 		}
 	})
