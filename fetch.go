@@ -180,15 +180,17 @@ func (f *fetch[K, V]) await(wants []*want[K, V]) {
 	for {
 		elapsed := time.Since(f.waited)
 		time.Sleep(pollPause(elapsed))
-		if elapsed > f.config.loadTimeout || !f.store.breaker.up(names[0]) {
-			for _, w := range wants {
-				w.waiting, w.direct = false, true
+		progress := false
+		for _, w := range wants {
+			if elapsed > f.config.loadTimeout || !f.store.breaker.up(w.name) {
+				w.waiting, w.direct, progress = false, true, true
 			}
+		}
+		if progress {
 			return
 		}
 		f.seal()
 		poll := f.budget // waiting for the load is no time spent on Redis, unless Redis fails
-		progress := false
 		for i, r := range f.store.lookMany(f.ctx, &poll, names) {
 			f.settle(wants[i], r)
 			progress = progress || !wants[i].waiting
@@ -214,18 +216,21 @@ func pollPause(elapsed time.Duration) time.Duration {
 
 // keepLeases renews the leases while the load runs, until stop is called.
 func (f *fetch[K, V]) keepLeases(wants []*want[K, V]) (stop func()) {
-	var steps []step
-	for _, w := range wants {
-		if w.source != nil && w.source.state == leased {
-			steps = append(steps, f.store.renewStep(w.name, w.source.prefix()))
-		}
-	}
-	if steps == nil {
+	leases := only(wants, func(w *want[K, V]) bool { return w.source != nil })
+	if len(leases) == 0 {
 		return func() {}
 	}
 	return every(f.store.lease/4, func() {
-		b := newBudget(f.config.timeout)
-		f.store.run(f.ctx, &b, steps)
+		var steps []step
+		for _, w := range leases {
+			if f.store.breaker.up(w.name) {
+				steps = append(steps, f.store.renewStep(w.name, w.source.prefix()))
+			}
+		}
+		if steps != nil {
+			b := newBudget(f.config.timeout)
+			f.store.run(f.ctx, &b, steps)
+		}
 	})
 }
 
