@@ -22,7 +22,8 @@
 //     minute and go on.
 //   - One load per key. Over all processes, one load of a key is under way at a time; the others wait for its result.
 //   - Redis is optional at run time. When Redis fails, Get returns what the loader returns. It never returns an error of
-//     Redis, and spends no longer on Redis than [WithRedisTimeout], all its commands together.
+//     Redis, and spends no longer on Redis than [WithRedisTimeout], all its commands together. A caller that joins a load
+//     of its process may wait for what that load spends on Redis besides.
 //   - Any DEL counts. An entry is one Redis key. Whoever deletes that key has invalidated the entry, loads under way
 //     included: redis-cli DEL, another program, a FLUSHALL, an eviction.
 //   - Nothing unreadable is fatal. A document that is corrupt, foreign or of another version is a miss, and the next load
@@ -124,7 +125,8 @@
 // Three failures in a row to reach Redis (refused, not answered in time, LOADING, READONLY, CLUSTERDOWN, MASTERDOWN) mean
 // that it is down. Each of these calls takes its load and at most WithRedisTimeout. From then on, reads go to the loader at
 // once. Redis is probed in the background at least once a second, and is used again at the first success. In a Cluster,
-// reads of what the other primaries own go on to hit. Both changes are logged once, and told to the [Observer].
+// each primary counts by itself, and reads of what the others own go on to hit. That Redis went down, and that it is back,
+// is logged once, and told to the [Observer].
 //
 // Out of memory is not down: hits are served and Invalidate works, while what is loaded is not stored.
 //

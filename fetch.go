@@ -178,11 +178,10 @@ func (f *fetch[K, V]) await(wants []*want[K, V]) {
 		names[i] = w.name
 	}
 	for {
-		elapsed := time.Since(f.waited)
-		time.Sleep(pollPause(elapsed))
+		time.Sleep(pollPause(time.Since(f.waited)))
 		progress := false
 		for _, w := range wants {
-			if elapsed > f.config.loadTimeout || !f.store.breaker.up(w.name) {
+			if time.Since(f.waited) > f.config.loadTimeout || !f.store.breaker.up(w.name) {
 				w.waiting, w.direct, progress = false, true, true
 			}
 		}
