@@ -63,26 +63,51 @@ type places struct {
 
 func newPlaces(n int) *places { return &places{free: semaphore.NewWeighted(int64(n))} }
 
-// acquire waits for n places until ctx ends. queued is set while it waits, and stays set if it waited in vain.
-func (p *places) acquire(ctx context.Context, n int64, name string, queued *atomic.Bool) error {
-	if p.free.TryAcquire(n) {
-		return nil
+// acquire waits for a place until ctx ends, and takes up to n if more are free. It returns how many it took. queued is
+// set while it waits, and stays set if it waited in vain.
+func (p *places) acquire(ctx context.Context, n int, name string, queued *atomic.Bool) (int, error) {
+	if !p.free.TryAcquire(1) {
+		if err := p.wait(ctx, name, queued); err != nil {
+			return 0, err
+		}
 	}
+	p.waiting.Delete(name)
+	taken := 1
+	for taken < n && p.free.TryAcquire(1) {
+		taken++
+	}
+	return taken, nil
+}
+
+func (p *places) wait(ctx context.Context, name string, queued *atomic.Bool) error {
 	queued.Store(true)
 	p.waiting.Store(name, queued)
-	if err := p.free.Acquire(ctx, n); err != nil {
+	if err := p.free.Acquire(ctx, 1); err != nil {
 		// The joiners of a flight often leave at the same moment as its owner, and must still see what it waited for.
 		time.AfterFunc(time.Second, func() { p.waiting.CompareAndDelete(name, queued) })
 		return err
 	}
 	queued.Store(false)
-	p.waiting.CompareAndDelete(name, queued)
 	return nil
 }
 
-func (p *places) tryAcquire(n int64) bool { return p.free.TryAcquire(n) }
+// tryAcquire takes up to n places if one is free, and returns how many it took.
+func (p *places) tryAcquire(n int) (taken int) {
+	for taken < n && p.free.TryAcquire(1) {
+		taken++
+	}
+	return taken
+}
 
-func (p *places) release(n int64) { p.free.Release(n) }
+func (p *places) release(n int) { p.free.Release(int64(n)) }
+
+// seldom lets something be done once in a while: logging what may happen on every read.
+type seldom struct{ last atomic.Int64 }
+
+func (s *seldom) now() bool {
+	last, now := s.last.Load(), time.Now().UnixNano()
+	return now-last >= int64(10*time.Second) && s.last.CompareAndSwap(last, now)
+}
 
 // queues reports whether the flight of name waits for a place.
 func (p *places) queues(name string) bool {

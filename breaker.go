@@ -44,6 +44,7 @@ type circuit struct {
 	mu       sync.Mutex // guards the changes of open, and the rest
 	failures int        // in a row
 	readOnly bool       // one of them was the refusal of a replica
+	probed   bool       // a goroutine probes
 }
 
 func newBreaker(rdb redis.UniversalClient) *breaker {
@@ -107,8 +108,11 @@ func (b *breaker) failed(c *circuit, name string, err error, write bool) {
 		b.failing.Add(1)
 	}
 	c.readOnly = c.readOnly || write && strings.Contains(err.Error(), "READONLY")
-	if c.failures < failuresToOpen || c.open.Load() || !b.start(func() { b.probing(c, name) }) {
+	if c.failures < failuresToOpen || c.open.Load() {
 		return
+	}
+	if c.probed = c.probed || b.start(func() { b.probing(c, name) }); !c.probed {
+		return // the Cache is closed
 	}
 	c.open.Store(true)
 	if b.open.Add(1) == 1 {
@@ -143,10 +147,18 @@ func (b *breaker) close(c *circuit, write bool) {
 	}
 }
 
+// wantsProbe reports whether the circuit is open. If not, whoever probes ends.
+func (c *circuit) wantsProbe() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.probed = c.open.Load()
+	return c.probed
+}
+
 // probing asks the server of name until it answers, or something else has closed the circuit. A probe that hangs does
 // not keep the next one waiting.
 func (b *breaker) probing(c *circuit, name string) {
-	for pause := firstProbe; c.open.Load(); pause = min(2*pause, longestPause) {
+	for pause := firstProbe; c.wantsProbe(); pause = min(2*pause, longestPause) {
 		select {
 		case <-time.After(jittered(pause, 0.2)):
 		case <-b.closing.Done():

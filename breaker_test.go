@@ -227,6 +227,42 @@ func TestEachChangeOfStateIsToldOnce(t *testing.T) {
 	})
 }
 
+// Again and again: what goes wrong here is a matter of which goroutine is first.
+func TestARedisThatIsBackIsAlwaysNoticed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, w := inWeather(r, newTable().load)
+		for i := range 500 {
+			w.answer(errDown)
+			down(t, c)
+			w.become(nil)
+			time.Sleep(2 * time.Second)
+			if c.Stats().Down {
+				t.Fatalf("it was not, the time after %d", i)
+			}
+		}
+	})
+}
+
+func TestChangesOfStateDoNotMultiplyTheProbes(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, w := inWeather(r, newTable().load)
+		for range 50 {
+			w.answer(errDown)
+			down(t, c)
+			w.become(nil)
+			mustInvalidate(t, c, 1) // it is back, which no probe has found out
+		}
+		w.answer(errDown)
+		down(t, c)
+		time.Sleep(2 * time.Second)
+		w.sentSince()
+		time.Sleep(10 * time.Second)
+		if n := len(w.sentSince()); n < 10 || n > 20 {
+			t.Errorf("%d probes in 10 s", n)
+		}
+	})
+}
+
 func TestThreeFailuresInARowMeanDown(t *testing.T) {
 	for _, err := range []error{
 		errDown,

@@ -34,6 +34,7 @@ type Cache[K comparable, V any] struct {
 	refreshing refreshing
 	owed       owed
 	background background
+	logged     seldom
 	n          counters
 }
 
@@ -204,8 +205,14 @@ func (c *Cache[K, V]) read(e *entry) (V, error) {
 	return zero, errUnusable
 }
 
-// decode makes a value that shares memory with no other.
+// decode makes a value that shares memory with no other. What makes a codec panic is unreadable, too.
 func (c *Cache[K, V]) decode(data []byte) (v V, ok bool) {
+	defer func() {
+		if recover() != nil {
+			var zero V
+			v, ok = zero, false
+		}
+	}()
 	if data == nil || c.config.codec.Unmarshal(data, &v) != nil || c.isNil(v) {
 		var zero V
 		return zero, false
@@ -328,5 +335,8 @@ func (c *Cache[K, V]) redisChanged(down bool, err error) {
 // foreign counts a name under which something lies that is no string.
 func (c *Cache[K, V]) foreign(name string) {
 	c.n.wrongTypes.Add(1)
+	if !c.logged.now() {
+		return
+	}
 	c.config.logger.Warn("aside: not a string, so not a cache entry: reads go to the loader", "cache", c.name, "name", name)
 }

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/redis/go-redis/v9/logging"
 	"go.uber.org/goleak"
 
 	"github.com/asidecache/aside"
@@ -21,6 +22,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
 type tests struct{ *testing.M }
 
 func (m tests) Run() int {
+	logging.Disable() // go-redis tells of each connection that it cannot make
 	defer sharedRedis.Stop()
 	defer sharedCluster.Stop()
 	return m.M.Run()

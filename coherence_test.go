@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/asidecache/aside"
@@ -267,6 +268,7 @@ func TestCallersWithoutRedisDoNotJoinAnOlderLoad(t *testing.T) {
 		rows.go_ <- struct{}{}
 		price(t, "what the early caller gets", early, 100)
 		<-rows.read // one load for both
+		synctest.Wait()
 		rows.go_ <- struct{}{}
 		price(t, "what the late caller gets", late, 90)
 		price(t, "what the later caller gets", later, 90)

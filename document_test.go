@@ -19,6 +19,13 @@ import (
 	"github.com/asidecache/aside"
 )
 
+// steady is process for tests of what a Redis does that works: on a busy machine, one that is only slow must not look
+// like one that hangs.
+func steady[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
+	r.t.Helper()
+	return process(r, load, append([]aside.Option{patient}, opts...)...)
+}
+
 // byHand is a document that a person or another program may have written.
 func byHand(fresh time.Duration, value string) string {
 	return fmt.Sprintf(`{ "value": %s, "color":"red", "fresh":%d, "id":"by hand" }`, value, time.Now().Add(fresh).UnixMilli())

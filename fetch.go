@@ -63,8 +63,8 @@ func (f *fetch[K, V]) run(wants []*want[K, V]) {
 // round asks for the leases of the wants, loads what it may, and fills. The place for the load is taken first: no lease
 // waits in a queue for one.
 func (f *fetch[K, V]) round(wants []*want[K, V]) {
-	places := f.placesFor(len(wants))
-	if err := f.places.acquire(f.queue, places, wants[0].name, f.queued); err != nil {
+	places, err := f.places.acquire(f.queue, f.placesFor(len(wants)), wants[0].name, f.queued)
+	if err != nil {
 		for _, w := range wants {
 			w.done, w.abandoned, w.err = true, true, err
 		}
@@ -77,17 +77,17 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 		return
 	}
 	stop := f.keepLeases(mine)
-	took := f.load(mine, int(places), false)
+	took := f.load(mine, places, false)
 	stop()
 	f.fill(mine, took)
 }
 
-// placesFor is how many places the loads of n wants take side by side: one for a batch.
-func (f *fetch[K, V]) placesFor(n int) int64 {
+// placesFor is how many places the loads of n wants could use side by side: one for a batch.
+func (f *fetch[K, V]) placesFor(n int) int {
 	if f.many && f.batch != nil {
 		return 1
 	}
-	return int64(min(n, sideBySide, f.config.maxLoads))
+	return min(n, sideBySide)
 }
 
 // sideBySide is how many loads GetMany has under way without a batch loader.
@@ -178,17 +178,18 @@ func (f *fetch[K, V]) await(wants []*want[K, V]) {
 		names[i] = w.name
 	}
 	for {
-		elapsed := time.Since(f.waited)
-		time.Sleep(pollPause(elapsed))
-		if elapsed > f.config.loadTimeout || !f.store.breaker.up(names[0]) {
-			for _, w := range wants {
-				w.waiting, w.direct = false, true
+		time.Sleep(pollPause(time.Since(f.waited)))
+		progress := false
+		for _, w := range wants {
+			if time.Since(f.waited) > f.config.loadTimeout || !f.store.breaker.up(w.name) {
+				w.waiting, w.direct, progress = false, true, true
 			}
+		}
+		if progress {
 			return
 		}
 		f.seal()
 		poll := f.budget // waiting for the load is no time spent on Redis, unless Redis fails
-		progress := false
 		for i, r := range f.store.lookMany(f.ctx, &poll, names) {
 			f.settle(wants[i], r)
 			progress = progress || !wants[i].waiting
@@ -214,18 +215,21 @@ func pollPause(elapsed time.Duration) time.Duration {
 
 // keepLeases renews the leases while the load runs, until stop is called.
 func (f *fetch[K, V]) keepLeases(wants []*want[K, V]) (stop func()) {
-	var steps []step
-	for _, w := range wants {
-		if w.source != nil && w.source.state == leased {
-			steps = append(steps, f.store.renewStep(w.name, w.source.prefix()))
-		}
-	}
-	if steps == nil {
+	leases := only(wants, func(w *want[K, V]) bool { return w.source != nil })
+	if len(leases) == 0 {
 		return func() {}
 	}
 	return every(f.store.lease/4, func() {
-		b := newBudget(f.config.timeout)
-		f.store.run(f.ctx, &b, steps)
+		var steps []step
+		for _, w := range leases {
+			if f.store.breaker.up(w.name) {
+				steps = append(steps, f.store.renewStep(w.name, w.source.prefix()))
+			}
+		}
+		if steps != nil {
+			b := newBudget(f.config.timeout)
+			f.store.run(f.ctx, &b, steps)
+		}
 	})
 }
 

@@ -2,6 +2,7 @@ package aside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -26,12 +27,8 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	}
 	start := time.Now()
 	names, err := c.namesOf(keys)
-	if err == nil {
-		if t := txOf(ctx); t != nil {
-			err = c.hold(context.WithoutCancel(ctx), t, names)
-		} else {
-			err = c.invalidate(context.WithoutCancel(ctx), names)
-		}
+	if len(names) > 0 {
+		err = errors.Join(err, c.holdOrRemove(context.WithoutCancel(ctx), names))
 	}
 	if observe := c.config.observer.Invalidate; observe != nil {
 		observe(ctx, InvalidateInfo{Cache: c.name, Names: names, Took: time.Since(start), Err: err})
@@ -39,16 +36,25 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	return err
 }
 
-func (c *Cache[K, V]) namesOf(keys []K) ([]string, error) {
-	names := make([]string, len(keys))
-	for i, key := range keys {
-		name, err := c.nameOf(key)
-		if err != nil {
-			return nil, err
+// namesOf leaves out the keys that cannot be rendered, under which nothing is cached, and returns the first error.
+func (c *Cache[K, V]) namesOf(keys []K) (names []string, first error) {
+	names = make([]string, 0, len(keys))
+	for _, key := range keys {
+		if name, err := c.nameOf(key); err == nil {
+			names = append(names, name)
+		} else if first == nil {
+			first = err
 		}
-		names[i] = name
 	}
-	return names, nil
+	return names, first
+}
+
+// holdOrRemove does what an invalidation is where ctx is of: inside InTx, or outside.
+func (c *Cache[K, V]) holdOrRemove(ctx context.Context, names []string) error {
+	if t := txOf(ctx); t != nil {
+		return c.hold(ctx, t, names)
+	}
+	return c.invalidate(ctx, names)
 }
 
 // invalidate removes the entries of names, and remembers those that it could not.

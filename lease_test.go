@@ -188,3 +188,18 @@ func TestLeaseIsGivenBackWhenThereIsNothingToStore(t *testing.T) {
 		})
 	}
 }
+
+// A lease that Redis gives to somebody who no longer waits for it would keep all others waiting as long as it lives.
+func TestLeaseThatComesTooLateIsGivenBack(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load)
+		command := tap.before("lease")
+		mustGet(t, c, 1) // gives up on Redis, and loads
+		command.wait()
+		command.release()
+		synctest.Wait()
+		equal(t, "the number of leases", tap.sent("lease"), 1)
+		equal(t, "the document that is left", r.get("test:1"), "")
+	})
+}

@@ -79,7 +79,7 @@ func (c *Cache[K, V]) loadHere(ctx context.Context, key K) (V, error) {
 // place waits for a place for a load on the caller's goroutine.
 func (c *Cache[K, V]) place(ctx context.Context) (release func(), err error) {
 	var queued atomic.Bool
-	if err := c.places.acquire(ctx, 1, "", &queued); err != nil {
+	if _, err := c.places.acquire(ctx, 1, "", &queued); err != nil {
 		return nil, c.overloaded(ctx)
 	}
 	return func() { c.places.release(1) }, nil
@@ -139,6 +139,9 @@ func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 	l := loaded[V]{value: v, life: c.lifeOf(key, v)}
 	if l.data, err = c.encode(&v); err != nil {
 		l.data = nil
+		if !c.logged.now() {
+			return l
+		}
 		c.config.logger.Error("aside: a value cannot be encoded, so it is not cached", "cache", c.name, "key", key, "error", err)
 	}
 	return l

@@ -16,13 +16,6 @@ import (
 	"github.com/asidecache/aside"
 )
 
-// steady is process for tests of what a Redis does that works: on a busy machine, one that is only slow must not look
-// like one that hangs.
-func steady[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
-	r.t.Helper()
-	return process(r, load, append([]aside.Option{patient}, opts...)...)
-}
-
 // mustGetMany reads keys without an error.
 func mustGetMany[K comparable, V any](t *testing.T, c *aside.Cache[K, V], keys ...K) map[K]V {
 	t.Helper()

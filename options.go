@@ -114,7 +114,8 @@ func WithLoadTimeout(d time.Duration) Option { return func(c *config) { c.loadTi
 func WithRedisTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
 
 // WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place until
-// their ctx ends, and then return ErrOverloaded; a refresh that finds no place is put off. The default is 100.
+// their ctx ends, and then return ErrOverloaded; a refresh that finds no place is put off. A load that has timed out and
+// ignores its ctx no longer counts. The default is 100.
 func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
 
 // WithHold sets how long a hold of InTx lasts without being renewed: for how long nothing is cached for a key after the

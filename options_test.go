@@ -309,6 +309,34 @@ func TestJoinerOfAnOwnerWhoFoundNoPlaceGoesOn(t *testing.T) {
 	})
 }
 
+// That nobody had a place for this key a moment ago says nothing of a caller whose load is under way.
+func TestCallerWhoLeavesItsLoadIsNotOverloaded(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		c, _ := steady(r, rows.load, aside.WithMaxLoads(1))
+		leaving := func() error {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			_, err := c.Get(ctx, 2)
+			return err
+		}
+		first := getting(c, 1)
+		<-rows.read
+		if err := leaving(); !errors.Is(err, aside.ErrOverloaded) {
+			t.Errorf("without a place, it got %v", err)
+		}
+		rows.go_ <- struct{}{}
+		price(t, "what the first gets", first, 100)
+		left := make(chan error)
+		go func() { left <- leaving() }()
+		<-rows.read // it has the place
+		if err := <-left; errors.Is(err, aside.ErrOverloaded) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("during its load, it got %v", err)
+		}
+		rows.go_ <- struct{}{}
+	})
+}
+
 func TestStaleValueIsServedWhenThereIsNoPlaceForItsRefresh(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newSlowTable(product{1, "lamp", 100}, product{2, "desk", 200})

@@ -14,6 +14,9 @@ import (
 	"github.com/asidecache/aside/internal/testserver"
 )
 
+// impatient is the default, for caches that process would make patient.
+var impatient = aside.WithRedisTimeout(redisTimeout)
+
 // An outage is a way for a real server to be down.
 type outage struct {
 	name       string
@@ -332,8 +335,8 @@ func TestNoReadIsStaleThroughOutages(t *testing.T) {
 			t.Parallel()
 			s := o.start(t)
 			r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return dial(t, s, "a default client") }}
-			c, _ := process(r, newTable(product{2, "desk", 200}).load)
-			noStaleReadWhile(t, r, func() {
+			c, _ := process(r, newTable(product{2, "desk", 200}).load, impatient)
+			noStaleReadWhile(t, r, impatient, func() {
 				for range 3 {
 					o.begin(t, s)
 					r.until(func() bool { mustGet(t, c, 2); return c.Stats().Down })

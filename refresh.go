@@ -57,15 +57,15 @@ func (c *Cache[K, V]) startRefresh(ctx context.Context, wants []*want[K, V], man
 	}
 	f := fetch[K, V]{Cache: c, ctx: context.WithoutCancel(ctx), budget: newBudget(c.config.timeout), many: many}
 	f.seal, f.close = func() {}, func() {}
-	places := f.placesFor(len(wants))
-	if !c.places.tryAcquire(places) {
+	places := c.places.tryAcquire(f.placesFor(len(wants)))
+	if places == 0 {
 		end()
 		return
 	}
 	started := c.background.start(func() {
 		defer end()
 		defer c.places.release(places)
-		f.refresh(wants, int(places))
+		f.refresh(wants, places)
 	})
 	if !started {
 		end()
@@ -92,7 +92,7 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
 	f.budget = newBudget(f.config.timeout) // nobody waits
 	f.fill(claimed, took)
 	for _, w := range claimed {
-		if w.err != nil && !w.absent {
+		if w.err != nil && !w.absent && f.logged.now() {
 			f.config.logger.Warn("aside: a refresh failed", "cache", f.name, "name", w.name, "error", w.err)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 type rig struct {
 	t       *testing.T
 	virtual bool // time is synctest's: a sleep takes none
+	shared  bool // a real server that nobody stops
 	dial    func(t *testing.T) redis.UniversalClient
 	raw     redis.UniversalClient // for looking and meddling
 }
@@ -64,7 +65,7 @@ func realRig(t *testing.T) *rig {
 	dial := func(t *testing.T) redis.UniversalClient {
 		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
 	}
-	return emptied(&rig{t: t, dial: dial, raw: dial(t)})
+	return emptied(&rig{t: t, shared: true, dial: dial, raw: dial(t)})
 }
 
 func clusterRig(t *testing.T) *rig {
@@ -72,7 +73,7 @@ func clusterRig(t *testing.T) *rig {
 	dial := func(t *testing.T) redis.UniversalClient {
 		return closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs()}))
 	}
-	return emptied(&rig{t: t, dial: dial, raw: dial(t)})
+	return emptied(&rig{t: t, shared: true, dial: dial, raw: dial(t)})
 }
 
 func emptied(r *rig) *rig {
@@ -156,6 +157,9 @@ func process[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside
 	r.t.Helper()
 	rdb, tap := r.dial(r.t), new(tap)
 	rdb.AddHook(tap)
+	if r.shared { // a busy machine is no outage
+		opts = append([]aside.Option{patient}, opts...)
+	}
 	return newCache(r.t, rdb, load, opts...), tap
 }
 

@@ -334,8 +334,25 @@ func (s *store) run(ctx context.Context, b *budget, steps []step) []reply {
 				s.known[steps[i].script].Store(true)
 			}
 		}
+		if ctx.Err() != nil {
+			s.giveBack(context.WithoutCancel(ctx), steps, replies)
+		}
 		return replies
 	})
+}
+
+// giveBack returns the leases that Redis gave too late: nobody waits for the answer any more, and nobody will load.
+func (s *store) giveBack(ctx context.Context, steps []step, replies []reply) {
+	var back []step
+	for i, r := range replies {
+		if steps[i].script == scriptLease && r.ok {
+			e := parse(r.doc)
+			back = append(back, releaseStep(steps[i].name, e.prefix()))
+		}
+	}
+	if back != nil {
+		s.send(ctx, back)
+	}
 }
 
 // send sends EVALSHA, which needs a server that knows the script. The first EVAL of each script teaches it, so that not
@@ -343,11 +360,14 @@ func (s *store) run(ctx context.Context, b *budget, steps []step) []reply {
 // was failed over to, or another node than the one that was taught) is sent EVAL next.
 func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(steps))
+	_, single := s.rdb.(*redis.Client) // the nodes of a Cluster must each be taught
+	var taught [len(scripts)]bool
 	s.pipelined(ctx, len(steps), func(i int, c redis.Cmdable) {
 		st := steps[i]
-		if s.known[st.script].Load() {
+		if taught[st.script] || s.known[st.script].Load() {
 			cmds[i] = scripts[st.script].EvalSha(ctx, c, []string{st.name}, st.args...)
 		} else {
+			taught[st.script] = single
 			cmds[i] = scripts[st.script].Eval(ctx, c, []string{st.name}, st.args...)
 		}
 	})

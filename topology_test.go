@@ -182,15 +182,15 @@ func TestASlotMayMoveAtAnyMoment(t *testing.T) {
 		})
 		equal(t, "the document that is left", r.get("test:1"), "")
 	})
-	t.Run("readers and a writer", func(t *testing.T) { noStaleReadWhile(t, r, func() { move(nil); move(nil); move(nil) }) })
+	t.Run("readers and a writer", func(t *testing.T) { noStaleReadWhile(t, r, patient, func() { move(nil); move(nil); move(nil) }) })
 }
 
 // noStaleReadWhile reads and writes in several processes, and checks that no read begins after an Invalidate and sees a
 // row from before.
-func noStaleReadWhile(t *testing.T, r *rig, during func()) {
+func noStaleReadWhile(t *testing.T, r *rig, timeout aside.Option, during func()) {
 	rows := newTable(product{1, "lamp", 1})
-	writer, _ := process(r, rows.load)
-	mustInvalidate(t, writer, 1)
+	writer, _ := process(r, rows.load, timeout)
+	r.until(func() bool { return writer.Invalidate(t.Context(), 1) == nil })
 	slow := func(ctx context.Context, id int) (product, error) {
 		p, err := rows.load(ctx, id)
 		time.Sleep(rand.N(5 * time.Millisecond)) // time for a write after it has read
@@ -209,7 +209,7 @@ func noStaleReadWhile(t *testing.T, r *rig, during func()) {
 	var wg sync.WaitGroup
 	var readers []*aside.Cache[int, product]
 	for range 4 {
-		c, _ := process(r, slow)
+		c, _ := process(r, slow, timeout)
 		readers = append(readers, c)
 		for range 2 {
 			wg.Go(func() {
@@ -252,8 +252,8 @@ func TestASentinelMayFailOver(t *testing.T) {
 	}
 	r := &rig{t: t, dial: dial, raw: dial(t)}
 	rows := newTable(product{1, "lamp", 100})
-	writer, _ := process(r, rows.load)
-	reader, _ := process(r, rows.load)
+	writer, _ := process(r, rows.load, impatient)
+	reader, _ := process(r, rows.load, impatient)
 	for _, price := range []int{90, 80} {
 		mustGet(t, reader, 1)
 		s.Failover()
@@ -318,7 +318,7 @@ func TestAnAutoPipelinerKeepsThePromises(t *testing.T) {
 			price(t, "what the slow reader gets, which began before", load, 100)
 			equal(t, "Refused", slow.Stats().Refused, 1)
 			equal(t, "the price after Invalidate", mustGet(t, c, 1).Price, 90)
-			noStaleReadWhile(t, r, func() {})
+			noStaleReadWhile(t, r, patient, func() {})
 		})
 	}
 }
@@ -332,7 +332,7 @@ func TestAnAutoPipelinerComesThroughAnOutage(t *testing.T) {
 				return dial(t, s, "a default client")
 			}})
 			rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-			c, _ := process(r, rows.load)
+			c, _ := process(r, rows.load, impatient)
 			mustGet(t, c, 1)
 			o.begin(t, s)
 			for range 5 {
@@ -383,8 +383,8 @@ func TestKeysOfTheOtherPrimariesStillHit(t *testing.T) {
 			t.Errorf("GetMany found %d of %d, %v", len(found), len(all), err)
 		}
 	}
-	c, _ := process(r, rows.load, aside.WithBatch(rows.loadMany))
-	other, _ := process(r, rows.load, aside.WithBatch(rows.loadMany))
+	c, _ := process(r, rows.load, impatient, aside.WithBatch(rows.loadMany))
+	other, _ := process(r, rows.load, impatient, aside.WithBatch(rows.loadMany))
 	for _, c := range []*aside.Cache[int, product]{c, other} {
 		readAll(c)
 		r.until(func() bool { return keptHit(c) }) // and the client has asked some node for what it wants to know of GET

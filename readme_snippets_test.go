@@ -1,0 +1,258 @@
+package aside_test
+
+//lint:file-ignore SA4006 A recipe is the lines that matter; what checks errors stands around them.
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"expvar"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+)
+
+// The blocks of Go code in the README and in CONTRIBUTING are copies of what stands here: TestEverySnippetIsCompiled
+// compares them.
+
+type ShopSlug struct{ Shop, Slug string }
+
+// A Shop is a repository behind its caches.
+type Shop struct {
+	products *aside.Cache[int64, Product]
+	bySlug   *aside.Cache[ShopSlug, Product]
+	lists    *aside.Cache[int64, []Product]
+	counts   *aside.Cache[int64, int]
+}
+
+func (s *Shop) invalidate(ctx context.Context, before, after Product) error {
+	return errors.Join(
+		s.products.Invalidate(ctx, before.ID, after.ID),
+		s.bySlug.Invalidate(ctx, ShopSlug{before.Shop, before.Slug}, ShopSlug{after.Shop, after.Slug}),
+		s.lists.Invalidate(ctx, before.CategoryID, after.CategoryID),
+		s.counts.Invalidate(ctx, before.CategoryID, after.CategoryID),
+	)
+}
+
+// recipes are what the README shows, each with what it has read in the end.
+var recipes = map[string]struct {
+	run  func(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (read any, err error)
+	want string
+}{
+	"by id":          {byID, "{2 de teapot 7 2490}"},
+	"by two columns": {byTwoColumns, "{2 de teapot 7 2490}"},
+	"list":           {listByCategory, "[{1 de kettle 7 3990} {2 de teapot 7 2490}]"},
+	"many by ids":    {manyByIDs, "map[1:{1 de kettle 7 3990} 2:{2 de teapot 7 2490} 3:{3 fr teapot 8 2590}]"},
+	"count":          {count, "2"},
+}
+
+// A move from one category to another.
+var (
+	before = Product{2, "de", "teapot", 7, 2490}
+	after  = Product{2, "de", "tea-pot", 8, 1990}
+)
+
+func threeLines(ctx context.Context, rdb *redis.Client, repo *Repository) (Product, error) {
+	products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithTTL(5*time.Minute))
+	p, err := products.Get(ctx, 1234)
+	err = products.Invalidate(ctx, 1234)
+	return p, err
+}
+
+func byID(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (any, error) {
+	const id = 2
+	products, err := aside.New(rdb, "product", repo.ProductByID)
+	p, err := products.Get(ctx, id)
+	err = products.Invalidate(ctx, id) // after INSERT, UPDATE, DELETE
+	s.products = products
+	return p, err
+}
+
+func byTwoColumns(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (any, error) {
+	bySlug, err := aside.New(rdb, "product_by_slug", func(ctx context.Context, k ShopSlug) (Product, error) {
+		return repo.ProductBySlug(ctx, k.Shop, k.Slug)
+	})
+	p, err := bySlug.Get(ctx, ShopSlug{"de", "teapot"})
+	err = bySlug.Invalidate(ctx, ShopSlug{before.Shop, before.Slug}, ShopSlug{after.Shop, after.Slug})
+	s.bySlug = bySlug
+	return p, err
+}
+
+func listByCategory(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (any, error) {
+	const categoryID = 7
+	lists, err := aside.New(rdb, "category_products", repo.ProductsInCategory)
+	list, err := lists.Get(ctx, categoryID)
+	err = lists.Invalidate(ctx, before.CategoryID, after.CategoryID)
+	s.lists = lists
+	return list, err
+}
+
+func manyByIDs(ctx context.Context, _ *Shop, rdb *redis.Client, repo *Repository) (any, error) {
+	products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithBatch(repo.ProductsByID))
+	found, err := products.GetMany(ctx, []int64{1, 2, 3}) // rows that do not exist are not in the map
+	err = products.Invalidate(ctx, 1, 2, 3)
+	return found, err
+}
+
+func count(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (any, error) {
+	const categoryID = 7
+	counts, err := aside.New(rdb, "category_count", repo.CountInCategory)
+	n, err := counts.Get(ctx, categoryID)
+	err = counts.Invalidate(ctx, before.CategoryID, after.CategoryID)
+	s.counts = counts
+	return n, err
+}
+
+func TestTheRecipesOfTheREADMERead(t *testing.T) {
+	_, rdb := startMiniredis(t)
+	s, repo := new(Shop), NewRepository()
+	for name, recipe := range recipes {
+		read, err := recipe.run(t.Context(), s, rdb, repo)
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		equal(t, name, fmt.Sprint(read), recipe.want)
+	}
+	if _, err := threeLines(t.Context(), rdb, repo); err != nil {
+		t.Error(err)
+	}
+	// What every entry shows, after a write that changes all of them.
+	show := func() string {
+		p, err1 := s.products.Get(t.Context(), 2)
+		_, err2 := s.bySlug.Get(t.Context(), ShopSlug{"de", "teapot"})
+		_, err3 := s.bySlug.Get(t.Context(), ShopSlug{"de", "tea-pot"})
+		left, err4 := s.lists.Get(t.Context(), 7)
+		joined, err5 := s.lists.Get(t.Context(), 8)
+		n, err6 := s.counts.Get(t.Context(), 8)
+		if err := errors.Join(err1, err4, err5, err6); err != nil {
+			t.Error(err)
+		}
+		return fmt.Sprint(p.Cents, err2 == nil, err3 == nil, len(left), len(joined), n)
+	}
+	equal(t, "before the write", show(), "2490 true false 2 1 1")
+	if _, _, err := repo.Save(t.Context(), after); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.invalidate(t.Context(), before, after); err != nil {
+		t.Fatal(err)
+	}
+	equal(t, "after it", show(), "1990 false true 1 2 2")
+}
+
+func startMiniredis(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
+	server := miniredis.RunT(t)
+	return server, closed(t, redis.NewClient(&redis.Options{Addr: server.Addr()}))
+}
+
+// commit stands for the end of a write in a transaction. (The examples run such writes, on SQLite and on Postgres.)
+func commit(ctx context.Context, tx interface{ Commit() error }, products *aside.Cache[int64, Product], id int64) (err error) {
+	err = tx.Commit()
+	return errors.Join(err, products.Invalidate(ctx, id))
+}
+
+type lostCommit struct{}
+
+func (lostCommit) Commit() error { return sql.ErrConnDone }
+
+func TestTheTransactionOfTheREADMEInvalidatesWhateverCommitReturns(t *testing.T) {
+	_, rdb := startMiniredis(t)
+	products := newCache(t, rdb, NewRepository().ProductByID)
+	if err := commit(t.Context(), lostCommit{}, products, 2); !errors.Is(err, sql.ErrConnDone) {
+		t.Errorf("it returned %v", err)
+	}
+	equal(t, "Invalidations", products.Stats().Invalidations, 1)
+}
+
+func TestTheHandlerOfTheREADMEFindsNoRow(t *testing.T) {
+	_, rdb := startMiniredis(t)
+	products := newCache(t, rdb, NewRepository().ProductByID)
+	handler := func(w http.ResponseWriter, r *http.Request) {
+		ctx := r.Context()
+		_, err := products.Get(ctx, 999)
+		if errors.Is(err, sql.ErrNoRows) { // or aside.ErrNotFound: both hold, whatever the loader returned
+			http.NotFound(w, r)
+			return
+		}
+	}
+	w := httptest.NewRecorder()
+	handler(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+	equal(t, "the status", w.Code, http.StatusNotFound)
+}
+
+func TestTheUnitTestOfTheREADME(t *testing.T) {
+	repo := NewRepository()
+	server := miniredis.RunT(t)
+	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
+	t.Cleanup(func() { rdb.Close() })
+	products, err := aside.New(rdb, "product", repo.ProductByID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { products.Close() })
+
+	p, err := products.Get(t.Context(), 2)
+	server.FastForward(time.Hour) // now every entry has expired
+	server.SetError("LOADING it") // now Redis is down
+
+	equal(t, "what was read", p, before)
+	equal(t, "the error", err, nil)
+	server.SetError("")
+	equal(t, "the number of entries", len(server.Keys()), 0)
+	server.SetError("LOADING it")
+	r := &rig{t: t}
+	r.until(func() bool {
+		p, err = products.Get(t.Context(), 2)
+		return products.Stats().Down
+	})
+	equal(t, "what is read without Redis", p, before)
+	equal(t, "the error without Redis", err, nil)
+	server.SetError("")
+}
+
+func TestTheObserverOfTheREADME(t *testing.T) {
+	_, rdb := startMiniredis(t)
+	repo, down := NewRepository(), false
+	alert := func(on bool) { down = on }
+
+	reads := new(expvar.Map)
+	observer := aside.Observer{
+		Read: func(_ context.Context, r aside.ReadInfo) { reads.Add(string(r.Outcome), 1) },
+		Down: func(err error) { alert(err != nil) },
+	}
+	products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithObserver(observer))
+
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { products.Close() })
+	for range 3 {
+		if _, err := products.Get(t.Context(), 2); err != nil {
+			t.Fatal(err)
+		}
+	}
+	equal(t, "the counts", reads.String(), `{"hit": 2, "miss": 1}`)
+	equal(t, "Down", down, false)
+}
+
+func TestInvalidateThatOvertakesAFill(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		reader, tap := process(r, rows.load, patient)
+		writer, _ := process(r, rows.load)
+		fill := tap.before("fill") // the next one is held up
+		slow := getting(reader, 1)
+		fill.wait()
+		rows.setPrice(1, 90)
+		mustInvalidate(t, writer, 1)
+		fill.release()
+		price(t, "what the reader gets, which began before", slow, 100)
+		equal(t, "what anybody gets afterwards", mustGet(t, writer, 1).Price, 90)
+	})
+}

@@ -1,0 +1,109 @@
+package aside_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// pages are what a user and a contributor read besides the documentation of the code.
+var pages = []string{"README.md", "CONTRIBUTING.md"}
+
+// blocks returns the code blocks of a page in a language.
+func blocks(t *testing.T, page, language string) []string {
+	t.Helper()
+	var found []string
+	fence := regexp.MustCompile("(?ms)^```" + language + "\n(.*?)^```$")
+	for _, m := range fence.FindAllStringSubmatch(read(t, page), -1) {
+		found = append(found, m[1])
+	}
+	if found == nil {
+		t.Fatalf("%s has no block of %s", page, language)
+	}
+	return found
+}
+
+func read(t *testing.T, file string) string {
+	t.Helper()
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// spaced is text with each run of white space as one space, at both ends too, so that only whole words are found in it.
+func spaced(text string) string { return " " + strings.Join(strings.Fields(text), " ") + " " }
+
+func TestEverySnippetIsCompiled(t *testing.T) {
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var source strings.Builder
+	for _, file := range files {
+		source.WriteString(spaced(read(t, file)))
+	}
+	for _, page := range pages {
+		for _, snippet := range blocks(t, page, "go") {
+			if !strings.Contains(source.String(), spaced(snippet)) {
+				t.Errorf("%s has this, which stands in no Go file of the package:\n%s", page, snippet)
+			}
+		}
+	}
+}
+
+func TestEveryCommandIsOneThatCIRuns(t *testing.T) {
+	ci := read(t, filepath.Join(".ci", "run"))
+	for _, page := range pages {
+		for _, block := range blocks(t, page, "sh") {
+			for command := range strings.Lines(block) {
+				if !strings.Contains(ci, strings.TrimSpace(command)) {
+					t.Errorf("%s has a command that CI does not run: %s", page, command)
+				}
+			}
+		}
+	}
+}
+
+func TestTheREADMEListsTheOptionsThatThereAre(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "options.go", nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := map[string]bool{}
+	for _, d := range file.Decls {
+		if f, ok := d.(*ast.FuncDecl); ok && strings.HasPrefix(f.Name.Name, "With") {
+			options[f.Name.Name] = true
+			if !strings.Contains(read(t, "README.md"), "\n| `"+f.Name.Name+"` |") {
+				t.Errorf("%s is not in the README's table", f.Name.Name)
+			}
+		}
+	}
+	for _, page := range append([]string{"doc.go", "CHANGELOG.md"}, pages...) {
+		for _, name := range regexp.MustCompile(`\bWith[A-Z]\w+`).FindAllString(read(t, page), -1) {
+			if !options[name] {
+				t.Errorf("%s speaks of %s, which does not exist", page, name)
+			}
+		}
+	}
+}
+
+func TestEveryLinkLeadsToAFile(t *testing.T) {
+	for _, page := range pages {
+		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
+			target := m[1]
+			if strings.Contains(target, "://") || strings.HasPrefix(target, "examples/") { // not in a download of the module
+				continue
+			}
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s links to %s: %v", page, target, err)
+			}
+		}
+	}
+}
