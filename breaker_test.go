@@ -168,8 +168,8 @@ func TestWhileRedisIsDownNothingIsSentButAProbeASecond(t *testing.T) {
 					}
 				}), time.Minute)
 				var longest time.Duration
-				for _, s := range append(w.sentSince(), sending{"del", time.Now()}) {
-					equal(t, "what was sent", s.verb, "del")
+				for _, s := range append(w.sentSince(), sending{"srem", time.Now()}) {
+					equal(t, "what was sent", s.verb, "srem")
 					longest, last = max(longest, s.at.Sub(last)), s.at
 				}
 				if longest > time.Second {
@@ -293,7 +293,7 @@ func TestThreeFailuresInARowMeanDown(t *testing.T) {
 func TestARedisThatTakesNoWritesIsDown(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, w := inWeather(r, newTable().load)
-		w.answer(redisError("READONLY You can't write against a read only replica."), "lease", "fill", "invalidate", "del")
+		w.answer(redisError("READONLY You can't write against a read only replica."), "lease", "fill", "invalidate", "srem")
 		down(t, c)
 		time.Sleep(10 * time.Second)
 		equal(t, "Down, while it takes no writes", c.Stats().Down, true)
@@ -437,7 +437,7 @@ func TestInvalidateIsTriedThoughRedisIsDown(t *testing.T) {
 		if err := c.Invalidate(t.Context(), 1); !errors.Is(err, errDown) {
 			t.Errorf("while Redis refuses, Invalidate returned %v", err)
 		}
-		w.answer(errDown, "get", "lease", "del") // neither read nor probe tells that it is back
+		w.answer(errDown, "get", "lease", "srem") // neither read nor probe tells that it is back
 		equal(t, "Down", c.Stats().Down, true)
 		mustInvalidate(t, c, 1)
 		equal(t, "the document that is left", r.get("test:1"), "")

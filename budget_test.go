@@ -142,7 +142,7 @@ func TestALoadUnderWayDoesNotWaitForARedisThatIsDown(t *testing.T) {
 			price(t, "what it gets", slow, 100)
 		}), 0)
 		for _, s := range w.sentSince() {
-			equal(t, "what was sent", s.verb, "del")
+			equal(t, "what was sent", s.verb, "srem")
 		}
 	})
 }

@@ -110,15 +110,14 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 	c.background.init()
 	b := newBreaker(rdb)
 	b.closing, b.start, b.changed = c.background.closing, c.background.start, c.redisChanged
-	b.probe = func(ctx context.Context, name string) error {
-		return c.store.probe(ctx, c.prefix, name)
-	}
+	b.probe = c.store.probe
 	c.store.breaker = b
 }
 
 // Get returns the value of key: from Redis, or else from the loader, whose result it stores.
 //
-// It blocks until there is a value or ctx ends, and on Redis no longer than WithRedisTimeout, all its commands together.
+// It blocks until there is a value or ctx ends, and on Redis no longer than WithRedisTimeout, all its commands together
+// (see there for the edge).
 // It never returns an error of Redis: what Redis cannot answer, the loader does.
 //
 // If there is no row, the error answers errors.Is for ErrNotFound, sql.ErrNoRows and each of WithNotFound. Other errors
@@ -285,7 +284,7 @@ func (c *Cache[K, V]) Stats() Stats {
 }
 
 // Close waits for the Cache's work in the background: refreshes, and loads whose callers have left. Both end by
-// WithLoadTimeout. It does not close the Redis client. Reads of a closed Cache go to the loader and fill nothing;
+// WithLoadTimeout, or twice that for a load that first waits for another process's lease. It does not close the Redis client. Reads of a closed Cache go to the loader and fill nothing;
 // Invalidate works as before, so a service may close its caches while its last requests end.
 //
 // It returns an error if there are invalidations that Redis has not confirmed, after it has tried them once more: what

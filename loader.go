@@ -15,7 +15,8 @@ import (
 //
 // Its ctx has the values of the ctx of the Get that began the load, but not its cancellation: the load may serve other
 // callers, so it goes on when this one leaves, and ends after WithLoadTimeout. It must therefore not use what ends with
-// that call: above all not a transaction that it finds in its ctx; see Bypass.
+// that call: above all not a transaction that it finds in its ctx; see Bypass. A loader that Gets its own key waits for
+// itself, until WithLoadTimeout.
 type Loader[K comparable, V any] func(ctx context.Context, key K) (V, error)
 
 // A BatchLoader reads the values of many keys at once. Keys without a row are not in the map. What holds for a Loader

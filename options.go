@@ -49,8 +49,8 @@ func defaults() config {
 	}
 }
 
-// WithTTL sets how long a value is fresh; it bounds how stale a read can be whose writer did not invalidate. The default
-// is 5 minutes. It must be at least a millisecond.
+// WithTTL sets how long a value is fresh; with WithStale on top, it bounds how stale a read can be whose writer did not
+// invalidate. The default is 5 minutes. It must be at least a millisecond.
 func WithTTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
 
 // WithTTLFunc sets the TTL per value, by the key and the value that the loader returned. 0 means the TTL of WithTTL, a

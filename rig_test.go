@@ -223,7 +223,7 @@ func (p *tap) answer(verb string, err error) {
 
 // down has every command fail as if nothing listened.
 func (p *tap) down() {
-	for _, verb := range []string{"get", "mget", "del", "lease", "fill", "renew", "release", "claim", "invalidate"} {
+	for _, verb := range []string{"get", "mget", "srem", "lease", "fill", "renew", "release", "claim", "invalidate"} {
 		p.answer(verb, errDown)
 	}
 }

@@ -63,12 +63,12 @@ func (s *store) look(ctx context.Context, b *budget, name string) ([]byte, error
 	return doc, err
 }
 
-// probe asks the server of name whether it would write. A DEL of what does not exist changes nothing, but a read-only
-// replica refuses it.
-func (s *store) probe(ctx context.Context, prefix, name string) error {
+// probe asks the server of name whether it would write. Nothing has this member, so nothing changes, whatever lies under
+// the name; but a read-only replica refuses the command.
+func (s *store) probe(ctx context.Context, name string) error {
 	b := newBudget(s.timeout)
 	_, err := within(ctx, &b, func(ctx context.Context) (int64, error) {
-		return s.rdb.Del(ctx, prefix+"{"+name+"}").Result() // in the slot of name, and the name of no entry
+		return s.rdb.SRem(ctx, name, "aside: are you there?").Result()
 	}, func(error) {})
 	return err
 }
