@@ -35,15 +35,18 @@
 // In these cases an old value may be served for the rest of the time that Redis keeps it: at most its TTL and
 // [WithStale], counted from when it was stored.
 //
-//   - The row was written and nobody called Invalidate, or Invalidate returned an error and nobody called it again, or the
-//     process died between the COMMIT and the Invalidate.
-//   - Invalidate was called before the COMMIT. A Get in between loads the row as it was and stores it again.
+//   - The row was written and nobody called Invalidate.
+//   - The process died between a COMMIT and an Invalidate outside [InTx], or before an Invalidate that had failed was
+//     confirmed.
+//   - Invalidate was called before the COMMIT, outside InTx. A Get in between loads the row as it was and stores it again.
+//   - A transaction outlived its holds, since its process stood still, and the process died before it released them.
 //   - Redis failed over. Its replication is asynchronous, so the new primary may not know of the last commands that the
 //     old one has acknowledged, an Invalidate among them. Until a client has noticed the failover, it may also be served
 //     by the old primary.
-//   - The loader reads from a replica of the database, which lags behind: a load after Invalidate may find the old row.
-//   - The loader took an open transaction out of its ctx, and saw rows that were never committed. Inside a transaction,
-//     read under [Bypass].
+//   - The loader reads from a replica of the database, which lags behind, without [WithReplicaLag]: a load after
+//     Invalidate may find the old row.
+//   - The loader took an open transaction out of its ctx, and saw rows that were never committed. Run the transaction in
+//     InTx, where reads fill nothing, or read under [Bypass].
 //
 // The clock of the Redis server decides when an entry expires. A process's own clock decides when a value counts as
 // stale, so clock skew moves refreshes. No promise depends on it.
@@ -51,8 +54,8 @@
 // One load per key has edges, too. A lease lives for 2 seconds, or four times WithRedisTimeout if that is longer, and is
 // renewed while the load runs: when its process dies, the others take over after that time. They wait no longer than
 // [WithLoadTimeout], and then load for themselves. Processes that waited for a load that ended without a value to store
-// load at once, each for itself, so that failures do not queue up. After an Invalidate a new load begins, though the voided one may still
-// run elsewhere. Without Redis, loads are collapsed within each process, and bounded by
+// load at once, each for itself, so that failures do not queue up. After an Invalidate a new load begins, though
+// the voided one may still run elsewhere. Without Redis, loads are collapsed within each process, and bounded by
 // [WithMaxLoads]. Get may have to wait for two loads: one that began too early for it, and the next.
 //
 // # The loader
@@ -130,8 +133,9 @@
 //
 // Out of memory is not down: hits are served and Invalidate works, while what is loaded is not stored.
 //
-// Invalidate is always tried. When Redis does not confirm it, Invalidate returns an error, and what is cached may be
-// served until it expires. It is not retried in the background: call it again, which does no harm.
+// Invalidate is always tried. When Redis does not confirm it, Invalidate returns an error and is tried again in the
+// background, until it succeeds or the entry must have expired. Until then this process reads the key from the loader;
+// other processes may serve what is cached.
 //
 // # The Redis client
 //

@@ -139,7 +139,9 @@ func (t *tx) end(ctx context.Context) {
 func (c *Cache[K, V]) hold(ctx context.Context, t *tx, names []string) error {
 	open := t.with(c, func(p *part) {
 		for _, name := range names {
-			p.names[name] = p.names[name] // noted before anything is sent: reads inside go to the loader from here on
+			if !p.names[name] {
+				p.names[name] = false // noted before anything is sent: reads inside go to the loader from here on
+			}
 		}
 	})
 	if !open {

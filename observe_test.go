@@ -269,7 +269,7 @@ func TestStatsCountEachThingOnce(t *testing.T) {
 		check("a lease of another process")
 		tap.answer("invalidate", errDown)
 		_ = c.Invalidate(t.Context(), 1)
-		want.Invalidations, want.InvalidationErrors, want.RedisErrors = 3, 1, 1
+		want.Invalidations, want.InvalidationErrors, want.RedisErrors, want.Owed = 3, 1, 1, 1
 		check("an Invalidate that failed")
 	})
 }

@@ -151,23 +151,55 @@ func startMiniredis(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
 	return server, closed(t, redis.NewClient(&redis.Options{Addr: server.Addr()}))
 }
 
-// commit stands for the end of a write in a transaction. (The examples run such writes, on SQLite and on Postgres.)
-func commit(ctx context.Context, tx interface{ Commit() error }, products *aside.Cache[int64, Product], id int64) (err error) {
-	err = tx.Commit()
-	return errors.Join(err, products.Invalidate(ctx, id))
+// A fakeDB stands for a *sql.DB with one row. (The examples run such writes, on SQLite and on Postgres.)
+type fakeDB struct{ price int64 }
+
+// A fakeTx stands for a *sql.Tx.
+type fakeTx struct {
+	db    *fakeDB
+	price int64
+	lost  error
 }
 
-type lostCommit struct{}
+func (db *fakeDB) BeginTx(context.Context, *sql.TxOptions) (*fakeTx, error) {
+	return &fakeTx{db: db, price: db.price}, nil
+}
 
-func (lostCommit) Commit() error { return sql.ErrConnDone }
+func (tx *fakeTx) Rollback() error { return sql.ErrTxDone }
 
-func TestTheTransactionOfTheREADMEInvalidatesWhateverCommitReturns(t *testing.T) {
+func (tx *fakeTx) Commit() error {
+	tx.db.price = tx.price
+	return tx.lost
+}
+
+func setPrice(_ context.Context, tx *fakeTx, _, price int64) error {
+	tx.price = price
+	return nil
+}
+
+func TestTheTransactionOfTheREADME(t *testing.T) {
 	_, rdb := startMiniredis(t)
-	products := newCache(t, rdb, NewRepository().ProductByID)
-	if err := commit(t.Context(), lostCommit{}, products, 2); !errors.Is(err, sql.ErrConnDone) {
-		t.Errorf("it returned %v", err)
-	}
-	equal(t, "Invalidations", products.Stats().Invalidations, 1)
+	db := &fakeDB{price: 100}
+	products := newCache(t, rdb, func(context.Context, int64) (int64, error) { return db.price, nil })
+	id, price := int64(2), int64(90)
+	equal(t, "the price before", mustGet(t, products, id), 100)
+	ctx := t.Context()
+	err := aside.InTx(ctx, func(ctx context.Context) error {
+		tx, err := db.BeginTx(ctx, nil)
+		if err != nil {
+			return err
+		}
+		defer tx.Rollback()
+		if err := setPrice(ctx, tx, id, price); err != nil {
+			return err
+		}
+		if err := products.Invalidate(ctx, id); err != nil { // nothing is cached for id from here to the end of InTx
+			return err
+		}
+		return tx.Commit()
+	})
+	equal(t, "the error", err, nil)
+	equal(t, "the price after", mustGet(t, products, id), 90)
 }
 
 func TestTheHandlerOfTheREADMEFindsNoRow(t *testing.T) {
