@@ -3,9 +3,9 @@ package aside
 import (
 	"context"
 	"fmt"
-	"reflect"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/redis/go-redis/v9"
 )
@@ -15,7 +15,8 @@ import (
 //
 // It scans the key space of every primary, so it takes time in proportion to all that Redis holds, this Cache's or not,
 // and two commands for each thousand keys besides one for each entry. It stops when ctx ends, with its error; call it
-// again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is scanned again.
+// again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is scanned again. Through
+// an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
 //
 // If Redis fails it, it returns the error and is tried again in the background, until which this process reads all keys
 // from the loader. Inside InTx it acts once the transaction has ended, and reads inside go to the loader.
@@ -33,21 +34,43 @@ func (c *Cache[K, V]) invalidateAll(ctx context.Context) error {
 		c.owed.settleAll(number)
 		return nil
 	}
-	if c.owed.failAll() && !c.background.start(c.pay) {
-		c.owed.stop()
-	}
+	c.retry(c.owed.failAll())
 	return fmt.Errorf("aside: not all of cache %q is invalidated: %w", c.name, err)
 }
 
 // removeAll removes every entry that was there, as a value or as a lease, when it was called: SCAN returns each key that
 // is there all the time, and one that comes later began later.
 func (c *Cache[K, V]) removeAll(ctx context.Context) error {
-	cluster, ok := c.store.rdb.(*redis.ClusterClient)
-	if !ok {
-		return c.removeFrom(ctx, c.store.rdb)
+	switch rdb := c.store.rdb.(type) {
+	case *redis.ClusterClient:
+		return c.removeFromAll(ctx, rdb)
+	case *redis.Client:
+		return c.removeFrom(ctx, rdb)
+	default: // an AutoPipeliner does not show what is behind it
+		if err := c.alone(ctx); err != nil {
+			return err
+		}
+		return c.removeFrom(ctx, rdb)
 	}
-	for {
-		before, err := c.topology(ctx, cluster)
+}
+
+// alone returns an error if a client of an unknown type talks to a Cluster, of which SCAN would see one node.
+func (c *Cache[K, V]) alone(ctx context.Context) error {
+	b := newBudget(c.config.timeout)
+	info, err := within(ctx, &b, func(ctx context.Context) (string, error) {
+		return c.store.rdb.Info(ctx, "cluster").Result()
+	}, func(error) {})
+	if err == nil && strings.Contains(info, "cluster_enabled:1") {
+		err = fmt.Errorf("a %T over a Cluster cannot scan its nodes: give New the redis.ClusterClient", c.store.rdb)
+	}
+	return err
+}
+
+// removeFromAll removes the entries of every primary, until the slots stood still during a pass. While a slot is being
+// moved, its keys go from a node that is yet to be scanned to one that has been: then a second pass finds them there.
+func (c *Cache[K, V]) removeFromAll(ctx context.Context, cluster *redis.ClusterClient) error {
+	for last := ""; ; {
+		before, err := c.layout(ctx, cluster)
 		if err != nil {
 			return err
 		}
@@ -57,20 +80,39 @@ func (c *Cache[K, V]) removeAll(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		after, err := c.topology(ctx, cluster)
-		if err != nil || reflect.DeepEqual(before, after) {
+		after, err := c.layout(ctx, cluster)
+		if err != nil {
 			return err
 		}
+		moving := strings.Contains(after, "[")
+		if before == after && (!moving || last == after) {
+			return nil
+		}
+		last = after
 	}
 }
 
-func (c *Cache[K, V]) topology(ctx context.Context, cluster *redis.ClusterClient) ([]redis.ClusterSlot, error) {
+// layout tells which primary has which slots, and which are being moved: what each primary says of itself, since only it
+// knows the latter.
+func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
 	b := newBudget(c.config.timeout)
-	return within(ctx, &b, func(ctx context.Context) ([]redis.ClusterSlot, error) {
-		//lint:ignore SA1019 Redis 6 has no CLUSTER SHARDS
-		slots, err := cluster.ClusterSlots(ctx).Result()
-		slices.SortFunc(slots, func(a, b redis.ClusterSlot) int { return a.Start - b.Start })
-		return slots, err
+	return within(ctx, &b, func(ctx context.Context) (string, error) {
+		var mu sync.Mutex
+		var lines []string
+		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
+			nodes, err := node.ClusterNodes(ctx).Result()
+			for line := range strings.Lines(nodes) {
+				// id, address, flags, primary, ping, pong, epoch, link, slots
+				if fields := strings.Fields(line); len(fields) >= 8 && strings.Contains(fields[2], "myself") {
+					mu.Lock()
+					lines = append(lines, fields[0]+" "+strings.Join(fields[8:], " "))
+					mu.Unlock()
+				}
+			}
+			return err
+		})
+		slices.Sort(lines)
+		return strings.Join(lines, "\n"), err
 	}, func(error) {})
 }
 

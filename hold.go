@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 )
 
@@ -17,15 +16,12 @@ var errUnknownHold = errors.New("it is held in an unknown format")
 // placeHolds places the holds of names, and notes which were placed.
 func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) error {
 	c.n.invalidations.Add(uint64(len(names)))
-	var failed []string
-	var first error
-	for i, err := range c.runHolds(ctx, t.token, names, c.config.hold+c.config.lag) {
-		if err == nil {
-			t.with(c, func(p *part) { p.names[names[i]] = true })
-		} else if failed = append(failed, names[i]); first == nil {
-			first = err
+	failed, first := c.runHolds(ctx, names, t.token, c.config.hold+c.config.lag, 0)
+	t.with(c, func(p *part) {
+		for _, name := range names {
+			p.names[name] = p.names[name] || !slices.Contains(failed, name)
 		}
-	}
+	})
 	if first == nil {
 		return nil
 	}
@@ -33,59 +29,86 @@ func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) err
 	return fmt.Errorf("aside: %d of %d keys not held, the first is %q: %w", len(failed), len(names), failed[0], first)
 }
 
-// runHolds has token hold names for life, or no longer if that is 0, and returns how that went for each of them.
-func (c *Cache[K, V]) runHolds(ctx context.Context, token string, names []string, life time.Duration) []error {
+// runHolds has token hold names for life, or no longer if that is 0, and notes the lag. It returns the names for which
+// Redis did not confirm that, and the first error.
+func (c *Cache[K, V]) runHolds(
+	ctx context.Context, names []string, token string, life, lag time.Duration,
+) (failed []string, first error) {
 	steps := make([]step, len(names))
 	for i, name := range names {
-		steps[i] = holdStep(name, token, life)
+		steps[i] = holdStep(name, token, life, lag)
 	}
 	b := newBudget(c.config.timeout)
-	errs := make([]error, len(names))
 	for i, r := range c.store.run(ctx, &b, steps) {
+		err := r.err
 		switch {
-		case r.err != nil && isWrongType(r.err):
+		case isWrongType(err):
 			c.foreign(names[i]) // not an entry, so nothing is cached
-		case r.err != nil:
-			errs[i] = r.err
-		case !r.ok:
-			errs[i] = errUnknownHold
+			continue
+		case err == nil && r.ok:
+			continue
+		case err == nil:
+			err = errUnknownHold
+		}
+		if failed = append(failed, names[i]); first == nil {
+			first = err
 		}
 	}
-	return errs
+	return failed, first
 }
 
 // renew keeps the holds from expiring while the transaction runs. It places them anew, so that one that was evicted is
 // back before long.
 func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
-	var running sync.Mutex
+	running := make(chan struct{}, 1) // holds one while a renewal runs
 	end := every(c.config.hold/3, func() {
-		running.Lock()
-		defer running.Unlock()
-		for chunk := range slices.Chunk(t.held(c), chunkSize) { // none once the tx has ended
-			c.runHolds(ctx, t.token, chunk, c.config.hold+c.config.lag)
+		running <- struct{}{}
+		defer func() { <-running }()
+		for chunk := range slices.Chunk(t.held(c), chunkSize) {
+			if t.over() {
+				return
+			}
+			if _, err := c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0); err != nil {
+				return // the next renewal is soon enough
+			}
 		}
 	})
 	return func() {
 		end()
-		running.Lock() // a renewal after the release would hold the keys for WithHold
-		defer running.Unlock()
+		running <- struct{}{} // a renewal after the release would hold the keys for WithHold
 	}
 }
 
-// release ends the holds after a commit. One that fails leaves its hold to expire.
+// release ends the holds of names after a commit. A hold whose placing was not confirmed may be there all the same, so it
+// is ended too. Where the end is not confirmed an invalidation is owed: the hold may be gone, and the entry filled.
 func (c *Cache[K, V]) release(ctx context.Context, token string, names []string) {
-	c.runHolds(ctx, token, names, c.config.lag)
+	c.oweHolds(ctx, names, token, 0, c.config.lag)
 }
 
-// settle invalidates what could not be held, now that the transaction has ended.
-func (c *Cache[K, V]) settle(ctx context.Context, names []string, all bool) {
-	var err error
-	if all {
-		err = c.invalidateAll(ctx)
-	} else {
-		err = c.invalidate(ctx, names)
+// prolong holds names that could not be held while the transaction ran, and whose outcome is unknown.
+func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string) {
+	c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)
+}
+
+// oweHolds is runHolds, after which what was not confirmed is invalidated in the background.
+func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) {
+	number := c.owed.incur(names, c.expiry())
+	failed, err := c.runHolds(ctx, names, token, life, lag)
+	for _, name := range names {
+		if !slices.Contains(failed, name) {
+			c.owed.settle(name, number)
+		}
 	}
-	if err != nil {
-		c.config.logger.Warn("aside: a transaction ended, and its keys are not invalidated yet", "cache", c.name, "error", err)
+	if err == nil {
+		return
+	}
+	c.retry(c.owed.fail(failed))
+	c.config.logger.Warn("aside: a transaction ended, and its keys are not invalidated yet", "cache", c.name, "error", err)
+}
+
+// settleAll is InvalidateAll after the transaction in which it was called.
+func (c *Cache[K, V]) settleAll(ctx context.Context) {
+	if err := c.invalidateAll(ctx); err != nil {
+		c.config.logger.Warn("aside: a transaction ended, and its cache is not invalidated yet", "cache", c.name, "error", err)
 	}
 }

@@ -3,6 +3,8 @@ package aside
 import (
 	"context"
 	"crypto/rand"
+	"maps"
+	"slices"
 	"sync"
 )
 
@@ -63,7 +65,8 @@ type member interface {
 	// renew places the holds anew every so often, until stop is called, which waits.
 	renew(ctx context.Context, t *tx) (stop func())
 	release(ctx context.Context, token string, names []string)
-	settle(ctx context.Context, names []string, all bool)
+	prolong(ctx context.Context, token string, names []string)
+	settleAll(ctx context.Context)
 }
 
 // A part is what was invalidated of one Cache.
@@ -100,20 +103,28 @@ func (t *tx) has(m member, name string) (has bool) {
 
 // held returns the names of m whose holds were placed.
 func (t *tx) held(m member) (names []string) {
-	t.with(m, func(p *part) { names = p.which(true) })
+	t.with(m, func(p *part) { names = p.held() })
 	return names
 }
 
-func (p *part) which(held bool) (names []string) {
-	for name, is := range p.names {
-		if is == held {
-			names = append(names, name)
-		}
-	}
-	return names
+// over reports whether the tx has ended.
+func (t *tx) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ended
 }
 
-// end releases the holds after a commit and invalidates what could not be held, the caches side by side.
+// held returns the names whose holds were placed.
+func (p *part) held() []string {
+	return only(slices.Collect(maps.Keys(p.names)), func(name string) bool { return p.names[name] })
+}
+
+// unheld returns the names whose holds were not confirmed.
+func (p *part) unheld() []string {
+	return only(slices.Collect(maps.Keys(p.names)), func(name string) bool { return !p.names[name] })
+}
+
+// end releases the holds after a commit, and without one leaves them to expire, the caches side by side.
 func (t *tx) end(ctx context.Context) {
 	t.mu.Lock()
 	t.ended = true
@@ -124,11 +135,13 @@ func (t *tx) end(ctx context.Context) {
 			if p.stop != nil {
 				p.stop()
 			}
-			if names := p.which(true); t.committed && len(names) > 0 {
-				m.release(ctx, t.token, names)
+			if t.committed && len(p.names) > 0 {
+				m.release(ctx, t.token, slices.Collect(maps.Keys(p.names)))
+			} else if names := p.unheld(); len(names) > 0 {
+				m.prolong(ctx, t.token, names)
 			}
-			if names := p.which(false); len(names) > 0 || p.all {
-				m.settle(ctx, names, p.all)
+			if p.all {
+				m.settleAll(ctx)
 			}
 		})
 	}

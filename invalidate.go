@@ -20,7 +20,7 @@ import (
 //
 // Inside InTx, it holds the keys until the transaction has ended: nothing is cached for them, and this process and all
 // others load. An error says that a hold could not be placed while there is still time to roll back. If it is ignored,
-// the keys are invalidated when InTx ends.
+// the keys are invalidated when InTx ends after a commit, and held then if the outcome is unknown.
 func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	if len(keys) == 0 {
 		return nil
@@ -66,9 +66,7 @@ func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
 	if err == nil {
 		return nil
 	}
-	if c.owed.fail(failed) && !c.background.start(c.pay) {
-		c.owed.stop()
-	}
+	c.retry(c.owed.fail(failed))
 	return fmt.Errorf("aside: %d of %d keys not invalidated, the first is %q: %w", len(failed), len(names), failed[0], err)
 }
 

@@ -151,7 +151,9 @@ func (c *config) validate() error {
 	atLeast("WithLoadTimeout", c.loadTimeout, time.Millisecond)
 	atLeast("WithRedisTimeout", c.timeout, time.Millisecond)
 	atLeast("WithHold", c.hold, time.Second)
-	atLeast("WithReplicaLag", c.lag, 0)
+	if c.lag != 0 {
+		atLeast("WithReplicaLag", c.lag, time.Millisecond)
+	}
 	if !(c.jitter >= 0 && c.jitter < 1) { // a NaN too
 		bad("WithJitter(%v) must be within [0, 1)", c.jitter)
 	}

@@ -206,6 +206,13 @@ func (c *Cache[K, V]) pay() {
 	}
 }
 
+// retry begins to try again in the background, unless somebody does already.
+func (c *Cache[K, V]) retry(begin bool) {
+	if begin && !c.background.start(c.pay) {
+		c.owed.stop() // the Cache is closed
+	}
+}
+
 // payOnce sends what failed and is still owed, and reports whether anything was.
 func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 	names, all, number := c.owed.due(time.Now())
@@ -241,7 +248,9 @@ func (c *Cache[K, V]) unpaid() error {
 	if c.owed.failedCount() == 0 {
 		return nil
 	}
-	c.payOnce(context.Background())
+	ctx, cancel := context.WithTimeout(context.Background(), c.config.loadTimeout)
+	defer cancel()
+	c.payOnce(ctx)
 	n := c.owed.failedCount()
 	if n == 0 {
 		return nil

@@ -226,31 +226,44 @@ var scripts = [...]*redis.Script{
 		redis.call('SETRANGE', KEYS[1], at, string.format('%13.0f', ms + ARGV[3]) .. ARGV[4])
 		return 1`),
 
-	// ARGV: a holder's token, for how many ms it holds the entry; 0 ends that.
+	// ARGV: a holder's token, for how many ms from now it holds the entry (0 ends that), for how many ms from now nothing
+	// may be cached because replicas of the database lag (0 for none): the holder "lag", who is never shortened.
 	//
 	//	1   done
-	//	-1  there is a hold in a format that this version does not know, which stays
+	//	-1  there is a hold in a format that this version does not know, which stays as it is
 	//
-	// Whatever else there was is removed. A hold that is gone when it ends, evicted or deleted, has let loads begin that
-	// saw the row from before: that is why ending it removes them. What the last holder leaves is no key.
+	// Whatever else there was is removed first, which a server that is out of memory does, too. A hold that is gone when
+	// it ends, evicted or deleted, has let loads begin that saw the row from before: that is why ending it removes them.
+	// What the last holder leaves is no key.
 	scriptHold: redis.NewScript(`
 		local doc = redis.call('GET', KEYS[1])
 		local now = redis.call('TIME')
 		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-		local holders, last = {}, 0
+		local holders, last, lag = {}, 0, 0
 		local function add(token, expiry)
 			holders[#holders + 1] = cjson.encode(token) .. ':' .. string.format('%.0f', expiry)
 			last = math.max(last, expiry)
 		end
 		if doc and doc:sub(1, 8) == '{"hold":' then
 			local ok, decoded = pcall(cjson.decode, doc)
-			if not ok or type(decoded.hold) ~= 'table' then return -1 end
-			for token, expiry in pairs(decoded.hold) do
-				if type(expiry) ~= 'number' then return -1 end
-				if expiry > ms and token ~= ARGV[1] then add(token, expiry) end
+			if not ok or type(decoded.hold) ~= 'table' or next(decoded.hold) == nil then return -1 end
+			for field in pairs(decoded) do
+				if field ~= 'hold' then return -1 end
 			end
+			for token, expiry in pairs(decoded.hold) do
+				if type(token) ~= 'string' or type(expiry) ~= 'number' then return -1 end
+				if token == 'lag' then
+					lag = expiry
+				elseif token ~= ARGV[1] and expiry > ms then
+					add(token, expiry)
+				end
+			end
+		elseif doc then
+			redis.call('DEL', KEYS[1])
 		end
 		if tonumber(ARGV[2]) > 0 then add(ARGV[1], ms + ARGV[2]) end
+		if tonumber(ARGV[3]) > 0 then lag = math.max(lag, ms + ARGV[3]) end
+		if lag > ms then add('lag', lag) end
 		if last == 0 then
 			redis.call('DEL', KEYS[1])
 		else
@@ -298,14 +311,14 @@ func releaseStep(name, prefix string) step {
 	return step{name, scriptRelease, []any{prefix, returnedLife.Milliseconds()}}
 }
 
-func holdStep(name, token string, life time.Duration) step {
-	return step{name, scriptHold, []any{token, life.Milliseconds()}}
+func holdStep(name, token string, life, lag time.Duration) step {
+	return step{name, scriptHold, []any{token, life.Milliseconds(), lag.Milliseconds()}}
 }
 
 // invalidateStep removes an entry; with a lag, nothing is cached for that long.
 func (s *store) invalidateStep(name string, lag time.Duration) step {
 	if lag > 0 {
-		return holdStep(name, s.nonces.next(), lag)
+		return holdStep(name, "lag", 0, lag)
 	}
 	return step{name: name, script: scriptInvalidate}
 }

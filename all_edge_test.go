@@ -1,0 +1,228 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+)
+
+func TestInvalidateAllThroughAnAutoPipelinerReachesEveryPrimary(t *testing.T) {
+	r := autoPipelined(t, clusterRig(t))
+	rows := newTable()
+	c, _ := process(r, rows.load)
+	var ids []int
+	for id := range 60 {
+		ids = append(ids, id)
+		rows.setPrice(id, 100)
+	}
+	if _, err := c.GetMany(t.Context(), ids); err != nil {
+		t.Fatal(err)
+	}
+	for id := range 60 {
+		rows.setPrice(id, 90)
+	}
+	if err := c.InvalidateAll(t.Context()); err != nil {
+		t.Skipf("it is refused: %v", err) // which would be as good
+	}
+	stale := 0
+	for _, id := range ids {
+		if mustGet(t, c, id).Price != 90 {
+			stale++
+		}
+	}
+	equal(t, "the number of stale entries of 60", stale, 0)
+}
+
+// Every node lists the replicas of a primary in an order of its own.
+type shuffledReplicas struct {
+	tap
+	calls  atomic.Int64
+	steady atomic.Bool // all say the same from now on
+}
+
+func (s *shuffledReplicas) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		err := next(ctx, cmd)
+		if cmd, ok := cmd.(*redis.ClusterSlotsCmd); ok && err == nil {
+			replicas := []redis.ClusterNode{{ID: "a", Addr: "10.0.0.1:1"}, {ID: "b", Addr: "10.0.0.2:1"}}
+			if s.calls.Add(1)%2 == 0 && !s.steady.Load() {
+				slices.Reverse(replicas)
+			}
+			slots := slices.Clone(cmd.Val())
+			for i := range slots {
+				slots[i].Nodes = append(slices.Clone(slots[i].Nodes), replicas...)
+			}
+			cmd.SetVal(slots)
+		}
+		return err
+	}
+}
+
+func TestInvalidateAllEndsThoughNodesListTheirReplicasInDifferentOrders(t *testing.T) {
+	r := clusterRig(t)
+	rdb := r.dial(t)
+	hook := new(shuffledReplicas)
+	rdb.AddHook(hook)
+	c := newCache(t, rdb, newTable().load, patient)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	equal(t, "its error", c.InvalidateAll(ctx), nil)
+	hook.steady.Store(true) // else Close would not end either
+}
+
+// A scanHook calls before and after each SCAN of one node.
+type scanHook struct {
+	tap
+	before, after func()
+}
+
+func (h *scanHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "scan" {
+			return next(ctx, cmd)
+		}
+		h.before()
+		defer h.after()
+		return next(ctx, cmd)
+	}
+}
+
+// The slot changes its owner only after the last of its keys has moved, so the topology is the same before and after.
+func TestInvalidateAllFindsAKeyThatMovesBehindItsBack(t *testing.T) {
+	t.Parallel()
+	r, s := ownCluster(t)
+	from := s.Primary("{t}:1").Addr
+	to := ""
+	for i, node := range s.Nodes {
+		if node.Addr == from {
+			to = s.Nodes[(i+1)%len(s.Nodes)].Addr
+		}
+	}
+	scanned, moved := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	rdb := r.dial(t).(*redis.ClusterClient)
+	rdb.OnNewNode(func(node *redis.Client) {
+		switch node.Options().Addr {
+		case from:
+			node.AddHook(&scanHook{before: func() { <-moved }, after: func() {}})
+		case to:
+			node.AddHook(&scanHook{before: func() {}, after: func() { once.Do(func() { close(scanned) }) }})
+		}
+	})
+	rows := newTable(product{1, "lamp", 100}, product{2, "desk", 100})
+	make2 := func(rdb redis.UniversalClient) *aside.Cache[int, product] {
+		c, err := aside.New(rdb, "{t}", rows.load, patient)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	c, reader := make2(rdb), make2(r.dial(t))
+	mustGet(t, reader, 1)
+	mustGet(t, reader, 2)
+	rows.setPrice(1, 90)
+	rows.setPrice(2, 90)
+	s.Migrate("{t}:1", func() {
+		done := make(chan error)
+		go func() { done <- c.InvalidateAll(context.Background()) }()
+		<-scanned // the target
+		host, port, _ := net.SplitHostPort(to)
+		source := closed(t, redis.NewClient(&redis.Options{Addr: from}))
+		if err := source.Do(context.Background(), "MIGRATE", host, port, "{t}:2", 0, 5000).Err(); err != nil {
+			t.Error(err)
+		}
+		close(moved)
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	equal(t, "the price of the key that had moved before", mustGet(t, reader, 1).Price, 90)
+	equal(t, "the price of the key that moved meanwhile", mustGet(t, reader, 2).Price, 90)
+}
+
+func TestInvalidateAllSparesCachesWhoseNamesLookAlike(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		names := []string{"a", "a:b", "a*", "a[1]", "a1", "a?", `a\`, "ab", "b"}
+		for _, mine := range names {
+			r.flush()
+			caches := make(map[string]*aside.Cache[int, product])
+			rows := newTable(product{1, "lamp", 100})
+			for _, name := range names {
+				c, err := aside.New(r.dial(t), name, rows.load, patient)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				caches[name] = c
+				mustGet(t, c, 1)
+			}
+			if err := caches[mine].InvalidateAll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for name, c := range caches {
+				hits := c.Stats().Hits
+				mustGet(t, c, 1)
+				equal(t, "whether "+name+" still hits after InvalidateAll of "+mine, c.Stats().Hits > hits, name != mine)
+			}
+		}
+	})
+}
+
+func TestHoldsSurviveInvalidateAll(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load)
+		other, _ := process(r, rows.load)
+		inTx(t, func(ctx context.Context) error {
+			err := c.Invalidate(ctx, 1)
+			if err := other.InvalidateAll(context.Background()); err != nil {
+				t.Error(err)
+			}
+			mustGet(t, other, 1)
+			if doc := r.get("test:1"); !strings.HasPrefix(doc, `{"hold":`) {
+				t.Errorf("the document is %s", doc)
+			}
+			return err
+		})
+		equal(t, "the document after the commit", r.get("test:1"), "")
+	})
+}
+
+func TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThen(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		c, tap := process(r, rows.load)
+		other, _ := process(r, rows.load)
+		mustGet(t, c, 1)
+		mustGet(t, c, 2)
+		tap.answer("scan", redisError("OOPS"))
+		rows.setPrice(1, 90)
+		if err := c.InvalidateAll(t.Context()); !errors.Is(err, redisError("OOPS")) {
+			t.Errorf("InvalidateAll returned %v", err)
+		}
+		equal(t, "Owed", c.Stats().Owed, 1)
+		hits := c.Stats().Hits
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+		mustGet(t, c, 2)
+		_, err := c.GetMany(t.Context(), []int{1, 2})
+		equal(t, "the error of GetMany", err, nil)
+		equal(t, "the hits meanwhile", c.Stats().Hits-hits, 0)
+		tap.answer("scan", nil)
+		time.Sleep(2 * time.Second)
+		equal(t, "Owed at last", c.Stats().Owed, 0)
+		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
+		mustGet(t, c, 1)
+		equal(t, "whether it hits again", c.Stats().Hits > hits, true)
+	})
+}

@@ -1,0 +1,306 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/testserver"
+)
+
+// inTx runs a transaction that must succeed.
+func inTx(t *testing.T, fn func(ctx context.Context) error) {
+	t.Helper()
+	if err := aside.InTx(context.Background(), fn); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The process is cut off for longer than WithHold, commits, and comes back: nobody died, so nothing may stay stale.
+func TestReleaseThatFailsAfterTheHoldHasExpiredIsOwed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		writer, tap := process(r, rows.load, aside.WithHold(10*time.Second))
+		reader, _ := process(r, rows.load)
+		inTx(t, func(ctx context.Context) error {
+			err := writer.Invalidate(ctx, 1)
+			tap.answer("hold", errDown)
+			time.Sleep(11 * time.Second) // the hold has expired: renewals failed
+			equal(t, "what the other process stores", mustGet(t, reader, 1).Price, 100)
+			rows.setPrice(1, 90)
+			return err
+		})
+		equal(t, "the price in this process, after the commit", mustGet(t, writer, 1).Price, 90)
+		tap.answer("hold", nil)
+		time.Sleep(5 * time.Second)
+		equal(t, "the price in the other, once Redis is back", mustGet(t, reader, 1).Price, 90)
+	})
+}
+
+// The same for a hold that was evicted or deleted, and one release that found no Redis.
+func TestReleaseThatFailsAfterTheHoldWasDeletedIsOwed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		writer, tap := process(r, rows.load)
+		reader, _ := process(r, rows.load)
+		inTx(t, func(ctx context.Context) error {
+			err := writer.Invalidate(ctx, 1)
+			r.del("test:1")
+			mustGet(t, reader, 1) // stores 100
+			rows.setPrice(1, 90)
+			tap.answer("hold", errDown)
+			return err
+		})
+		tap.answer("hold", nil)
+		time.Sleep(5 * time.Second)
+		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
+	})
+}
+
+func TestManyInvalidationsWithinTheReplicaLagDoNotGrowTheDocument(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, newTable().load, aside.WithReplicaLag(10*time.Second))
+		for range 500 {
+			mustInvalidate(t, c, 1)
+		}
+		if n := len(r.get("test:1")); n > 1000 {
+			t.Errorf("after 500 invalidations the document has %d bytes, which each read transfers and each write decodes", n)
+		}
+	})
+}
+
+func TestHoldInAnUnknownFormatStaysAndInvalidateInsideSaysSo(t *testing.T) {
+	for _, doc := range []string{`{"hold":"x"}`, `{"hold":[1]}`, `{"hold":[9999999999999]}`, `{"hold":[]}`, `{"hold":7,`, `{"hold":{"a":"b"}}`,
+		`{"hold":{"a":9999999999999},"mode":"shared"}`} {
+		t.Run(doc, func(t *testing.T) {
+			onEveryRedis(t, func(t *testing.T, r *rig) {
+				c, _ := process(r, newTable(product{1, "lamp", 100}).load)
+				r.put("test:1", doc)
+				inTx(t, func(ctx context.Context) error {
+					if c.Invalidate(ctx, 1) == nil {
+						t.Error("Invalidate inside returned nil")
+					}
+					return nil
+				})
+				mustInvalidate(t, c, 1)
+				mustGet(t, c, 1)
+				equal(t, "the document", r.get("test:1"), doc)
+			})
+		})
+	}
+}
+
+func TestHoldWhoseReplyWasLostEndsWithTheTransaction(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load)
+		mustInvalidate(t, c, 2)
+		reply := tap.after("hold")
+		inTx(t, func(ctx context.Context) error {
+			if c.Invalidate(ctx, 1) == nil {
+				t.Error("Invalidate returned nil")
+			}
+			rows.setPrice(1, 90)
+			return nil
+		})
+		reply.release()
+		mustGet(t, c, 1)
+		if doc := r.get("test:1"); strings.HasPrefix(doc, `{"hold"`) {
+			t.Errorf("the document after the commit is %s", doc)
+		}
+	})
+}
+
+// COMMIT's answer is lost, and so fn returns an error; the hold could not be placed, and then Redis came back.
+func TestKeyThatWasNotHeldIsNotCachedWhileTheOutcomeIsUnknown(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		writer, tap := process(r, rows.load)
+		reader, _ := process(r, rows.load)
+		tap.answer("hold", errDown)
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = writer.Invalidate(ctx, 1)
+			tap.answer("hold", nil)
+			return errDown
+		})
+		mustGet(t, reader, 1)
+		rows.setPrice(1, 90) // the COMMIT lands
+		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
+	})
+}
+
+// A holdServer answers pipelines of holds itself, until it hangs.
+type holdServer struct {
+	tap
+	hangs   atomic.Bool
+	reached chan struct{} // receives when a pipeline hangs
+}
+
+func (h *holdServer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if h.hangs.Load() {
+			h.reached <- struct{}{}
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		for _, cmd := range cmds {
+			cmd.(*redis.Cmd).SetVal(int64(1))
+		}
+		return nil
+	}
+}
+
+// Each pipeline that hangs takes one Redis timeout of the caller's time. In real time, since whoever waits for a mutex,
+// as the end of InTx does, stops the clock of synctest.
+func TestInTxEndsWithoutFinishingARenewalOfManyKeys(t *testing.T) {
+	h := &holdServer{reached: make(chan struct{}, 100)}
+	rdb := closed(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
+	rdb.AddHook(h)
+	c := newCache(t, rdb, newTable().load, aside.WithHold(time.Second), aside.WithRedisTimeout(20*time.Millisecond))
+	keys := make([]int, 5000) // ten pipelines
+	for i := range keys {
+		keys[i] = i
+	}
+	inTx(t, func(ctx context.Context) error {
+		err := c.Invalidate(ctx, keys...)
+		h.hangs.Store(true)
+		<-h.reached // the first pipeline of a renewal
+		return err
+	})
+	equal(t, "the number of pipelines after fn, the release being one", len(h.reached), 1)
+}
+
+// A DEL is possible when Redis is out of memory, so an Invalidate must not need more.
+func TestInvalidateWithReplicaLagRemovesTheValueFromARedisThatIsOutOfMemory(t *testing.T) {
+	s := testserver.Redis(t)
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
+	}
+	r := &rig{t: t, shared: true, dial: dial, raw: dial(t)}
+	rows := newTable(product{1, "lamp", 100})
+	writer, _ := process(r, rows.load, aside.WithReplicaLag(time.Second))
+	reader, _ := process(r, rows.load, aside.WithReplicaLag(time.Second))
+	mustGet(t, reader, 1)
+	if err := r.raw.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
+		t.Fatal(err)
+	}
+	rows.setPrice(1, 90)
+	err := writer.Invalidate(t.Context(), 1)
+	equal(t, "the price, Invalidate having returned "+fmt.Sprint(err), mustGet(t, reader, 1).Price, 90)
+	r.raw.ConfigSet(t.Context(), "maxmemory", "0")
+}
+
+func TestReadsOfAProcessThatDiedInsideMissAfterWithHold(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		dying, tap := process(r, rows.load, aside.WithHold(10*time.Second))
+		reader, _ := process(r, rows.load)
+		died := make(chan struct{})
+		ended := make(chan error)
+		go func() {
+			ended <- aside.InTx(context.Background(), func(ctx context.Context) error {
+				err := dying.Invalidate(ctx, 1)
+				rows.setPrice(1, 90) // COMMIT
+				tap.answer("hold", errDown)
+				<-died
+				return err
+			})
+		}()
+		synctest.Wait()
+		time.Sleep(10*time.Second - time.Millisecond)
+		mustGet(t, reader, 1)
+		if doc := r.get("test:1"); !strings.HasPrefix(doc, `{"hold":`) {
+			t.Errorf("just before WithHold the document is %s", doc)
+		}
+		time.Sleep(time.Millisecond)
+		equal(t, "the document after WithHold", r.get("test:1"), "")
+		mustGet(t, reader, 1)
+		loads := rows.loads.Load()
+		equal(t, "the price in the cache", mustGet(t, reader, 1).Price, 90)
+		equal(t, "the number of loads", rows.loads.Load()-loads, 0)
+		close(died)
+		<-ended
+	})
+}
+
+func TestDelayedHoldAfterTheReleaseIsNeverStale(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load, aside.WithHold(10*time.Second))
+		held := tap.before("hold")
+		opened := make(chan struct{})
+		go func() { held.wait(); held.release(); close(opened) }()
+		var duplicate []any
+		inTx(t, func(ctx context.Context) error {
+			err := c.Invalidate(ctx, 1)
+			<-opened
+			tap.mu.Lock()
+			duplicate = tap.seen["hold"]
+			tap.mu.Unlock()
+			rows.setPrice(1, 90)
+			return err
+		})
+		mustGet(t, c, 1)
+		rows.setPrice(1, 80)
+		mustInvalidate(t, c, 1)
+		if err := r.raw.Do(t.Context(), duplicate...).Err(); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "the price", mustGet(t, c, 1).Price, 80)
+		time.Sleep(10 * time.Second)
+		equal(t, "the document after WithHold", r.get("test:1"), "")
+	})
+}
+
+func TestInvalidateUnderTheCtxOfATransactionThatHasEndedActsAtOnce(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load)
+		var late context.Context
+		inTx(t, func(ctx context.Context) error { late = ctx; return nil })
+		mustGet(t, c, 1)
+		if err := c.Invalidate(late, 1); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}
+
+type ctxKey struct{}
+
+func TestReadsInsideGoToTheLoaderWithTheTransactionAndStartNoRefresh(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		var saw []any
+		c, _ := process(r, func(ctx context.Context, id int) (product, error) {
+			saw = append(saw, ctx.Value(ctxKey{}))
+			return rows.load(ctx, id)
+		}, aside.WithTTL(time.Minute), aside.WithStale(time.Hour))
+		mustGet(t, c, 2)
+		time.Sleep(2 * time.Minute) // due
+		saw = nil
+		inTx(t, func(ctx context.Context) error {
+			err := c.Invalidate(ctx, 1)
+			ctx = context.WithValue(ctx, ctxKey{}, "tx")
+			for range 2 {
+				_, err1 := c.Get(ctx, 1)
+				_, err2 := c.Get(ctx, 2)
+				_, err3 := c.GetMany(ctx, []int{1, 2})
+				err = errors.Join(err, err1, err2, err3)
+			}
+			synctest.Wait()
+			return err
+		})
+		equal(t, "the loads", fmt.Sprint(saw), "[tx tx tx tx]")
+		equal(t, "Refreshes", c.Stats().Refreshes, 0)
+		equal(t, "StaleHits", c.Stats().StaleHits, 4)
+	})
+}

@@ -1,0 +1,139 @@
+package aside_test
+
+import (
+	"context"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+)
+
+// attempts notes when invalidations are sent, all of which fail.
+type attempts struct {
+	tap
+	mu   sync.Mutex
+	at   []time.Time
+	fail bool
+}
+
+func (a *attempts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if aside.Verb(cmd) != "invalidate" {
+			return next(ctx, cmd)
+		}
+		a.mu.Lock()
+		a.at = append(a.at, time.Now())
+		fail := a.fail
+		a.mu.Unlock()
+		if fail {
+			cmd.SetErr(errDown)
+			return errDown
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestRetriesOfAnInvalidationBackOffToASecondWhateverTheBreakerSays(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		a := &attempts{fail: true}
+		rdb := r.dial(t)
+		rdb.AddHook(a)
+		rows := newTable(product{1, "lamp", 100})
+		c := newCache(t, rdb, rows.load)
+		mustGet(t, c, 1)
+		rows.setPrice(1, 90)
+		_ = c.Invalidate(t.Context(), 1)
+		time.Sleep(30 * time.Second)
+		a.mu.Lock()
+		for i := 1; i < len(a.at); i++ {
+			pause := a.at[i].Sub(a.at[i-1])
+			most := min(50*time.Millisecond<<(i-1), time.Second)
+			if pause > most || pause < most*8/10 {
+				t.Errorf("the pause before attempt %d is %v, want up to 20 %% less than %v", i, pause, most)
+			}
+		}
+		if n := len(a.at); n < 30 || n > 45 {
+			t.Errorf("there were %d attempts in 30 s", n)
+		}
+		a.fail = false
+		a.mu.Unlock()
+		time.Sleep(time.Second)
+		equal(t, "Owed", c.Stats().Owed, 0)
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}
+
+func TestReadDuringAnInvalidateDoesNotJoinAFlightThatBeganBefore(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load, patient)
+		early := getting(c, 1)
+		<-rows.read // 100
+		rows.setPrice(1, 90)
+		attempt := tap.before("invalidate")
+		done := make(chan error, 1)
+		go func() { done <- c.Invalidate(context.Background(), 1) }()
+		attempt.wait()
+		late := getting(c, 1)
+		<-rows.read // a load of its own
+		rows.flow()
+		price(t, "what the late caller gets", late, 90)
+		price(t, "what the early caller gets", early, 100)
+		attempt.release()
+		equal(t, "the error of Invalidate", <-done, nil)
+		equal(t, "the price at last", mustGet(t, c, 1).Price, 90)
+		many, err := c.GetMany(t.Context(), []int{1})
+		equal(t, "the price by GetMany", many[1].Price, 90)
+		equal(t, "its error", err, nil)
+	})
+}
+
+func TestGetManyLoadsTheKeysThatAreOwedAndReadsTheOthers(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		c, tap := process(r, rows.load)
+		mustGet(t, c, 1)
+		mustGet(t, c, 2)
+		tap.answer("invalidate", redisError("NOPERM"))
+		rows.setPrice(1, 90)
+		rows.setPrice(2, 190) // not invalidated: what is cached may be served
+		_ = c.Invalidate(t.Context(), 1)
+		found, err := c.GetMany(t.Context(), []int{1, 2})
+		equal(t, "its error", err, nil)
+		equal(t, "the price that is owed", found[1].Price, 90)
+		equal(t, "the price that is cached", found[2].Price, 200)
+		tap.answer("invalidate", nil)
+	})
+}
+
+func TestInvalidationIsNotGivenUpWhenTTLsAreUnknown(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load, aside.WithTTL(time.Minute),
+			aside.WithTTLFunc(func(int, product) time.Duration { return 0 }))
+		tap.answer("invalidate", redisError("NOPERM"))
+		_ = c.Invalidate(t.Context(), 1)
+		time.Sleep(time.Hour)
+		equal(t, "Owed", c.Stats().Owed, 1)
+		tap.answer("invalidate", nil)
+		time.Sleep(2 * time.Second)
+		equal(t, "Owed once Redis takes it", c.Stats().Owed, 0)
+	})
+}
+
+func TestCloseSendsWhatIsOwedOnceMore(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		tap.answer("invalidate", redisError("NOPERM"))
+		_ = c.Invalidate(t.Context(), 1)
+		time.Sleep(10 * time.Second)
+		tap.answer("invalidate", nil) // long before the next attempt
+		equal(t, "what Close returns", c.Close(), nil)
+		equal(t, "the document", r.get("test:1"), "")
+		synctest.Wait()
+	})
+}
