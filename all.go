@@ -59,7 +59,7 @@ func (c *Cache[K, V]) alone(ctx context.Context) error {
 	b := newBudget(c.config.timeout)
 	info, err := within(ctx, &b, func(ctx context.Context) (string, error) {
 		return c.store.rdb.Info(ctx, "cluster").Result()
-	}, func(error) {})
+	}, nil)
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
 		err = fmt.Errorf("a %T over a Cluster cannot scan its nodes: give New the redis.ClusterClient", c.store.rdb)
 	}
@@ -113,7 +113,7 @@ func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) 
 		})
 		slices.Sort(lines)
 		return strings.Join(lines, "\n"), err
-	}, func(error) {})
+	}, nil)
 }
 
 // removeFrom removes the entries of one server.
@@ -128,7 +128,7 @@ func (c *Cache[K, V]) removeFrom(ctx context.Context, node redis.Cmdable) error 
 		p, err := within(ctx, &b, func(ctx context.Context) (page, error) {
 			names, next, err := node.Scan(ctx, cursor, pattern, 1000).Result()
 			return page{names, next}, err
-		}, func(error) {})
+		}, nil)
 		if err != nil {
 			return err
 		}

@@ -72,11 +72,7 @@ func (p *places) acquire(ctx context.Context, n int, name string, queued *atomic
 		}
 	}
 	p.waiting.Delete(name)
-	taken := 1
-	for taken < n && p.free.TryAcquire(1) {
-		taken++
-	}
-	return taken, nil
+	return 1 + p.tryAcquire(n-1), nil
 }
 
 func (p *places) wait(ctx context.Context, name string, queued *atomic.Bool) error {
@@ -100,14 +96,6 @@ func (p *places) tryAcquire(n int) (taken int) {
 }
 
 func (p *places) release(n int) { p.free.Release(int64(n)) }
-
-// seldom lets something be done once in a while: logging what may happen on every read.
-type seldom struct{ last atomic.Int64 }
-
-func (s *seldom) now() bool {
-	last, now := s.last.Load(), time.Now().UnixNano()
-	return now-last >= int64(10*time.Second) && s.last.CompareAndSwap(last, now)
-}
 
 // queues reports whether the flight of name waits for a place.
 func (p *places) queues(name string) bool {

@@ -36,7 +36,7 @@ var errSpent = errors.New("aside: the call has spent its time on Redis")
 // bound every client: by default go-redis ignores the deadline of a ctx, waits 5 s for a reply and tries four times. What
 // is left behind ends by the client's own timeouts, and may still reach Redis: the protocol makes late commands harmless.
 //
-// The end of ctx does not stop fn, whose outcome late is then told: if all callers are in more of a hurry than
+// The end of ctx does not stop fn, whose outcome late, if not nil, is then told: if all callers are in more of a hurry than
 // WithRedisTimeout, somebody must notice all the same that Redis hangs.
 func within[T any](ctx context.Context, b *budget, fn func(context.Context) (T, error), late func(error)) (T, error) {
 	var zero T
@@ -59,7 +59,9 @@ func within[T any](ctx context.Context, b *budget, fn func(context.Context) (T, 
 		}
 		return a.value, a.err
 	case <-ctx.Done():
-		context.AfterFunc(bounded, func() { late(answerOr(done, timeoutError{b.total}).err) })
+		if late != nil {
+			context.AfterFunc(bounded, func() { late(answerOr(done, timeoutError{b.total}).err) })
+		}
 		return zero, ctx.Err()
 	}
 }

@@ -117,8 +117,7 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 // Get returns the value of key: from Redis, or else from the loader, whose result it stores.
 //
 // It blocks until there is a value or ctx ends, and on Redis no longer than WithRedisTimeout, all its commands together
-// (see there for the edge).
-// It never returns an error of Redis: what Redis cannot answer, the loader does.
+// (see there for the edge). It never returns an error of Redis: what Redis cannot answer, the loader does.
 //
 // If there is no row, the error answers errors.Is for ErrNotFound, sql.ErrNoRows and each of WithNotFound. Other errors
 // are the loader's own, that of ctx, or ErrOverloaded. A loader's panic goes on in the callers of Get that waited for it.
@@ -175,7 +174,7 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, r ReadInfo) (v V, _ ReadIn
 	return v, r
 }
 
-// lookFailed has the rest of a call do without Redis, unless it was only that something else lies under the name.
+// lookFailed has the rest of a call do without Redis.
 func (c *Cache[K, V]) lookFailed(name string, b *budget, err error) {
 	b.spend()
 	if isWrongType(err) {
@@ -284,8 +283,9 @@ func (c *Cache[K, V]) Stats() Stats {
 }
 
 // Close waits for the Cache's work in the background: refreshes, and loads whose callers have left. Both end by
-// WithLoadTimeout, or twice that for a load that first waits for another process's lease. It does not close the Redis client. Reads of a closed Cache go to the loader and fill nothing;
-// Invalidate works as before, so a service may close its caches while its last requests end.
+// WithLoadTimeout, or twice that for a load that first waits for another process's lease. It does not close the Redis
+// client. Reads of a closed Cache go to the loader and fill nothing; Invalidate works as before, but is not tried again,
+// so a service may close its caches while its last requests end.
 //
 // It returns an error if there are invalidations that Redis has not confirmed, after it has tried them once more: what
 // is cached for their keys may be served by other processes until its TTL.

@@ -149,10 +149,10 @@ func (f *fetch[K, V]) wait(w *want[K, V]) {
 }
 
 // lost has a want loaded without a fill: Redis failed, or the name belongs to somebody else.
-func (f *fetch[K, V]) lost(w *want[K, V], err error) {
+func (c *Cache[K, V]) lost(w *want[K, V], err error) {
 	w.waiting, w.direct = false, true
 	if isWrongType(err) {
-		f.foreign(w.name)
+		c.foreign(w.name)
 	}
 }
 

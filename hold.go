@@ -16,10 +16,10 @@ var errUnknownHold = errors.New("it is held in an unknown format")
 // placeHolds places the holds of names, and notes which were placed.
 func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) error {
 	c.n.invalidations.Add(uint64(len(names)))
-	failed, first := c.runHolds(ctx, names, t.token, c.config.hold+c.config.lag, 0)
+	confirmed, failed, first := c.runHolds(ctx, names, t.token, c.config.hold+c.config.lag, 0)
 	t.with(c, func(p *part) {
-		for _, name := range names {
-			p.names[name] = p.names[name] || !slices.Contains(failed, name)
+		for _, name := range confirmed {
+			p.names[name] = true
 		}
 	})
 	if first == nil {
@@ -29,32 +29,18 @@ func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) err
 	return fmt.Errorf("aside: %d of %d keys not held, the first is %q: %w", len(failed), len(names), failed[0], first)
 }
 
-// runHolds has token hold names for life, or no longer if that is 0, and notes the lag. It returns the names for which
-// Redis did not confirm that, and the first error.
+// runHolds has token hold names for life, or no longer if that is 0, and notes the lag. It returns what attempt does.
 func (c *Cache[K, V]) runHolds(
 	ctx context.Context, names []string, token string, life, lag time.Duration,
-) (failed []string, first error) {
-	steps := make([]step, len(names))
-	for i, name := range names {
-		steps[i] = holdStep(name, token, life, lag)
-	}
-	b := newBudget(c.config.timeout)
-	for i, r := range c.store.run(ctx, &b, steps) {
-		err := r.err
-		switch {
-		case isWrongType(err):
-			c.foreign(names[i]) // not an entry, so nothing is cached
-			continue
-		case err == nil && r.ok:
-			continue
-		case err == nil:
-			err = errUnknownHold
-		}
-		if failed = append(failed, names[i]); first == nil {
-			first = err
-		}
-	}
-	return failed, first
+) (confirmed, failed []string, first error) {
+	return c.attempt(ctx, names,
+		func(name string) step { return holdStep(name, token, life, lag) },
+		func(r reply) error {
+			if r.err == nil && !r.ok {
+				return errUnknownHold
+			}
+			return r.err
+		})
 }
 
 // renew keeps the holds from expiring while the transaction runs. It places them anew, so that one that was evicted is
@@ -68,7 +54,7 @@ func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 			if t.over() {
 				return
 			}
-			if _, err := c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0); err != nil {
+			if _, _, err := c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0); err != nil {
 				return // the next renewal is soon enough
 			}
 		}
@@ -93,12 +79,8 @@ func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string)
 // oweHolds is runHolds, after which what was not confirmed is invalidated in the background.
 func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) {
 	number := c.owed.incur(names, c.expiry())
-	failed, err := c.runHolds(ctx, names, token, life, lag)
-	for _, name := range names {
-		if !slices.Contains(failed, name) {
-			c.owed.settle(name, number)
-		}
-	}
+	confirmed, failed, err := c.runHolds(ctx, names, token, life, lag)
+	c.owed.settle(confirmed, number)
 	if err == nil {
 		return
 	}

@@ -73,24 +73,36 @@ func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
 // remove sends one attempt for names, which settles what is owed for them up to number. It returns the names that Redis
 // did not confirm, and the first error.
 func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64) (failed []string, first error) {
+	confirmed, failed, first := c.attempt(ctx, names,
+		func(name string) step { return c.store.invalidateStep(name, c.config.lag) },
+		func(r reply) error { return r.err })
+	c.owed.settle(confirmed, number)
+	return failed, first
+}
+
+// attempt runs a step on each of names. failure tells what is wrong with a reply. It returns the names that Redis
+// confirmed, those that it did not, and the first error.
+func (c *Cache[K, V]) attempt(
+	ctx context.Context, names []string, stepOn func(name string) step, failure func(reply) error,
+) (confirmed, failed []string, first error) {
 	steps := make([]step, len(names))
 	for i, name := range names {
-		steps[i] = c.store.invalidateStep(name, c.config.lag)
+		steps[i] = stepOn(name)
 	}
 	b := newBudget(c.config.timeout)
 	for i, r := range c.store.run(ctx, &b, steps) {
-		if r.err != nil && !isWrongType(r.err) {
-			if failed = append(failed, names[i]); first == nil {
-				first = r.err
-			}
-			continue
-		}
-		if r.err != nil {
+		err := failure(r)
+		if isWrongType(err) {
 			c.foreign(names[i]) // not an entry, so nothing is cached
+			err = nil
 		}
-		c.owed.settle(names[i], number)
+		if err == nil {
+			confirmed = append(confirmed, names[i])
+		} else if failed = append(failed, names[i]); first == nil {
+			first = err
+		}
 	}
-	return failed, first
+	return confirmed, failed, first
 }
 
 // chunkSize is how many names one pipeline is about, where there may be very many.

@@ -114,10 +114,7 @@ func (c *Cache[K, V]) lookMany(
 // take puts what Redis replied for a want into found, and reports whether that was an answer.
 func (c *Cache[K, V]) take(ctx context.Context, w *want[K, V], r reply, found map[K]V, now time.Time) (e entry, answered bool) {
 	if r.err != nil {
-		w.direct = true
-		if isWrongType(r.err) {
-			c.foreign(w.name)
-		}
+		c.lost(w, r.err)
 		return e, false
 	}
 	e = parse(r.doc)

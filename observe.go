@@ -123,3 +123,11 @@ type InvalidateInfo struct {
 	Took  time.Duration
 	Err   error
 }
+
+// seldom lets something be done once in a while: logging what may happen on every read.
+type seldom struct{ last atomic.Int64 }
+
+func (s *seldom) now() bool {
+	last, now := s.last.Load(), time.Now().UnixNano()
+	return now-last >= int64(10*time.Second) && s.last.CompareAndSwap(last, now)
+}

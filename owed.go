@@ -60,13 +60,15 @@ func (o *owed) incurAll(until time.Time) uint64 {
 }
 
 // settle notes that an attempt was confirmed.
-func (o *owed) settle(name string, number uint64) {
+func (o *owed) settle(names []string, number uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.names[name].number <= number {
-		delete(o.names, name)
-		o.recount()
+	for _, name := range names {
+		if o.names[name].number <= number {
+			delete(o.names, name)
+		}
 	}
+	o.recount()
 }
 
 // settleAll notes that an attempt for all names was confirmed; it settles those that were owed one by one, too.

@@ -69,7 +69,7 @@ func (s *store) probe(ctx context.Context, name string) error {
 	b := newBudget(s.timeout)
 	_, err := within(ctx, &b, func(ctx context.Context) (int64, error) {
 		return s.rdb.SRem(ctx, name, "aside: are you there?").Result()
-	}, func(error) {})
+	}, nil)
 	return err
 }
 
