@@ -1,0 +1,4 @@
+// Command bench compares this library with others.
+package main
+
+func main() {}
