@@ -113,7 +113,7 @@
 // on one Redis that have a tag, as Invalidate does one entry, whether they are filled or under way. Absences have no tags.
 //
 // Redis keeps book of them under keys that belong to no cache: aside-tags, a stream of the last invalidations;
-// aside-tags-held, what transactions hold; and aside-tag=<tag>, the names of the entries with a tag. They expire after what
+// {aside-tags}-held, what transactions hold; and aside-tag=<tag>, the names of the entries with a tag. They expire after what
 // they tell about. Who deletes an index, or a Redis that is full and evicts one, leaves its entries to their TTL.
 //
 // # One entry, one document
@@ -154,7 +154,7 @@
 // replicas, a redis.Ring. It cannot see a failover client with ReplicaOnly, or a proxy that reads from replicas: do not
 // use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA; any eviction policy will do.
 //
-// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZSCAN, and for InvalidateAll SCAN. Its scripts call GET, SET,
+// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN. Its scripts call GET, SET,
 // GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE,
 // ZRANGEBYSCORE, ZREMRANGEBYSCORE and ZREVRANGE.
 package aside

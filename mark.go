@@ -17,16 +17,17 @@ func (f *fetch[K, V]) runMarked(steps []step) []reply {
 	if f.tagsFunc == nil {
 		return f.store.run(f.ctx, &f.budget, steps)
 	}
-	n := len(steps)
-	replies := f.store.run(f.ctx, &f.budget, append(steps, f.store.tailStep(), heldTagsStep()))
-	f.mark = markOf(replies[n], replies[n+1])
-	return replies[:n]
+	last := len(steps)
+	replies := f.store.run(f.ctx, &f.budget, append(steps, f.store.markStep()))
+	f.mark = markOf(replies[last])
+	return replies[:last]
 }
 
-func markOf(tail, held reply) (m mark) {
-	m.id, m.nonce, m.ok = strings.Cut(string(tail.doc), " ")
-	m.ok = m.ok && tail.err == nil && held.err == nil
-	m.held = strings.Fields(string(held.doc))
+func markOf(r reply) (m mark) {
+	fields := strings.Fields(string(r.doc))
+	if m.ok = r.err == nil && len(fields) >= 2; m.ok {
+		m.id, m.nonce, m.held = fields[0], fields[1], fields[2:]
+	}
 	return m
 }
 

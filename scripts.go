@@ -3,7 +3,7 @@ package aside
 import "github.com/redis/go-redis/v9"
 
 // scripts are all the ways in which the library writes. Each is given one key, KEYS[1]: the entry, or for the last of
-// them, one of the keys that tags.go tells about.
+// them, one of the keys that tags.go tells about; one is given two of those.
 var scripts = [...]*redis.Script{
 	// ARGV: nonce, life of the lease in ms, the document that the caller could not use ('' for none).
 	//
@@ -130,15 +130,26 @@ var scripts = [...]*redis.Script{
 		if redis.call('GETRANGE', KEYS[1], 0, 7) == '{"hold":' then return 0 end
 		return redis.call('DEL', KEYS[1])`),
 
-	// The journal. ARGV: nonce, life of the journal in ms.
+	// The journal, and as KEYS[2] the held tags. ARGV: nonce, life of the journal in ms.
 	//
-	//	{1, id}  of its last record; there is one now
-	scriptTail: redis.NewScript(`
+	//	{1, id nonce tags}  of the last record of the journal (there is one now), and the tags that are held
+	//
+	// It is one script because what is held must not be read before the record is.
+	scriptMark: redis.NewScript(`
+		local mark
 		local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-		if last then return {1, last[1] .. ' ' .. last[2][2]} end
-		local id = redis.call('XADD', KEYS[1], '*', 'nonce', ARGV[1])
-		redis.call('PEXPIRE', KEYS[1], ARGV[2])
-		return {1, id .. ' ' .. ARGV[1]}`),
+		if last then
+			mark = {last[1], last[2][2]}
+		else
+			mark = {redis.call('XADD', KEYS[1], '*', 'nonce', ARGV[1]), ARGV[1]}
+			redis.call('PEXPIRE', KEYS[1], ARGV[2])
+		end
+		local now = redis.call('TIME')
+		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. string.format('%.0f', ms), '+inf')) do
+			mark[#mark + 1] = member:match(' (.*)')
+		end
+		return {1, table.concat(mark, ' ')}`),
 
 	// The journal. ARGV: nonce, life of the journal in ms, how many records to keep at least, 'tag' or 'all', and one tag
 	// after each 'tag'.
@@ -191,22 +202,12 @@ var scripts = [...]*redis.Script{
 		if last[2] then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - ms)) end
 		return 1`),
 
-	// The held tags.
-	//
-	//	{1, tags}  with spaces between them
-	scriptHeldTags: redis.NewScript(`
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-		local tags = redis.call('ZRANGEBYSCORE', KEYS[1], '(' .. string.format('%.0f', ms), '+inf')
-		for i, member in ipairs(tags) do tags[i] = member:match(' (.*)') end
-		return {1, table.concat(tags, ' ')}`),
-
 	// The index of a tag. ARGV: entries, each with for how many ms from now it may be there.
 	//
 	//	1  done
 	//
-	// The score of an entry is when it will have expired, in us since 1970. It grows each time that the entry is added, so
-	// it tells this time from all others: see scriptUnindex.
+	// The score of an entry is when it will have expired, in us since 1970. It grows each time that the entry is added, and
+	// in so small units it tells this time from all others: see scriptUnindex.
 	scriptIndex: redis.NewScript(`
 		local now = redis.call('TIME')
 		local us = now[1] * 1000000 + now[2]
@@ -239,11 +240,10 @@ const (
 	scriptClaim
 	scriptHold
 	scriptInvalidate
-	scriptTail
+	scriptMark
 	scriptRecord
 	scriptSince
 	scriptHoldTags
-	scriptHeldTags
 	scriptIndex
 	scriptUnindex
 )

@@ -162,6 +162,13 @@ type step struct {
 	args   []any
 }
 
+func (st step) keys() []string {
+	if st.script == scriptMark {
+		return []string{journalName, heldTagsName} // which share a slot
+	}
+	return []string{st.name}
+}
+
 func (s *store) leaseStep(name string, unusable []byte) step {
 	return step{name, scriptLease, []any{s.nonces.next(), s.lease.Milliseconds(), unusable}}
 }
@@ -199,8 +206,8 @@ func backoffStep(name string, e *entry, backoff time.Duration) step {
 	return step{name, scriptClaim, []any{e.prefix(), e.claimAt(), backoff.Milliseconds(), field}}
 }
 
-func (s *store) tailStep() step {
-	return step{journalName, scriptTail, []any{s.nonces.next(), journalLife.Milliseconds()}}
+func (s *store) markStep() step {
+	return step{journalName, scriptMark, []any{s.nonces.next(), journalLife.Milliseconds()}}
 }
 
 // recordSteps are about at most so many tags each as Lua takes arguments.
@@ -222,8 +229,6 @@ func (s *store) recordStep(fields ...any) step {
 
 func sinceStep(m mark) step { return step{journalName, scriptSince, []any{m.id, m.nonce}} }
 
-func heldTagsStep() step { return step{heldTagsName, scriptHeldTags, nil} }
-
 func holdTagsStep(tags []string, token string, life, lag time.Duration) step {
 	args := []any{token, life.Milliseconds(), lag.Milliseconds()}
 	for _, tag := range tags {
@@ -232,22 +237,27 @@ func holdTagsStep(tags []string, token string, life, lag time.Duration) step {
 	return step{heldTagsName, scriptHoldTags, args}
 }
 
-func unindexStep(index string, members []string) step {
-	args := make([]any, len(members))
-	for i, m := range members {
-		args[i] = m
+func unindexStep(index string, entries []redis.Z) step {
+	var args []any
+	for _, e := range entries {
+		args = append(args, e.Member, formatScore(e.Score))
 	}
 	return step{index, scriptUnindex, args}
 }
 
-// readIndex reads a page of an index: entries, each with its score.
-func (s *store) readIndex(ctx context.Context, b *budget, index string, cursor uint64) (page []string, next uint64, err error) {
+// formatScore writes a whole number as Redis reads it.
+func formatScore(score float64) string { return strconv.FormatFloat(score, 'f', 0, 64) }
+
+// readIndex reads the first entries of an index from a score on.
+func (s *store) readIndex(ctx context.Context, b *budget, index, from string, count int64) (page []redis.Z, err error) {
 	replies := s.each(ctx, b, []string{index}, false, func(ctx context.Context) []reply {
-		var err error
-		page, next, err = s.rdb.ZScan(ctx, index, cursor, "", indexPage).Result()
+		page, err = s.rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
 		return []reply{{err: err}}
 	})
-	return page, next, replies[0].err
+	if err := replies[0].err; err != nil {
+		return nil, err
+	}
+	return page, nil
 }
 
 // run runs the steps in one round trip to each server concerned.
@@ -296,10 +306,10 @@ func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
 	s.pipelined(ctx, len(steps), func(i int, c redis.Cmdable) {
 		st := steps[i]
 		if taught[st.script] || s.known[st.script].Load() {
-			cmds[i] = scripts[st.script].EvalSha(ctx, c, []string{st.name}, st.args...)
+			cmds[i] = scripts[st.script].EvalSha(ctx, c, st.keys(), st.args...)
 		} else {
 			taught[st.script] = single
-			cmds[i] = scripts[st.script].Eval(ctx, c, []string{st.name}, st.args...)
+			cmds[i] = scripts[st.script].Eval(ctx, c, st.keys(), st.args...)
 		}
 	})
 	var untaught []int
@@ -311,7 +321,7 @@ func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
 	if untaught != nil {
 		s.pipelined(ctx, len(untaught), func(j int, c redis.Cmdable) {
 			i := untaught[j]
-			cmds[i] = scripts[steps[i].script].Eval(ctx, c, []string{steps[i].name}, steps[i].args...)
+			cmds[i] = scripts[steps[i].script].Eval(ctx, c, steps[i].keys(), steps[i].args...)
 		})
 	}
 	return cmds

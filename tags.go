@@ -5,15 +5,17 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // Tags: how what was filled from a row is found, when it is not the entry of the row.
 //
 // Three kinds of Redis keys keep book of them, of all caches together. They hold no colon, so no cache has them.
 //
-//	aside-tags         the journal, a stream: each record names tags that were invalidated
-//	aside-tags-held    the tags that transactions hold, a sorted set by expiry
-//	aside-tag=<tag>    the index, a sorted set by expiry: the entries that were filled with the tag
+//	aside-tags           the journal, a stream: each record names tags that were invalidated
+//	{aside-tags}-held    the tags that transactions hold, a sorted set by expiry, in the same slot of a Cluster
+//	aside-tag=<tag>      the index, a sorted set by expiry: the entries that were filled with the tag
 //
 // The tags of a value are known only when it is loaded. So a load begins with a mark: the last record of the journal, and
 // the tags that are held. It ends with three steps, each of which waits for the one before:
@@ -30,8 +32,8 @@ import (
 //
 // A load that began before its step 1 has its mark before the record. If it reads the journal after the record, it does
 // not fill. If before, then it has added the entry to the index before: InvalidateTags finds it there, and removes what
-// the load has filled, or voids what it would replace. All of these are commands about one key, which may live on
-// different nodes; nothing but the order of the steps counts.
+// the load has filled, or voids what it would replace. The keys may live on different nodes: nothing but the order of the
+// steps counts.
 //
 // Inside InTx the tags are held first, and so on until the transaction has ended: a load that begins meanwhile, and might
 // have read the row from before the commit, does not fill, however late it ends.
@@ -41,7 +43,7 @@ import (
 // (To remove by name alone would lose an entry that has been added since.)
 const (
 	journalName   = "aside-tags"
-	heldTagsName  = "aside-tags-held"
+	heldTagsName  = "{aside-tags}-held"
 	indexPrefix   = "aside-tag="
 	journalLife   = 24 * time.Hour
 	journalLength = 4096 // records that are kept: a load during which more were made does not fill
@@ -137,38 +139,44 @@ func (c *Cache[K, V]) record(ctx context.Context, steps []step) error {
 	return firstError(c.store.run(ctx, &b, steps))
 }
 
-// removeIndexed invalidates the entries of an index, and then takes them out. SCAN returns each entry that is there all
-// the time; one that somebody else takes out meanwhile has been invalidated before.
+// removeIndexed invalidates the entries of an index, and then takes them out. It goes by score, on which a failover has no
+// bearing: an entry that is added again only moves to where it is still to come. One that somebody else takes out
+// meanwhile has been invalidated before.
 func (c *Cache[K, V]) removeIndexed(ctx context.Context, index string) error {
-	for cursor := uint64(0); ; {
+	for from, count := "-inf", indexPage; ; {
 		b := newBudget(c.config.timeout)
-		page, next, err := c.store.readIndex(ctx, &b, index, cursor)
+		page, err := c.store.readIndex(ctx, &b, index, from, int64(count))
 		if err != nil {
 			return err
 		}
-		for chunk := range slices.Chunk(page, 2*chunkSize) {
+		for chunk := range slices.Chunk(page, chunkSize) {
 			if err := c.removeMembers(ctx, index, chunk); err != nil {
 				return err
 			}
 		}
-		if cursor = next; cursor == 0 {
+		if len(page) < count {
 			return nil
 		}
+		last := formatScore(page[count-1].Score)
+		if last == from {
+			count *= 2 // a whole page has the same score, and could not be taken out
+		}
+		from = last
 	}
 }
 
-// removeMembers invalidates entries, which come with their scores.
-func (c *Cache[K, V]) removeMembers(ctx context.Context, index string, members []string) error {
-	names := make([]string, 0, len(members)/2)
-	for pair := range slices.Chunk(members, 2) {
-		names = append(names, pair[0])
+// removeMembers invalidates entries of an index.
+func (c *Cache[K, V]) removeMembers(ctx context.Context, index string, entries []redis.Z) error {
+	names := make([]string, len(entries))
+	for i, e := range entries {
+		names[i] = e.Member.(string)
 	}
 	if _, err := c.remove(ctx, names, 0); err != nil {
 		return err
 	}
 	c.n.invalidations.Add(uint64(len(names)))
 	b := newBudget(c.config.timeout)
-	c.store.run(ctx, &b, []step{unindexStep(index, members)}) // if this fails, they expire
+	c.store.run(ctx, &b, []step{unindexStep(index, entries)}) // if this fails, they expire
 	return nil
 }
 

@@ -78,7 +78,7 @@ func TestLoadThatOutlivesTheHoldsOfADeadTransactionDoesNotFill(t *testing.T) {
 					return errDown       // which its answer was lost of: the process knows no more than a dead one
 				})
 				time.Sleep(time.Minute)
-				equal(t, "the held tags", r.raw.Exists(t.Context(), "aside-tags-held").Val(), 0)
+				equal(t, "the held tags", r.raw.Exists(t.Context(), "{aside-tags}-held").Val(), 0)
 				rows.flow()
 				price(t, "what the slow reader gets", slow, 100)
 				equal(t, "the price", mustGet(t, reader, 1).Price, 90)
@@ -132,7 +132,7 @@ func TestReleaseInvalidatesWhatWasFilledWhileAHoldOfATagWasGone(t *testing.T) {
 		c, _ := process(r, rows.load, categories)
 		err := aside.InTx(t.Context(), func(ctx context.Context) error {
 			mustHoldTags(t, ctx, c, "lamps")
-			r.del("aside-tags-held")
+			r.del("{aside-tags}-held")
 			mustGet(t, c, 1)
 			if r.get("test:1") == "" {
 				t.Error("it was not filled, so this test shows nothing")
@@ -165,7 +165,7 @@ func TestTagThatCannotBeHeldIsInvalidatedAfterTheTransaction(t *testing.T) {
 					})
 					equal(t, "Owed", writer.Stats().Owed, 0)
 					equal(t, "the price", mustGet(t, reader, 1).Price, 90)
-					held := r.raw.Exists(t.Context(), "aside-tags-held").Val() == 1
+					held := r.raw.Exists(t.Context(), "{aside-tags}-held").Val() == 1
 					equal(t, "whether the tag is held", held, end != nil)
 				})
 			})
