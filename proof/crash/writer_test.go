@@ -162,4 +162,3 @@ func (w *writer) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (w *writer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return next
 }
-
