@@ -7,7 +7,7 @@ import (
 
 // hold is WithHold of most writers: short, since the tests wait for its end, but long enough to be renewed in time on a
 // busy machine.
-const hold = 2 * time.Second
+const hold = 3 * time.Second
 
 // Each row is a writer that is killed at a step, what Postgres and Redis have then, and whether it stood still before for
 // longer than its hold lasted.
@@ -119,7 +119,8 @@ func (c *cell) wantNothingStale(version int64) {
 	}
 	c.awaitReads() // which hit
 	if stale := c.staleReads(); len(stale) > 0 {
-		c.t.Errorf("%d reads are stale (begin, end, version), with versions committed at %v: %v", len(stale), c.committed, stale)
+		c.t.Errorf("%d reads are stale; the first began, ended and returned %v, when versions were committed by %v",
+			len(stale), stale[0], c.committed)
 	}
 	for _, r := range c.readers {
 		for _, read := range r.reads {

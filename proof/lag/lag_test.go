@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	delay = time.Second     // of the standby
-	lag   = 4 * time.Second // more, since a busy standby is late besides
+	hold  = time.Second
+	delay = 1500 * time.Millisecond // of the standby, longer than a hold
+	lag   = 5 * time.Second         // longer still, since a busy standby is late besides
 )
 
 var errGivenUp = errors.New("given up")
@@ -53,7 +54,7 @@ func TestWithReplicaLagNothingIsCachedThatAStandbyHasYetToReplace(t *testing.T) 
 	for name, write := range writes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRow(t, aside.WithReplicaLag(lag), aside.WithHold(time.Second))
+			r := newRow(t, aside.WithReplicaLag(lag), aside.WithHold(hold))
 			r.whileBehind(write, func(cached, want int64) {
 				if cached != want {
 					t.Errorf("version %d is cached, want %d", cached, want)
@@ -67,7 +68,7 @@ func TestWithReplicaLagNothingIsCachedThatAStandbyHasYetToReplace(t *testing.T) 
 }
 
 // That the same writes leave something stale without WithReplicaLag shows that the test above can fail. InTx that takes
-// its COMMIT for a failure is no such write: its hold outlasts this standby's delay.
+// its COMMIT for a failure is left out: only a read between the end of its hold and the standby's delay would be stale.
 func TestWithoutReplicaLagWhatAStandbyHasYetToReplaceIsCached(t *testing.T) {
 	for _, name := range []string{"Invalidate after COMMIT", "InvalidateAll after COMMIT", "InTx"} {
 		t.Run(name, func(t *testing.T) {
