@@ -6,6 +6,7 @@ import (
 	"flag"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ type servers struct {
 
 var shared = testserver.Shared[*servers]{Start: func(t testing.TB) *servers {
 	s := &servers{redis: testserver.Redis(t).Addr, dsn: ownSchema(t, testserver.Postgres(t).DSN)}
-	s.db = openDB(t.Context(), s.dsn)
+	s.db = openDB(t.Context(), s.dsn, 16)
 	t.Cleanup(s.db.Close)
 	_, err := s.db.Exec(t.Context(), ddl)
 	must(err)
@@ -76,7 +77,7 @@ var shared = testserver.Shared[*servers]{Start: func(t testing.TB) *servers {
 
 // ownSchema makes a schema in a database that others may use too, and returns dsn for it.
 func ownSchema(t testing.TB, dsn string) string {
-	db := openDB(t.Context(), dsn)
+	db := openDB(t.Context(), dsn, 1)
 	name := "crash_test_" + strings.ToLower(rand.Text())
 	_, err := db.Exec(t.Context(), `CREATE SCHEMA `+name)
 	must(err)
@@ -96,8 +97,9 @@ func withParam(dsn, name, value string) string {
 	return u.String()
 }
 
-func openDB(ctx context.Context, dsn string) *pgxpool.Pool {
-	db, err := pgxpool.New(ctx, withParam(dsn, "pool_max_conns", "16"))
+// openDB bounds the connections of a process: Postgres takes 100 of them all by default.
+func openDB(ctx context.Context, dsn string, connections int) *pgxpool.Pool {
+	db, err := pgxpool.New(ctx, withParam(dsn, "pool_max_conns", strconv.Itoa(connections)))
 	must(err)
 	return db
 }

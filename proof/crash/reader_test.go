@@ -21,11 +21,11 @@ func beReader(p plan) {
 		_, _ = io.Copy(io.Discard, os.Stdin)
 		end()
 	}()
-	db := openDB(context.Background(), p.DSN)
+	db := openDB(context.Background(), p.DSN, 4)
 	cache := newCache(redis.NewClient(&redis.Options{Addr: p.Redis}), lingering(selectItem(db)), patient)
 	var out sync.Mutex
 	var readers sync.WaitGroup
-	for range 2 {
+	for range 3 {
 		readers.Go(func() {
 			for ended.Err() == nil {
 				r := read{begin: now()}
@@ -46,7 +46,7 @@ func beReader(p plan) {
 func lingering(load aside.Loader[int64, item]) aside.Loader[int64, item] {
 	return func(ctx context.Context, id int64) (item, error) {
 		i, err := load(ctx, id)
-		time.Sleep(rand.N(20 * time.Millisecond))
+		time.Sleep(rand.N(50 * time.Millisecond))
 		return i, err
 	}
 }
