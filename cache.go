@@ -84,6 +84,7 @@ func (c *Cache[K, V]) validate(rdb redis.UniversalClient) error {
 	c.nilPointer = t.Kind() == reflect.Pointer
 	if _, ok := c.config.codec.(jsonCodec); ok {
 		errs = append(errs, checkValue(t))
+		c.config.codec = jsonCodec{numbers: holdsNumber(t)}
 	}
 	return errors.Join(errs...)
 }

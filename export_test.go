@@ -1,6 +1,7 @@
 package aside
 
 import (
+	"reflect"
 	"strings"
 
 	"github.com/redis/go-redis/v9"
@@ -30,3 +31,6 @@ func Verb(cmd redis.Cmder) string {
 	}
 	return verb
 }
+
+// DefaultCodec is what New uses for values of type t without WithCodec.
+func DefaultCodec(t reflect.Type) Codec { return jsonCodec{numbers: holdsNumber(t)} }

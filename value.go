@@ -36,6 +36,18 @@ func checkValue(t reflect.Type) error {
 	return nil
 }
 
+// holdsNumber reports whether there may be a json.Number in values of type t.
+func holdsNumber(t reflect.Type) bool {
+	c := jsonCheck{seen: map[jsonPlace]bool{}}
+	_ = c.check(t, "", true)
+	for place := range c.seen {
+		if place.typ == reflect.TypeFor[json.Number]() {
+			return true
+		}
+	}
+	return false
+}
+
 // A jsonCheck walks through a type as encoding/json does. path is how an error calls the place where the walk has come to.
 type jsonCheck struct {
 	seen map[jsonPlace]bool // checked or being checked: a recursive type ends here
