@@ -81,8 +81,8 @@ func parse(args []string) (plan, error) {
 	f.IntVar(&p.processes, "processes", 3, "that read and write")
 	f.IntVar(&p.readers, "readers", 4, "goroutines of a process")
 	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
-	f.IntVar(&p.keys, "keys", 12, "rows")
-	f.DurationVar(&p.pause, "pause", 60*time.Millisecond, "between the writes of a goroutine, on average")
+	f.IntVar(&p.keys, "keys", 16, "rows")
+	f.DurationVar(&p.pause, "pause", 150*time.Millisecond, "between the writes of a goroutine, on average")
 	_ = f.Parse(args)
 	p.cluster = redis == "cluster"
 	if redis != "single" && redis != "cluster" {

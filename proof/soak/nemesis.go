@@ -248,6 +248,8 @@ func (s *soak) resend(f fault) func() {
 
 func holdUp(verb proxy.Verb) func(s *soak, f fault) func() {
 	return func(s *soak, f fault) func() {
-		return s.each(f, func(p *proxy.Proxy) func() { return p.HoldUp(verb, f.ends-f.at) })
+		return s.each(f, func(p *proxy.Proxy) func() {
+			return p.HoldUp(verb, 1+f.luck%7, time.Duration(f.luck%3000)*ms)
+		})
 	}
 }

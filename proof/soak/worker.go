@@ -132,10 +132,10 @@ func (w *worker) run(ctx context.Context) {
 // read reads one key or several, again and again.
 func (w *worker) read(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		if random.IntN(4) == 0 {
+		if random.IntN(6) == 0 {
 			w.get(ctx, random.IntN(w.Keys))
 		} else {
-			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 8)])
+			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 12)])
 		}
 	}
 }

@@ -120,7 +120,7 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
 	for i, key := range keys {
 		drafts[i].key = key
 	}
-	rollBack, holdFirst, insist := random.IntN(50) == 0, random.IntN(3) == 0, random.IntN(4) == 0
+	rollBack, holdFirst, insist := random.IntN(100) == 0, random.IntN(3) == 0, random.IntN(4) == 0
 	err := aside.InTx(ctx, func(inside context.Context) error {
 		tx, err := w.db.Begin(ctx)
 		if err != nil {

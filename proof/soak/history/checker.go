@@ -31,14 +31,14 @@ type Checker struct {
 	cfg     Config
 	keys    []register
 	streams map[int]*stream
-	dead    map[int]bool
-	pending events // not applied yet, by End
-	until   int64  // up to which everything is known
-	horizon int64  // before which floors are forgotten
+	died    map[int]int64 // when a process that has ended was last heard of
+	pending events        // not applied yet, by End
+	until   int64         // up to which everything is known
+	horizon int64         // before which floors are forgotten
 
-	faults, wipes span
-	recent        []happened // faults, for the print of a violation
-	result        Result
+	faults span
+	recent []happened // faults, for the print of a violation
+	result Result
 }
 
 // Config says what the processes do.
@@ -78,7 +78,7 @@ type stream struct {
 
 // NewChecker returns a Checker for keys 0 to cfg.Keys-1 that have the versions of initial.
 func NewChecker(cfg Config, initial []int64) *Checker {
-	c := &Checker{cfg: cfg, streams: make(map[int]*stream), dead: make(map[int]bool), result: newResult()}
+	c := &Checker{cfg: cfg, streams: make(map[int]*stream), died: make(map[int]int64), result: newResult()}
 	for _, v := range initial {
 		c.keys = append(c.keys, newRegister(v))
 	}
@@ -92,8 +92,9 @@ func (c *Checker) Open(process int, at int64) {
 
 // Close says that a process has ended and told everything that it ever will.
 func (c *Checker) Close(process int) {
-	c.streams[process].ended = true
-	c.dead[process] = true
+	s := c.streams[process]
+	s.ended = true
+	c.died[process] = s.until
 	c.advance()
 }
 

@@ -78,7 +78,7 @@ func (c *Checker) excuseOf(k *register, r Event) Excuse {
 		if w.committed == 0 || w.committed > r.Start {
 			continue
 		}
-		if w.flag&InTx == 0 && c.dead[w.process] {
+		if last, ended := c.died[w.process]; ended && last < r.Start && w.flag&InTx == 0 {
 			return Died
 		}
 		return w.excuse

@@ -12,7 +12,6 @@ import (
 type rule struct {
 	verbs  []Verb // that it is about; none: all
 	every  int64  // it strikes each so many-th of them
-	once   bool   // it ends with the first strike
 	strike func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool
 
 	seen atomic.Int64
@@ -23,8 +22,7 @@ func (r *rule) apply(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
 	if len(r.verbs) > 0 && !slices.Contains(r.verbs, cmd.Verb) {
 		return true
 	}
-	n := r.seen.Add(1)
-	if r.once && n > 1 || n%r.every != 0 {
+	if r.seen.Add(1)%r.every != 0 {
 		return true
 	}
 	return r.strike(p, c, cmd, out)
@@ -61,9 +59,9 @@ func pause(c *conn, out *bufio.Writer, d time.Duration) bool {
 	}
 }
 
-// HoldUp holds up the next command of a verb for d, while all other connections go on.
-func (p *Proxy) HoldUp(verb Verb, d time.Duration) (end func()) {
-	return p.add(&rule{verbs: []Verb{verb}, once: true, strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
+// HoldUp holds up each nth command of a verb for d, while all other connections go on.
+func (p *Proxy) HoldUp(verb Verb, n int, d time.Duration) (end func()) {
+	return p.add(&rule{verbs: []Verb{verb}, every: int64(n), strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
 		return pause(c, out, d)
 	}})
 }
