@@ -79,7 +79,7 @@ func parse(args []string) (plan, error) {
 	f.StringVar(&faults, "faults", "all", "all, none, or a list of "+strings.Join(kindNames(), ","))
 	f.StringVar(&p.mistake, "break", "", "a mistake that the checker must find: "+strings.Join(breaks[1:], ", "))
 	f.IntVar(&p.processes, "processes", 3, "that read and write")
-	f.IntVar(&p.readers, "readers", 4, "goroutines of a process")
+	f.IntVar(&p.readers, "readers", 6, "goroutines of a process")
 	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
 	f.IntVar(&p.keys, "keys", 16, "rows")
 	f.DurationVar(&p.pause, "pause", 150*time.Millisecond, "between the writes of a goroutine, on average")

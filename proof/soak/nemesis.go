@@ -243,13 +243,13 @@ func (s *soak) halfOpen(f fault) func() {
 }
 
 func (s *soak) resend(f fault) func() {
-	return s.each(f, func(p *proxy.Proxy) func() { return p.Resend(1+f.luck%5, time.Duration(f.luck%1500)*ms) })
+	return s.each(f, func(p *proxy.Proxy) func() { return p.Resend(1+f.luck%4, time.Duration((f.luck%40)*(f.luck%40))*ms) })
 }
 
 func holdUp(verb proxy.Verb) func(s *soak, f fault) func() {
 	return func(s *soak, f fault) func() {
 		return s.each(f, func(p *proxy.Proxy) func() {
-			return p.HoldUp(verb, 1+f.luck%7, time.Duration(f.luck%3000)*ms)
+			return p.HoldUp(verb, 1+f.luck%7, time.Duration((f.luck%55)*(f.luck%55))*ms)
 		})
 	}
 }

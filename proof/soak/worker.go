@@ -132,13 +132,23 @@ func (w *worker) run(ctx context.Context) {
 // read reads one key or several, again and again.
 func (w *worker) read(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		if random.IntN(6) == 0 {
-			w.get(ctx, random.IntN(w.Keys))
+		if random.IntN(3) == 0 {
+			w.get(ctx, w.pick(random))
 		} else {
 			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 12)])
 		}
 	}
 }
+
+// pick draws a key: one in two times the one that all processes are at just then, so that writes meet loads and writes.
+func (w *worker) pick(random *rand.Rand) int {
+	if random.IntN(2) == 0 {
+		return int(history.Now()/int64(hotFor)) % w.Keys
+	}
+	return random.IntN(w.Keys)
+}
+
+const hotFor = 500 * time.Millisecond
 
 // get is one recorded read.
 func (w *worker) get(ctx context.Context, key int) {
@@ -224,7 +234,7 @@ func (w *worker) loadMany(ctx context.Context, keys []int) (map[int]row, error) 
 
 // dawdle makes some loads slow, after they have seen the row: that is when a write overtakes them.
 func dawdle() {
-	if n := rand.IntN(100); n < 5 {
-		time.Sleep(time.Duration(n*n+1) * 3 * time.Millisecond)
+	if n := rand.IntN(200); n < 8 {
+		time.Sleep(time.Duration((n+1)*(n+1)) * 4 * time.Millisecond)
 	}
 }

@@ -26,7 +26,7 @@ var breaks = []string{"", breakForget, breakEarly, breakNoHold, breakRelease}
 // write writes again and again.
 func (w *worker) write(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		keys := random.Perm(w.Keys)[:1]
+		keys := []int{w.pick(random)}
 		switch n := random.IntN(100); {
 		case n < 40:
 			w.plain(ctx, keys[0])
@@ -145,6 +145,7 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
 		for i, d := range drafts {
 			drafts[i].committed = w.tell(history.Commit, d.key, d.version, 0, 0)
 		}
+		linger(random) // what comes after the COMMIT is under the hold, too
 		return nil
 	})
 	if err == nil {
@@ -154,10 +155,10 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
 
 // linger has some transactions last longer than their holds, which are renewed meanwhile.
 func linger(random *rand.Rand) {
-	switch n := random.IntN(200); {
+	switch n := random.IntN(400); {
 	case n == 0:
 		time.Sleep(hold + hold/4)
-	case n < 60:
+	case n < 100:
 		time.Sleep(time.Duration(n) * time.Millisecond)
 	}
 }
