@@ -23,6 +23,7 @@ package main
 import (
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"os"
 	"slices"
@@ -45,6 +46,7 @@ type plan struct {
 	writers   int
 	keys      int
 	pause     time.Duration
+	out       io.Writer
 }
 
 func main() {
@@ -70,7 +72,7 @@ func main() {
 }
 
 func parse(args []string) (plan, error) {
-	var p plan
+	p := plan{out: os.Stdout}
 	var faults, redis string
 	f := flag.NewFlagSet("soak", flag.ExitOnError)
 	f.DurationVar(&p.length, "for", time.Minute, "how long the processes run")
@@ -82,7 +84,7 @@ func parse(args []string) (plan, error) {
 	f.IntVar(&p.readers, "readers", 6, "goroutines of a process")
 	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
 	f.IntVar(&p.keys, "keys", 16, "rows")
-	f.DurationVar(&p.pause, "pause", 150*time.Millisecond, "between the writes of a goroutine, on average")
+	f.DurationVar(&p.pause, "pause", 80*time.Millisecond, "between the writes of a goroutine, on average")
 	_ = f.Parse(args)
 	p.cluster = redis == "cluster"
 	if redis != "single" && redis != "cluster" {

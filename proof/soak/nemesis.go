@@ -33,16 +33,16 @@ const ms = time.Millisecond
 var kinds = []kind{
 	{name: "kill", hits: aProcess, shortest: 50 * ms, longest: 800 * ms, begin: (*soak).kill},
 	{name: "stop", hits: aProcess, shortest: 20 * ms, longest: 4500 * ms, begin: (*soak).stop},
-	{name: "redis-kill", hits: theServer, shortest: 10 * ms, longest: 1200 * ms, wipes: true, begin: (*soak).killRedis},
-	{name: "redis-stop", hits: theServer, shortest: 20 * ms, longest: 2500 * ms, begin: (*soak).stopRedis},
+	{name: "redis-kill", hits: theServer, shortest: 10 * ms, longest: 800 * ms, wipes: true, begin: (*soak).killRedis},
+	{name: "redis-stop", hits: theServer, shortest: 20 * ms, longest: 1500 * ms, begin: (*soak).stopRedis},
 	{name: "memory", hits: theServer, shortest: 200 * ms, longest: 1000 * ms, wipes: true, begin: (*soak).shortOfMemory},
 	{name: "oom", hits: theServer, shortest: 200 * ms, longest: 1000 * ms, begin: (*soak).outOfMemory},
 	{name: "flush", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, wipes: true, begin: (*soak).flush},
 	{name: "evict", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, wipes: true, begin: (*soak).evict},
-	{name: "refuse", hits: aProxy, shortest: 20 * ms, longest: 1500 * ms, begin: (*soak).refuse},
+	{name: "refuse", hits: aProxy, shortest: 20 * ms, longest: 800 * ms, begin: (*soak).refuse},
 	{name: "cut", hits: aProxy, shortest: 200 * ms, longest: 1000 * ms, begin: (*soak).cut},
 	{name: "delay", hits: aProxy, shortest: 200 * ms, longest: 1500 * ms, begin: (*soak).delay},
-	{name: "half-open", hits: aProxy, shortest: 200 * ms, longest: 2000 * ms, begin: (*soak).halfOpen},
+	{name: "half-open", hits: aProxy, shortest: 200 * ms, longest: 1200 * ms, begin: (*soak).halfOpen},
 	{name: "resend", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: (*soak).resend},
 	{name: "lease", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Lease)},
 	{name: "fill", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Fill)},
@@ -243,13 +243,13 @@ func (s *soak) halfOpen(f fault) func() {
 }
 
 func (s *soak) resend(f fault) func() {
-	return s.each(f, func(p *proxy.Proxy) func() { return p.Resend(1+f.luck%4, time.Duration((f.luck%40)*(f.luck%40))*ms) })
+	return s.each(f, func(p *proxy.Proxy) func() { return p.Resend(1+f.luck%3, 1500*ms) })
 }
 
 func holdUp(verb proxy.Verb) func(s *soak, f fault) func() {
 	return func(s *soak, f fault) func() {
 		return s.each(f, func(p *proxy.Proxy) func() {
-			return p.HoldUp(verb, 1+f.luck%7, time.Duration((f.luck%55)*(f.luck%55))*ms)
+			return p.HoldUp(verb, 1+f.luck%5, 3*time.Second, f.luck%2 == 0)
 		})
 	}
 }

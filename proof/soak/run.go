@@ -49,6 +49,7 @@ type news struct {
 // run runs a plan, prints the report, and returns the number of violations.
 func (p plan) run(t testing.TB) int64 {
 	s := &soak{t: t, plan: p, news: make(chan news, 256)}
+	redis.SetLogger(silence{})
 	initial := s.openDatabase()
 	s.openRedis()
 	s.openProxies()
@@ -59,8 +60,8 @@ func (p plan) run(t testing.TB) int64 {
 	stop := make(chan struct{})
 	var observers sync.WaitGroup
 	s.rec = history.NewRecorder(own{s}, func(err error) { panic(err) })
-	s.news <- news{process: 0, opened: history.Now()}
 	s.names = []string{"soak"}
+	s.news <- news{process: 0, opened: history.Now()}
 	observers.Go(func() { s.rec.Beat(10*time.Millisecond, stop) })
 	observers.Go(func() { s.observe(stop) })
 	s.slots = make([]*process, p.processes)
@@ -81,7 +82,7 @@ func (p plan) run(t testing.TB) int64 {
 	s.news <- news{process: 0, closed: true}
 	close(s.news)
 	result := <-results
-	report(os.Stdout, p, faults, result, time.Since(start), s.name)
+	report(p.out, p, faults, result, time.Since(start), s.name)
 	return result.Violations
 }
 
@@ -187,7 +188,7 @@ func (s *soak) openProxies() {
 // check is the goroutine of the checker.
 func (s *soak) check(faults []fault, initial []int64) history.Result {
 	checker := history.NewChecker(history.Config{
-		Keys: s.plan.keys, Hold: hold, Bound: bound, Window: time.Minute,
+		Keys: s.plan.keys, Hold: hold, Bound: bound, Window: time.Minute, Faults: len(faults) > 0,
 		Fault:   func(number int64) string { return faults[number].String() },
 		Process: s.name,
 	}, initial)

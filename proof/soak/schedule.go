@@ -31,7 +31,7 @@ func (f fault) String() string {
 const (
 	calmBegin = 500 * time.Millisecond // for the processes to start
 	calmEnd   = 2 * time.Second        // for what comes after the last fault to be checked, too
-	meanGap   = 300 * time.Millisecond // between the beginnings of faults
+	meanGap   = 700 * time.Millisecond // between the beginnings of faults
 )
 
 // schedule draws the faults of a run, in the order of their beginnings. What it returns depends on its arguments alone.

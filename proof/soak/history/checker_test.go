@@ -270,3 +270,25 @@ func TestReadsThatTookLongerThanTheWindowAreNotDecided(t *testing.T) {
 		t.Errorf("%d too old and %d violations, want 1 and 0", c.result.TooOld, c.result.Violations)
 	}
 }
+
+func TestOverlappingLoadsAreCounted(t *testing.T) {
+	for _, s := range []struct {
+		name                  string
+		events                []told
+		overlaps, unexplained int64
+	}{
+		{"one after the other", and(at(Load, 1, 1, 1, 2), at(Load, 2, 1, 2, 3)), 0, 0},
+		{"side by side", and(at(Load, 1, 1, 1, 2), at(Load, 2, 1, 1.5, 3)), 1, 1},
+		{"an invalidation between them", and(at(Load, 1, 1, 1, 2), at(Invalidated, 1, 0, 1.1, 1.2), at(Load, 2, 1, 1.5, 3)), 1, 0},
+		{"an invalidation after them", and(at(Load, 1, 1, 1, 2), at(Load, 2, 1, 1.5, 3), at(Invalidated, 1, 0, 3, 4)), 1, 1},
+		{"a hold", and(inTx(2, 0.1), at(Load, 1, 1, 1, 2), at(Load, 2, 1, 1.5, 3)), 1, 0},
+		{"a hold that was released", and(inTx(2, 0.1), at(Invalidated, 1, 2, 0.5, 0.6), at(Load, 1, 1, 1, 2), at(Load, 2, 1, 1.5, 3)), 1, 1},
+	} {
+		t.Run(s.name, func(t *testing.T) {
+			r := tell(append(s.events, at(Read, 2, 1, 80, 90)))
+			if r.Overlaps != s.overlaps || r.Unexplained != s.unexplained {
+				t.Errorf("%d overlaps, %d unexplained, want %d and %d", r.Overlaps, r.Unexplained, s.overlaps, s.unexplained)
+			}
+		})
+	}
+}

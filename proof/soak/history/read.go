@@ -10,16 +10,28 @@ import (
 
 // A Result is what a Checker has counted.
 type Result struct {
-	Counts     map[Kind]int64
-	Stale      map[Excuse]int64 // reads that were allowed to be stale
-	Excused    map[Excuse]int64 // writes by InTx that did not oblige at their COMMIT
-	TooOld     int64            // reads that took so long that they could not be decided
-	Slowest    Event            // read
-	SlowestBy  int
-	Waiting    int // most reads that waited to be decided
-	Violations int64
-	Printed    []string // the first violations
+	Counts      map[Kind]int64
+	Stale       map[Excuse]int64 // reads that were allowed to be stale
+	Excused     map[Excuse]int64 // writes by InTx that did not oblige at their COMMIT
+	TooOld      int64            // reads that took so long that they could not be decided
+	Slowest     Slow             // read
+	Undisturbed Slow             // slowest read during which there was no fault
+	Overlaps    int64            // pairs of loads of a key that overlapped, see loads
+	Unexplained int64            // those of them for which there is no reason
+	Waiting     int              // most reads that waited to be decided
+	Violations  int64
+	Printed     []string // the first violations
 }
+
+// A Slow is a slow read.
+type Slow struct {
+	Event
+	Process int
+	Faults  []int64 // that were under way
+}
+
+// Took is how long it took.
+func (s Slow) Took() time.Duration { return time.Duration(s.End - s.Start) }
 
 func newResult() Result {
 	return Result{Counts: make(map[Kind]int64), Stale: make(map[Excuse]int64), Excused: make(map[Excuse]int64)}
@@ -33,12 +45,14 @@ func (c *Checker) read(s *stream, r Event) {
 	if r.Kind == ReadError {
 		c.violation(s, r, "a read returned an error that was not the loader's")
 	}
+	if r.Kind == Load && !c.cfg.Faults {
+		k := &c.keys[r.Key]
+		k.loads.recent = append(k.loads.recent, happened{r, s.number})
+	}
 	if r.Kind != Read {
 		return
 	}
-	if slow := &c.result.Slowest; r.End-r.Start > slow.End-slow.Start {
-		*slow, c.result.SlowestBy = r, s.number
-	}
+	c.time(s, r)
 	if r.Start < c.horizon {
 		c.result.TooOld++
 		return
@@ -53,6 +67,30 @@ func (c *Checker) read(s *stream, r Event) {
 		k.last = r.Version
 		k.note(happened{r, s.number})
 	}
+}
+
+// time notes the slowest reads.
+func (c *Checker) time(s *stream, r Event) {
+	if slow := (Slow{Event: r, Process: s.number}); slow.Took() > c.result.Slowest.Took() {
+		slow.Faults = c.during(r)
+		c.result.Slowest = slow
+	}
+	if slow := (Slow{Event: r, Process: s.number}); slow.Took() > c.result.Undisturbed.Took() && !c.faults.since(r.Start) {
+		c.result.Undisturbed = slow
+	}
+}
+
+// during are the faults that were under way during a read, as far as they are remembered.
+func (c *Checker) during(r Event) (numbers []int64) {
+	for i, f := range c.recent {
+		over := slices.ContainsFunc(c.recent[i:], func(e happened) bool {
+			return e.Kind == FaultEnd && e.Version == f.Version && e.End < r.Start
+		})
+		if f.Kind == FaultBegin && f.End < r.End && !over {
+			numbers = append(numbers, f.Version)
+		}
+	}
+	return numbers
 }
 
 // judge says what is wrong with a read, or nothing.

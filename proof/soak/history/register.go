@@ -12,6 +12,7 @@ type register struct {
 	committed stairs // what is known to be committed
 	writes    []*write
 	wipes     span
+	loads     loads
 	log       []happened // the last ones, for the print of a violation
 	last      int64      // version of the last read that was decided
 }
@@ -115,6 +116,9 @@ func (c *Checker) fault(h happened) {
 func (c *Checker) applyTo(k *register, h happened) {
 	if h.Kind != bound {
 		k.note(h)
+	}
+	if !c.cfg.Faults {
+		k.loads.touch(h, c.cfg.Hold)
 	}
 	switch h.Kind {
 	case Write:

@@ -149,7 +149,7 @@ func TestCommandsAndRepliesPassUnchanged(t *testing.T) {
 
 func TestOneLeaseIsHeldUpWhileTheRestGoesOn(t *testing.T) {
 	s, p := start(t)
-	end := p.HoldUp(Lease, 1, time.Hour)
+	end := p.HoldUp(Lease, 1, 100*365*24*time.Hour, false)
 	held, other := dial(t, p), dial(t, p)
 	held.send("EVAL", leaseScript, "0", "held")
 	other.send("GET", "b")
@@ -166,10 +166,21 @@ func TestOneLeaseIsHeldUpWhileTheRestGoesOn(t *testing.T) {
 
 func TestWhatWasHeldUpArrivesThoughItsClientHasGone(t *testing.T) {
 	s, p := start(t)
-	p.HoldUp(Lease, 1, 20*time.Millisecond)
+	p.HoldUp(Lease, 1, 20*time.Millisecond, false)
 	c := dial(t, p)
 	c.send("EVAL", leaseScript, "0", "late")
 	c.Close()
+	if got := s.await(1); got[0] != "late" {
+		t.Errorf("the server got %q", got)
+	}
+}
+
+func TestACommandIsHeldUpAndItsConnectionCut(t *testing.T) {
+	s, p := start(t)
+	p.HoldUp(Lease, 1, 20*time.Millisecond, true)
+	c := dial(t, p)
+	c.send("EVAL", leaseScript, "0", "late")
+	c.ended()
 	if got := s.await(1); got[0] != "late" {
 		t.Errorf("the server got %q", got)
 	}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"bytes"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -59,11 +60,22 @@ func pause(c *conn, out *bufio.Writer, d time.Duration) bool {
 	}
 }
 
-// HoldUp holds up each nth command of a verb for d, while all other connections go on.
-func (p *Proxy) HoldUp(verb Verb, n int, d time.Duration) (end func()) {
+// HoldUp holds up each nth command of a verb for at most d, while all other connections go on. With cut, the connection
+// of its client ends at once, so that the client sends it again on another one, and both are executed.
+func (p *Proxy) HoldUp(verb Verb, n int, d time.Duration, cut bool) (end func()) {
 	return p.add(&rule{verbs: []Verb{verb}, every: int64(n), strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
-		return pause(c, out, d)
+		if cut {
+			p.again(bytes.Clone(cmd.Raw), random(d))
+			return false
+		}
+		return pause(c, out, random(d))
 	}})
+}
+
+// random is at most d, and short more often than long.
+func random(d time.Duration) time.Duration {
+	share := rand.Float64()
+	return time.Duration(share * share * float64(d))
 }
 
 // Delay holds up each nth command for d, and what comes after it on its connection.
@@ -73,12 +85,12 @@ func (p *Proxy) Delay(n int, d time.Duration) (end func()) {
 	}})
 }
 
-// Resend has each nth script executed a second time, d later.
+// Resend has each nth script executed a second time, at most d later.
 func (p *Proxy) Resend(n int, d time.Duration) (end func()) {
 	return p.add(&rule{
 		verbs: []Verb{Lease, Fill, Hold, Invalidate, Script}, every: int64(n),
 		strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
-			p.again(bytes.Clone(cmd.Raw), d)
+			p.again(bytes.Clone(cmd.Raw), random(d))
 			return true
 		},
 	})
