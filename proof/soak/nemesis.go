@@ -191,7 +191,7 @@ func (s *soak) migrate(f fault) func() {
 			return nil
 		}
 	}
-	s.ring.Migrate(fmt.Sprintf("soak:%d", f.luck%s.plan.keys), nil)
+	s.ring.Migrate(fmt.Sprintf("soak:%d", f.luck%s.plan.rows()), nil)
 	return nil
 }
 

@@ -94,7 +94,7 @@ func (s *soak) openDatabase() (initial []int64) {
 	for _, q := range []string{
 		"CREATE SEQUENCE versions",
 		"CREATE TABLE rows (id int PRIMARY KEY, version bigint NOT NULL)",
-		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.keys-1),
+		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.rows()-1),
 	} {
 		if _, err := db.Exec(ctx, q); err != nil {
 			s.t.Fatal(err)
@@ -128,7 +128,7 @@ func (s *soak) observe(stop <-chan struct{}) {
 	ctx := context.Background()
 	db := s.connect(ctx)
 	defer db.Close(ctx)
-	seen := make([]int64, s.plan.keys)
+	seen := make([]int64, s.plan.rows())
 	tick := time.NewTicker(4 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -188,7 +188,7 @@ func (s *soak) openProxies() {
 // check is the goroutine of the checker.
 func (s *soak) check(faults []fault, initial []int64) history.Result {
 	checker := history.NewChecker(history.Config{
-		Keys: s.plan.keys, Hold: hold, Bound: bound, Window: time.Minute, Faults: len(faults) > 0,
+		Keys: s.plan.rows(), Hold: hold, Bound: bound, Window: time.Minute, Faults: len(faults) > 0,
 		Fault:   func(number int64) string { return faults[number].String() },
 		Process: s.name,
 	}, initial)
@@ -277,7 +277,7 @@ func (s *soak) job(slot, number int) string {
 	p := s.plan
 	j := job{
 		DSN: s.dsn, Redis: s.addrs(), Via: make(map[string]string), Seed: p.seed<<20 + uint64(number), Keys: p.keys,
-		Readers: p.readers, Writers: p.writers, Pause: p.pause, Break: p.mistake,
+		Slot: slot, Slots: p.processes, Readers: p.readers, Writers: p.writers, Pause: p.pause, Break: p.mistake,
 	}
 	for i, addr := range s.addrs() {
 		j.Via[addr] = s.proxies[slot][i].Addr

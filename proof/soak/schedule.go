@@ -69,7 +69,7 @@ func draw(random *rand.Rand, kinds []kind, p plan, at time.Duration) fault {
 	case aProxy:
 		f.target = random.IntN(p.processes+1) - 1
 	case theKeys:
-		f.target = random.IntN(p.keys)
+		f.target = random.IntN(p.rows())
 	}
 	return f
 }

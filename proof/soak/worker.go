@@ -26,7 +26,9 @@ type job struct {
 	Redis   []string          // of the servers
 	Via     map[string]string // the proxy in front of each
 	Seed    uint64
-	Keys    int
+	Keys    int // that all processes read
+	Slot    int // of this process, which has a lonely key of its own, too
+	Slots   int
 	Readers int
 	Writers int
 	Pause   time.Duration // between the writes of a writer, on average
@@ -125,6 +127,7 @@ func (w *worker) run(ctx context.Context) {
 	for i := range w.Writers {
 		group.Go(func() { w.write(ctx, rand.New(rand.NewPCG(w.Seed, uint64(1000+i)))) })
 	}
+	group.Go(func() { w.readLonely(ctx, rand.New(rand.NewPCG(w.Seed, 2000))) })
 	group.Go(func() { w.settle(ctx) })
 	group.Wait()
 }
@@ -137,6 +140,20 @@ func (w *worker) read(ctx context.Context, random *rand.Rand) {
 		} else {
 			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 12)])
 		}
+	}
+}
+
+// readLonely reads a key that hardly anybody else reads, though all write it, and whose loads are slow. A key that many
+// wait for has a new lease as soon as the old one is void; this one has none for a while, in which a lease that comes late
+// or twice does its harm.
+func (w *worker) readLonely(ctx context.Context, random *rand.Rand) {
+	for ctx.Err() == nil {
+		slot := w.Slot
+		if random.IntN(10) == 0 {
+			slot = random.IntN(w.Slots)
+		}
+		w.get(ctx, w.Keys+slot)
+		pause(ctx, time.Duration(random.IntN(20))*time.Millisecond)
 	}
 }
 
@@ -208,7 +225,7 @@ func (w *worker) load(ctx context.Context, key int) (row, error) {
 	if err := w.db.QueryRow(ctx, "SELECT version FROM rows WHERE id = $1", key).Scan(&r.Version); err != nil {
 		return r, loadError{err}
 	}
-	dawdle()
+	w.dawdle(key)
 	w.rec.Add(history.Event{Kind: history.Load, Key: uint16(key), Start: start, End: history.Now()})
 	return r, nil
 }
@@ -223,7 +240,7 @@ func (w *worker) loadMany(ctx context.Context, keys []int) (map[int]row, error) 
 	if err != nil {
 		return nil, loadError{err}
 	}
-	dawdle()
+	w.dawdle(keys[0])
 	found := make(map[int]row, len(all))
 	for _, r := range all {
 		found[r.ID] = r
@@ -233,8 +250,10 @@ func (w *worker) loadMany(ctx context.Context, keys []int) (map[int]row, error) 
 }
 
 // dawdle makes some loads slow, after they have seen the row: that is when a write overtakes them.
-func dawdle() {
-	if n := rand.IntN(200); n < 8 {
+func (w *worker) dawdle(key int) {
+	if n := rand.IntN(200); key >= w.Keys {
+		time.Sleep(time.Duration(n) * time.Millisecond)
+	} else if n < 8 {
 		time.Sleep(time.Duration((n+1)*(n+1)) * 4 * time.Millisecond)
 	}
 }

@@ -27,6 +27,9 @@ var breaks = []string{"", breakForget, breakEarly, breakNoHold, breakRelease}
 func (w *worker) write(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
 		keys := []int{w.pick(random)}
+		if random.IntN(5) == 0 {
+			keys[0] = w.Keys + random.IntN(w.Slots)
+		}
 		switch n := random.IntN(100); {
 		case n < 40:
 			w.plain(ctx, keys[0])

@@ -75,10 +75,13 @@ func (c *Checker) time(s *stream, r Event) {
 		slow.Faults = c.during(r)
 		c.result.Slowest = slow
 	}
-	if slow := (Slow{Event: r, Process: s.number}); slow.Took() > c.result.Undisturbed.Took() && !c.faults.since(r.Start) {
+	if slow := (Slow{Event: r, Process: s.number}); slow.Took() > c.result.Undisturbed.Took() && !c.faults.since(r.Start-aftermath) {
 		c.result.Undisturbed = slow
 	}
 }
+
+// aftermath is how long after a fault a command may still arrive that it has held up.
+const aftermath = 3 * int64(time.Second)
 
 // during are the faults that were under way during a read, as far as they are remembered.
 func (c *Checker) during(r Event) (numbers []int64) {
