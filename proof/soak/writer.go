@@ -123,7 +123,7 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
 	for i, key := range keys {
 		drafts[i].key = key
 	}
-	rollBack, holdFirst, insist := random.IntN(100) == 0, random.IntN(3) == 0, random.IntN(4) == 0
+	rollBack, holdFirst, insist := random.IntN(250) == 0, random.IntN(3) == 0, random.IntN(4) == 0
 	err := aside.InTx(ctx, func(inside context.Context) error {
 		tx, err := w.db.Begin(ctx)
 		if err != nil {
@@ -161,8 +161,8 @@ func linger(random *rand.Rand) {
 	switch n := random.IntN(400); {
 	case n == 0:
 		time.Sleep(hold + hold/4)
-	case n < 100:
-		time.Sleep(time.Duration(n) * time.Millisecond)
+	case n < 32:
+		time.Sleep(time.Duration(3*n) * time.Millisecond)
 	}
 }
 
