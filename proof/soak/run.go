@@ -3,13 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
-	"os"
-	"os/exec"
-	"runtime"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -34,8 +29,9 @@ type soak struct {
 	news    chan news
 	pipes   sync.WaitGroup // of processes that have not ended
 
-	mu    sync.Mutex // guards names
+	mu    sync.Mutex // guards the rest
 	names []string   // of the processes ever started
+	ends  []string   // of processes, that should not have been
 }
 
 // News is what the checker is to be told.
@@ -48,7 +44,7 @@ type news struct {
 
 // run runs a plan, prints the report, and returns the number of violations.
 func (p plan) run(t testing.TB) int64 {
-	s := &soak{t: t, plan: p, news: make(chan news, 256)}
+	s := &soak{t: t, plan: p, news: make(chan news, 256), names: []string{"soak"}, slots: make([]*process, p.processes)}
 	redis.SetLogger(silence{})
 	initial := s.openDatabase()
 	s.openRedis()
@@ -56,19 +52,11 @@ func (p plan) run(t testing.TB) int64 {
 	faults := schedule(p)
 	results := make(chan history.Result)
 	go func() { results <- s.check(faults, initial) }()
+	finish := s.watch()
 
-	stop := make(chan struct{})
-	var observers sync.WaitGroup
-	s.rec = history.NewRecorder(own{s}, func(err error) { panic(err) })
-	s.names = []string{"soak"}
-	s.news <- news{process: 0, opened: history.Now()}
-	observers.Go(func() { s.rec.Beat(10*time.Millisecond, stop) })
-	observers.Go(func() { s.observe(stop) })
-	s.slots = make([]*process, p.processes)
 	for slot := range s.slots {
 		s.spawn(slot)
 	}
-
 	start := time.Now()
 	s.torment(faults, start)
 	time.Sleep(time.Until(start.Add(p.length)))
@@ -76,14 +64,36 @@ func (p plan) run(t testing.TB) int64 {
 		proc.finish()
 	}
 	s.pipes.Wait()
-	close(stop)
-	observers.Wait()
-	s.rec.Flush()
-	s.news <- news{process: 0, closed: true}
-	close(s.news)
+	finish()
 	result := <-results
+	s.blame(&result)
 	report(p.out, p, faults, result, time.Since(start), s.name)
 	return result.Violations
+}
+
+// watch has this process tell what it sees and does, until finish is called, which must be the last news.
+func (s *soak) watch() (finish func()) {
+	stop := make(chan struct{})
+	var observers sync.WaitGroup
+	s.rec = history.NewRecorder(own{s}, func(err error) { panic(err) })
+	s.news <- news{process: 0, opened: history.Now()}
+	observers.Go(func() { s.rec.Beat(10*time.Millisecond, stop) })
+	observers.Go(func() { s.observe(stop) })
+	return func() {
+		close(stop)
+		observers.Wait()
+		s.rec.Flush()
+		s.news <- news{process: 0, closed: true}
+		close(s.news)
+	}
+}
+
+// blame makes violations of what became of processes that nobody had killed.
+func (s *soak) blame(r *history.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Violations += int64(len(s.ends))
+	r.Printed = append(r.Printed, s.ends...)
 }
 
 func (s *soak) openDatabase() (initial []int64) {
@@ -219,108 +229,4 @@ func (s *soak) name(number int) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.names[number]
-}
-
-// A process is a worker.
-type process struct {
-	cmd    *exec.Cmd
-	stdin  interface{ Close() error }
-	exited chan struct{}
-}
-
-// spawn starts a worker in a slot, and has its frames read until it has ended.
-func (s *soak) spawn(slot int) {
-	s.mu.Lock()
-	number := len(s.names)
-	s.names = append(s.names, fmt.Sprintf("p%d.%d", slot, number))
-	s.mu.Unlock()
-	from, to, err := os.Pipe()
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	proc := &process{cmd: exec.Command(self(), "worker", s.job(slot, number)), exited: make(chan struct{})}
-	proc.cmd.Stderr = os.Stderr
-	proc.cmd.ExtraFiles = []*os.File{to}
-	proc.cmd.SysProcAttr = new(syscall.SysProcAttr)
-	dieWithParent(proc.cmd.SysProcAttr)
-	if proc.stdin, err = proc.cmd.StdinPipe(); err != nil {
-		s.t.Fatal(err)
-	}
-	s.news <- news{process: number, opened: history.Now()}
-	if err := proc.start(); err != nil {
-		s.t.Fatal(err)
-	}
-	to.Close()
-	s.slots[slot] = proc
-	s.pipes.Go(func() {
-		defer from.Close()
-		for {
-			frame, err := history.ReadFrame(from)
-			if err != nil {
-				break
-			}
-			s.news <- news{process: number, frame: frame}
-		}
-		s.news <- news{process: number, closed: true}
-	})
-}
-
-func self() string {
-	path, err := os.Executable()
-	if err != nil {
-		panic(err)
-	}
-	return path
-}
-
-func (s *soak) job(slot, number int) string {
-	p := s.plan
-	j := job{
-		DSN: s.dsn, Redis: s.addrs(), Via: make(map[string]string), Seed: p.seed<<20 + uint64(number), Keys: p.keys,
-		Slot: slot, Slots: p.processes, Readers: p.readers, Writers: p.writers, Pause: p.pause, Break: p.mistake,
-	}
-	for i, addr := range s.addrs() {
-		j.Via[addr] = s.proxies[slot][i].Addr
-	}
-	text, err := json.Marshal(j)
-	if err != nil {
-		panic(err)
-	}
-	return string(text)
-}
-
-// start starts the process on a thread of its own: see dieWithParent.
-func (p *process) start() error {
-	started := make(chan error)
-	go func() {
-		runtime.LockOSThread()
-		defer runtime.UnlockOSThread()
-		defer close(p.exited)
-		err := p.cmd.Start()
-		started <- err
-		if err == nil {
-			_ = p.cmd.Wait() // it is often killed
-		}
-	}()
-	return <-started
-}
-
-func (p *process) stop() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
-
-func (p *process) cont() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
-
-// kill returns when the process is gone.
-func (p *process) kill() {
-	_ = p.cmd.Process.Kill()
-	<-p.exited
-}
-
-// finish has the process end what it does, and return.
-func (p *process) finish() {
-	p.stdin.Close()
-	select {
-	case <-p.exited:
-	case <-time.After(20 * time.Second):
-		p.kill()
-	}
 }
