@@ -129,7 +129,12 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
 		if err != nil {
 			return err
 		}
-		defer tx.Rollback(ctx)
+		leave := false
+		defer func() {
+			if !leave {
+				_ = tx.Rollback(ctx)
+			}
+		}()
 		for i := range drafts {
 			if err := w.draft(inside, tx, &drafts[i], holdFirst, rollBack, insist); err != nil {
 				return err
@@ -142,18 +147,45 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
 		if rollBack {
 			return errRollBack
 		}
-		if err := tx.Commit(ctx); err != nil {
+		if leave = random.IntN(100) == 0; leave {
+			return w.leave(tx, drafts)
+		}
+		if err := w.commit(ctx, tx, drafts); err != nil {
 			return err
 		}
-		for i, d := range drafts {
-			drafts[i].committed = w.tell(history.Commit, d.key, d.version, 0, 0)
+		if random.IntN(5) == 0 { // what comes after the COMMIT is under the hold, too
+			time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond)
 		}
-		linger(random) // what comes after the COMMIT is under the hold, too
 		return nil
 	})
 	if err == nil {
 		w.released(drafts)
 	}
+}
+
+func (w *worker) commit(ctx context.Context, tx pgx.Tx, drafts []draft) error {
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	for i, d := range drafts {
+		drafts[i].committed = w.tell(history.Commit, d.key, d.version, 0, 0)
+	}
+	return nil
+}
+
+var errUnknown = errors.New("the answer to COMMIT is lost on purpose")
+
+// leave is a COMMIT that lands after its writer has been told that the connection is gone.
+func (w *worker) leave(tx pgx.Tx, drafts []draft) error {
+	for _, d := range drafts {
+		w.tell(history.Left, d.key, d.version, 0, 0)
+	}
+	drafts = slices.Clone(drafts)
+	go func() {
+		time.Sleep(rand.N(300 * time.Millisecond))
+		_ = w.commit(context.Background(), tx, drafts)
+	}()
+	return errUnknown
 }
 
 // linger has some transactions last longer than their holds, which are renewed meanwhile.

@@ -16,7 +16,7 @@ import (
 //     second covers writers that were killed, and COMMITs whose answers got lost. Nothing but three cases excuses it: the
 //     hold could not be placed and the writer went on (Unheld), a fault removed the hold from Redis before the COMMIT
 //     (HoldLost: any DEL counts, a FLUSHALL, an eviction and an empty restart too), or a fault kept its process or Redis
-//     from renewing the hold until it was over (Outlived). Then what follows obliges:
+//     from renewing the hold until it was over (Outlived; so is a COMMIT that lands long after InTx returned an error). Then what follows obliges:
 //   - by an invalidation that is confirmed: what had been committed when it began. So plain writes oblige, as do releases
 //     of holds, retries in the background that got through, DEL and FLUSHALL by anybody, and an empty restart of Redis.
 //   - in one process: by an invalidation that failed, since its process must not read the key from the cache.

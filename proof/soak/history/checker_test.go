@@ -140,6 +140,14 @@ var stories = []story{
 		events: and(inTx(2, 1), at(Commit, 1, 2, 7), at(Read, 2, 1, 7.1, 9)),
 	},
 	{
+		name: "InTx returned an error, and the COMMIT landed", want: "version 2 or later",
+		events: and(inTx(2, 1), at(Left, 1, 2, 1.5), at(Commit, 1, 2, 2), at(Read, 2, 1, 2.1, 3)),
+	},
+	{
+		name: "InTx returned an error, and the COMMIT landed after the hold", stale: Outlived, none: Outlived,
+		events: and(inTx(2, 1), at(Left, 1, 2, 1.5), at(Commit, 1, 2, 5.5), at(Read, 2, 1, 5.6, 7)),
+	},
+	{
 		name: "an error of Redis", want: "error that was not the loader's", events: and(at(ReadError, 2, 0, 1, 2)),
 	},
 }

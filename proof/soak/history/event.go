@@ -34,6 +34,9 @@ const (
 	// Commit: the COMMIT of Version was acknowledged.
 	Commit
 
+	// Left: the function of InTx returns an error, though the COMMIT of Version may still land.
+	Left
+
 	// Observed: Version was read in the database itself. It tells of a COMMIT whose writer cannot.
 	Observed
 
@@ -62,7 +65,7 @@ const (
 
 var kindNames = [...]string{
 	Read: "read", ReadError: "read error", LoadError: "load error", Load: "load", Write: "write", Held: "held",
-	Commit: "committed", Observed: "seen in the database", Invalidated: "invalidated", Barred: "barred in its process",
+	Commit: "committed", Left: "left with an error, the COMMIT may land:", Observed: "seen in the database", Invalidated: "invalidated", Barred: "barred in its process",
 	Failed: "invalidation failed", FaultBegin: "fault begins", FaultEnd: "fault ends", WipeBegin: "holds may be lost",
 	WipeEnd: "holds are safe again", bound: "bound of the TTL",
 }

@@ -25,6 +25,7 @@ type write struct {
 	process   int
 	held      bool
 	heldFrom  int64
+	left      int64 // when InTx returned an error, 0 if it did not
 	committed int64 // when that was known, 0 if never
 	excuse    Excuse
 }
@@ -38,7 +39,7 @@ const (
 	Died     Excuse = "plain write, its process died before Invalidate was confirmed"
 	Unheld   Excuse = "InTx, the hold could not be placed and the writer went on"
 	HoldLost Excuse = "InTx, the hold was deleted in Redis before the COMMIT (DEL, FLUSHALL, eviction, restart)"
-	Outlived Excuse = "InTx, the transaction outlived its hold under a fault"
+	Outlived Excuse = "InTx, the transaction outlived its hold, under a fault or after its process had given it up"
 )
 
 func newRegister(v int64) register {
@@ -128,6 +129,10 @@ func (c *Checker) applyTo(k *register, h happened) {
 		if w := k.find(h.Version); w != nil {
 			w.held, w.heldFrom = true, h.Start
 		}
+	case Left:
+		if w := k.find(h.Version); w != nil {
+			w.left = h.End
+		}
 	case Commit, Observed:
 		c.commit(k, h)
 	case Failed:
@@ -174,6 +179,8 @@ func (c *Checker) excuse(k *register, w *write) Excuse {
 	case k.wipes.since(w.heldFrom):
 		return HoldLost
 	case w.committed > w.heldFrom+c.cfg.Hold.Nanoseconds() && c.faults.since(w.heldFrom):
+		return Outlived
+	case w.left != 0 && w.committed > w.left+c.cfg.Hold.Nanoseconds()*2/3: // the last renewal was a third of it ago
 		return Outlived
 	default:
 		return ""
