@@ -86,7 +86,7 @@ func parse(args []string) (plan, error) {
 	f.IntVar(&p.processes, "processes", 3, "that read and write")
 	f.IntVar(&p.readers, "readers", 6, "goroutines of a process")
 	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
-	f.IntVar(&p.keys, "keys", 16, "rows that all processes read; each has one more")
+	f.IntVar(&p.keys, "keys", 32, "rows that all processes read; each has one more")
 	f.DurationVar(&p.pause, "pause", 80*time.Millisecond, "between the writes of a goroutine, on average")
 	_ = f.Parse(args)
 	p.cluster = redis == "cluster"

@@ -135,10 +135,10 @@ func (w *worker) run(ctx context.Context) {
 // read reads one key or several, again and again.
 func (w *worker) read(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		if random.IntN(3) == 0 {
+		if random.IntN(5) == 0 {
 			w.get(ctx, w.pick(random))
 		} else {
-			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 12)])
+			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 24)])
 		}
 	}
 }
