@@ -172,3 +172,6 @@ func (s *RedisServer) infoHas(cmd, section string, lines ...string) error {
 	}
 	return nil
 }
+
+// Running tells whether the server runs: it is neither stopped nor killed.
+func (s *RedisServer) Running() bool { return s.proc != nil && s.proc.running() }

@@ -1,0 +1,200 @@
+package history
+
+import (
+	"container/heap"
+	"math"
+	"time"
+)
+
+// A Checker decides the reads of many processes. It is a check of a regular register for each key, linear in the length
+// of the history: a read that began at s must return at least the floor at s, which is the largest version that was
+// obligatory by then, and nothing that was not written before the read ended.
+//
+// A version becomes obligatory
+//
+//   - by InTx: from its COMMIT on, known from its acknowledgement or from an observer who read the row in the database. The
+//     second covers writers that were killed, and COMMITs whose answers got lost. Nothing but three cases excuses it: the
+//     hold could not be placed and the writer went on (Unheld), a fault removed the hold from Redis before the COMMIT
+//     (HoldLost: any DEL counts, a FLUSHALL, an eviction and an empty restart too), or a fault kept its process or Redis
+//     from renewing the hold until it was over (Outlived; so is a COMMIT that lands long after InTx returned an error). Then what follows obliges:
+//   - by an invalidation that is confirmed: what had been committed when it began. So plain writes oblige, as do releases
+//     of holds, retries in the background that got through, DEL and FLUSHALL by anybody, and an empty restart of Redis.
+//   - in one process: by an invalidation that failed, since its process must not read the key from the cache.
+//   - by the bound of the TTL, after its COMMIT: whatever went wrong.
+//
+// Redis paused, hung, refused, cut off, delayed, or executing commands twice excuses nothing: neither a stale read
+// after one of these, nor an error of a read.
+//
+// The events of a process arrive late, most of all when it was stopped. So a read is decided once every process has told
+// what it did before the read ended.
+type Checker struct {
+	cfg     Config
+	keys    []register
+	streams map[int]*stream
+	died    map[int]int64 // when a process that has ended was last heard of
+	pending events        // not applied yet, by End
+	until   int64         // up to which everything is known
+	horizon int64         // before which floors are forgotten
+
+	faults span
+	recent []happened // faults, for the print of a violation
+	result Result
+}
+
+// Config says what the processes do.
+type Config struct {
+	Keys    int
+	Hold    time.Duration // of WithHold
+	Bound   time.Duration // after which no stale value is left
+	Window  time.Duration // for how long floors are remembered; no read should take longer
+	Faults  bool          // there are some, so that overlapping loads say nothing
+	Fault   func(number int64) string
+	Process func(number int) string
+}
+
+// A span is an interval that may be open, and of which only the last one counts.
+type span struct {
+	open int
+	end  int64
+}
+
+// since reports whether it was open at t or later.
+func (s *span) since(t int64) bool { return s.open > 0 || s.end >= t }
+
+func (s *span) begin() { s.open++ }
+
+func (s *span) close(t int64) {
+	s.open--
+	s.end = max(s.end, t)
+}
+
+// A stream is what one process has told.
+type stream struct {
+	number int
+	until  int64
+	ended  bool
+	reads  []Event
+	barred map[uint16]*stairs
+}
+
+// NewChecker returns a Checker for keys 0 to cfg.Keys-1 that have the versions of initial.
+func NewChecker(cfg Config, initial []int64) *Checker {
+	c := &Checker{cfg: cfg, streams: make(map[int]*stream), died: make(map[int]int64), result: newResult()}
+	for _, v := range initial {
+		c.keys = append(c.keys, newRegister(v))
+	}
+	return c
+}
+
+// Open says that a process is about to start, and will tell everything from at on.
+func (c *Checker) Open(process int, at int64) {
+	c.streams[process] = &stream{number: process, until: at, barred: make(map[uint16]*stairs)}
+}
+
+// Close says that a process has ended and told everything that it ever will.
+func (c *Checker) Close(process int) {
+	s := c.streams[process]
+	s.ended = true
+	c.died[process] = s.until
+	c.advance()
+}
+
+// Take takes a frame of a process.
+func (c *Checker) Take(process int, f Frame) {
+	s := c.streams[process]
+	for _, e := range f.Events {
+		switch e.Kind {
+		case Read, ReadError, LoadError, Load:
+			s.reads = append(s.reads, e)
+		default:
+			heap.Push(&c.pending, happened{e, process})
+		}
+	}
+	s.until = f.Until
+	c.advance()
+}
+
+// Finish decides what is left and returns the result. All processes must be closed.
+func (c *Checker) Finish() Result {
+	c.advance()
+	return c.result
+}
+
+// advance applies and decides what is complete.
+func (c *Checker) advance() {
+	until := int64(math.MaxInt64)
+	for _, s := range c.streams {
+		if !s.ended {
+			until = min(until, s.until)
+		}
+	}
+	if until == c.until {
+		return
+	}
+	c.until = until
+	for len(c.pending) > 0 && c.pending[0].End <= until {
+		c.apply(heap.Pop(&c.pending).(happened))
+	}
+	waiting := 0
+	for number, s := range c.streams {
+		c.decide(s)
+		waiting += len(s.reads)
+		if s.ended && len(s.reads) == 0 {
+			delete(c.streams, number)
+		}
+	}
+	c.result.Waiting = max(c.result.Waiting, waiting)
+	c.forget()
+}
+
+// decide decides the reads of a process that are complete.
+func (c *Checker) decide(s *stream) {
+	n := 0
+	for n < len(s.reads) && s.reads[n].End <= c.until {
+		c.read(s, s.reads[n])
+		n++
+	}
+	if n == len(s.reads) {
+		s.reads = s.reads[:0]
+	} else if n > 0 {
+		s.reads = append(s.reads[:0], s.reads[n:]...)
+	}
+}
+
+// forget drops what no read can need any more.
+func (c *Checker) forget() {
+	horizon := c.until - c.cfg.Window.Nanoseconds()
+	if c.until == math.MaxInt64 || horizon < c.horizon+time.Second.Nanoseconds() {
+		return
+	}
+	c.horizon = horizon
+	for i := range c.keys {
+		c.keys[i].forget(horizon)
+		c.keys[i].loads.settle(c.until, &c.result)
+	}
+	for _, s := range c.streams {
+		for _, b := range s.barred {
+			b.forget(horizon)
+		}
+	}
+}
+
+// A happened is an event and the process that told of it.
+type happened struct {
+	Event
+	process int
+}
+
+// events are a heap, by their ends.
+type events []happened
+
+func (h events) Len() int           { return len(h) }
+func (h events) Less(i, j int) bool { return h[i].End < h[j].End }
+func (h events) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *events) Push(x any)        { *h = append(*h, x.(happened)) }
+
+func (h *events) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
+}

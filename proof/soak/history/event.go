@@ -1,0 +1,144 @@
+// Package history checks what several processes read against what they wrote. Rows have versions that grow with each
+// committed write. The processes record their operations as events on one clock, and a Checker decides, while they
+// run and in bounded memory, which reads returned less than they had to.
+package history
+
+import (
+	"encoding/binary"
+	"errors"
+	"io"
+)
+
+// A Kind says what an Event tells.
+type Kind uint8
+
+const (
+	// Read: Version was returned for Key.
+	Read Kind = iota + 1
+
+	// ReadError: a read returned an error that was not the loader's.
+	ReadError
+
+	// LoadError: a read returned the loader's error, which says nothing about the cache.
+	LoadError
+
+	// Load: the loader was called for Key.
+	Load
+
+	// Write: Version has been written, and its COMMIT may be sent from End on, unless Flag says RolledBack.
+	Write
+
+	// Held: Invalidate, called at Start inside InTx, has held Key for Version.
+	Held
+
+	// Commit: the COMMIT of Version was acknowledged.
+	Commit
+
+	// Left: the function of InTx returns an error, though the COMMIT of Version may still land.
+	Left
+
+	// Observed: Version was read in the database itself. It tells of a COMMIT whose writer cannot.
+	Observed
+
+	// Invalidated: an invalidation of Key, or of all keys, that began at Start is confirmed. What had been committed by
+	// Start must be read from End on. A DEL is one, as are a FLUSHALL, an empty restart, and the release of a hold.
+	Invalidated
+
+	// Barred: an invalidation that began at Start is not confirmed, or need not be: what had been committed by Start
+	// must be read from End on in this process alone.
+	Barred
+
+	// Failed: the invalidation of Version, whose COMMIT had been acknowledged, was not confirmed.
+	Failed
+
+	// FaultBegin, FaultEnd: a fault is under way in between. Version is its number.
+	FaultBegin
+	FaultEnd
+
+	// WipeBegin, WipeEnd: in between, holds of Key, or of all keys, may get lost in Redis.
+	WipeBegin
+	WipeEnd
+
+	// bound: by now Version must be read, whatever went wrong. The Checker makes it.
+	bound
+)
+
+var kindNames = [...]string{
+	Read: "read", ReadError: "read error", LoadError: "load error", Load: "load", Write: "write", Held: "held",
+	Commit: "committed", Left: "left with an error, the COMMIT may land:", Observed: "seen in the database", Invalidated: "invalidated", Barred: "barred in its process",
+	Failed: "invalidation failed", FaultBegin: "fault begins", FaultEnd: "fault ends", WipeBegin: "holds may be lost",
+	WipeEnd: "holds are safe again", bound: "bound of the TTL",
+}
+
+func (k Kind) String() string { return kindNames[k] }
+
+// Flags of a Write.
+const (
+	InTx       = 1 << iota // it is held before its COMMIT
+	RolledBack             // its COMMIT is never sent
+)
+
+// AllKeys stands for every key.
+const AllKeys = 1<<16 - 1
+
+// An Event is one operation, or one step of it. Times are nanoseconds on a clock that all processes share.
+type Event struct {
+	Kind       Kind
+	Flag       uint8
+	Key        uint16
+	Version    int64
+	Start, End int64
+}
+
+const eventSize = 28
+
+func (e Event) appendTo(b []byte) []byte {
+	b = append(b, byte(e.Kind), e.Flag)
+	b = binary.LittleEndian.AppendUint16(b, e.Key)
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.Version))
+	b = binary.LittleEndian.AppendUint64(b, uint64(e.Start))
+	return binary.LittleEndian.AppendUint64(b, uint64(e.End))
+}
+
+func decodeEvent(b []byte) Event {
+	return Event{
+		Kind: Kind(b[0]), Flag: b[1], Key: binary.LittleEndian.Uint16(b[2:]),
+		Version: int64(binary.LittleEndian.Uint64(b[4:])),
+		Start:   int64(binary.LittleEndian.Uint64(b[12:])),
+		End:     int64(binary.LittleEndian.Uint64(b[20:])),
+	}
+}
+
+// A Frame is what a process sends at once: some events, and the time up to which it has told everything but reads.
+type Frame struct {
+	Until  int64
+	Events []Event
+}
+
+// A frame on the wire is the length of its events in bytes, Until, and the events. It is no longer than maxFrame, which a
+// pipe takes whole or not at all: a process that is killed leaves no half frame.
+const (
+	frameHeader = 2 + 8
+	maxFrame    = 4096
+)
+
+// ReadFrame reads a frame. It returns io.EOF at the end.
+func ReadFrame(r io.Reader) (Frame, error) {
+	var header [frameHeader]byte
+	if _, err := io.ReadFull(r, header[:]); err != nil {
+		return Frame{}, err
+	}
+	n := int(binary.LittleEndian.Uint16(header[:]))
+	if n%eventSize != 0 || n > maxFrame {
+		return Frame{}, errors.New("history: not a frame")
+	}
+	body := make([]byte, n)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return Frame{}, err
+	}
+	f := Frame{Until: int64(binary.LittleEndian.Uint64(header[2:])), Events: make([]Event, 0, n/eventSize)}
+	for ; len(body) > 0; body = body[eventSize:] {
+		f.Events = append(f.Events, decodeEvent(body))
+	}
+	return f, nil
+}

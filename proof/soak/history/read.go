@@ -1,0 +1,181 @@
+package history
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Result is what a Checker has counted.
+type Result struct {
+	Counts      map[Kind]int64
+	Stale       map[Excuse]int64 // reads that were allowed to be stale
+	Excused     map[Excuse]int64 // writes by InTx that did not oblige at their COMMIT
+	TooOld      int64            // reads that took so long that they could not be decided
+	Slowest     Slow             // read
+	Undisturbed Slow             // slowest read during which there was no fault
+	Overlaps    int64            // pairs of loads of a key that overlapped, see loads
+	Unexplained int64            // those of them for which there is no reason
+	Waiting     int              // most reads that waited to be decided
+	Violations  int64
+	Printed     []string // the first violations
+}
+
+// A Slow is a slow read.
+type Slow struct {
+	Event
+	Process int
+	Faults  []int64 // that were under way
+}
+
+// Took is how long it took.
+func (s Slow) Took() time.Duration { return time.Duration(s.End - s.Start) }
+
+func newResult() Result {
+	return Result{Counts: make(map[Kind]int64), Stale: make(map[Excuse]int64), Excused: make(map[Excuse]int64)}
+}
+
+func (r *Result) count(k Kind) { r.Counts[k]++ }
+
+// read decides one read.
+func (c *Checker) read(s *stream, r Event) {
+	c.result.count(r.Kind)
+	if r.Kind == ReadError {
+		c.violation(s, r, "a read returned an error that was not the loader's")
+	}
+	if r.Kind == Load && !c.cfg.Faults {
+		k := &c.keys[r.Key]
+		k.loads.recent = append(k.loads.recent, happened{r, s.number})
+	}
+	if r.Kind != Read {
+		return
+	}
+	c.time(s, r)
+	if r.Start < c.horizon {
+		c.result.TooOld++
+		return
+	}
+	k := &c.keys[r.Key]
+	if why := k.judge(s, r); why != "" {
+		c.violation(s, r, why)
+	} else if r.Version < k.committed.at(r.Start) {
+		c.result.Stale[c.excuseOf(k, r)]++
+	}
+	if r.Version != k.last {
+		k.last = r.Version
+		k.note(happened{r, s.number})
+	}
+}
+
+// time notes the slowest reads.
+func (c *Checker) time(s *stream, r Event) {
+	if slow := (Slow{Event: r, Process: s.number}); slow.Took() > c.result.Slowest.Took() {
+		slow.Faults = c.during(r)
+		c.result.Slowest = slow
+	}
+	if slow := (Slow{Event: r, Process: s.number}); slow.Took() > c.result.Undisturbed.Took() && !c.faults.since(r.Start-aftermath) {
+		c.result.Undisturbed = slow
+	}
+}
+
+// aftermath is how long after a fault a command may still arrive that it has held up.
+const aftermath = 3 * int64(time.Second)
+
+// during are the faults that were under way during a read, as far as they are remembered.
+func (c *Checker) during(r Event) (numbers []int64) {
+	for i, f := range c.recent {
+		over := slices.ContainsFunc(c.recent[i:], func(e happened) bool {
+			return e.Kind == FaultEnd && e.Version == f.Version && e.End < r.Start
+		})
+		if f.Kind == FaultBegin && f.End < r.End && !over {
+			numbers = append(numbers, f.Version)
+		}
+	}
+	return numbers
+}
+
+// judge says what is wrong with a read, or nothing.
+func (k *register) judge(s *stream, r Event) string {
+	if least := k.floor.at(r.Start); r.Version < least {
+		return fmt.Sprintf("stale: version %d or later was obligatory", least)
+	}
+	if b := s.barred[r.Key]; b != nil && r.Version < b.at(r.Start) {
+		return fmt.Sprintf("stale: version %d or later was obligatory in this process", b.at(r.Start))
+	}
+	switch w := k.find(r.Version); {
+	case w == nil || w.begun > r.End:
+		return "nobody had written this version"
+	case w.flag&RolledBack != 0:
+		return "this version was rolled back"
+	}
+	return ""
+}
+
+// excuseOf says which committed version a read was allowed to miss, and why.
+func (c *Checker) excuseOf(k *register, r Event) Excuse {
+	for _, w := range k.writes[k.above(r.Version):] {
+		if w.committed == 0 || w.committed > r.Start {
+			continue
+		}
+		if last, ended := c.died[w.process]; ended && last < r.Start && w.flag&InTx == 0 {
+			return Died
+		}
+		return w.excuse
+	}
+	return Pending
+}
+
+// maxPrinted is how many violations are printed; they tend to come in swarms.
+const maxPrinted = 5
+
+func (c *Checker) violation(s *stream, r Event, why string) {
+	c.result.Violations++
+	if len(c.result.Printed) < maxPrinted {
+		c.result.Printed = append(c.result.Printed, c.explain(s, r, why))
+	}
+}
+
+// explain prints what led to a violation, in the order of its ends.
+func (c *Checker) explain(s *stream, r Event, why string) string {
+	var out strings.Builder
+	fmt.Fprintf(&out, "VIOLATION: key %d, %s\n", r.Key, why)
+	all := slices.Concat(c.recent, c.keys[r.Key].log, []happened{{r, s.number}})
+	slices.SortStableFunc(all, func(a, b happened) int { return int(min(max(a.End-b.End, -1), 1)) })
+	for _, h := range all {
+		if h.End < r.Start-3*time.Second.Nanoseconds() || h.End > r.End+time.Second.Nanoseconds() {
+			continue
+		}
+		mark := "   "
+		if h.Event == r && h.process == s.number {
+			mark = "-->"
+		}
+		fmt.Fprintf(&out, "%s %s\n", mark, c.line(h, r.Start))
+	}
+	return out.String()
+}
+
+// line prints one event, its times in milliseconds after zero.
+func (c *Checker) line(h happened, zero int64) string {
+	at := fmt.Sprintf("%12s..%9.3f ms", "", float64(h.End-zero)/1e6)
+	if h.Start != 0 {
+		at = fmt.Sprintf("%12.3f..%9.3f ms", float64(h.Start-zero)/1e6, float64(h.End-zero)/1e6)
+	}
+	switch h.Kind {
+	case FaultBegin, FaultEnd:
+		return fmt.Sprintf("%s  %s: %s", at, h.Kind, c.cfg.Fault(h.Version))
+	case Write:
+		how := "plain"
+		if h.Flag&InTx != 0 {
+			how = "InTx"
+		}
+		return fmt.Sprintf("%s  %-8s write %d (%s), COMMIT comes next", at, c.cfg.Process(h.process), h.Version, how)
+	}
+	return fmt.Sprintf("%s  %-8s %s %d", at, c.cfg.Process(h.process), h.Kind, h.Version)
+}
+
+// Sorted returns the excuses of a count, the most frequent first.
+func Sorted(counts map[Excuse]int64) []Excuse {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b Excuse) int { return int(counts[b] - counts[a]) })
+}

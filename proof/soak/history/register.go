@@ -1,0 +1,201 @@
+package history
+
+import (
+	"container/heap"
+	"slices"
+	"sort"
+)
+
+// A register is what is known of one key.
+type register struct {
+	floor     stairs // what must be read
+	committed stairs // what is known to be committed
+	writes    []*write
+	wipes     span
+	loads     loads
+	log       []happened // the last ones, for the print of a violation
+	last      int64      // version of the last read that was decided
+}
+
+// A write is one version. Versions of a key are written one after the other, under the lock of the row.
+type write struct {
+	version   int64
+	begun     int64 // when its COMMIT could be sent
+	flag      uint8
+	process   int
+	held      bool
+	heldFrom  int64
+	left      int64 // when InTx returned an error, 0 if it did not
+	committed int64 // when that was known, 0 if never
+	excuse    Excuse
+}
+
+// An Excuse says why a committed version is not obligatory.
+type Excuse string
+
+const (
+	Pending  Excuse = "plain write, Invalidate has not returned yet"
+	FailedI  Excuse = "plain write, Invalidate failed and is being tried again"
+	Died     Excuse = "plain write, its process died before Invalidate was confirmed"
+	Unheld   Excuse = "InTx, the hold could not be placed and the writer went on"
+	HoldLost Excuse = "InTx, the hold was deleted in Redis before the COMMIT (DEL, FLUSHALL, eviction, restart)"
+	Outlived Excuse = "InTx, the transaction outlived its hold, under a fault or after its process had given it up"
+)
+
+func newRegister(v int64) register {
+	var k register
+	k.floor.raise(0, v)
+	k.committed.raise(0, v)
+	k.writes = []*write{{version: v, committed: 1}}
+	return k
+}
+
+func (k *register) find(version int64) *write {
+	if i := k.above(version - 1); i < len(k.writes) && k.writes[i].version == version {
+		return k.writes[i]
+	}
+	return nil
+}
+
+// above is the index of the first write with a larger version.
+func (k *register) above(version int64) int {
+	n := len(k.writes)
+	if n > 0 && k.writes[n-1].version <= version {
+		return n
+	}
+	return sort.Search(n, func(i int) bool { return k.writes[i].version > version })
+}
+
+func (k *register) forget(horizon int64) {
+	k.floor.forget(horizon)
+	k.committed.forget(horizon)
+	if i := k.above(k.floor.at(horizon) - 1); i > 0 {
+		k.writes = slices.Delete(k.writes, 0, i)
+	}
+}
+
+const logLength = 400
+
+func (k *register) note(h happened) {
+	if len(k.log) == logLength {
+		k.log = slices.Delete(k.log, 0, logLength/2)
+	}
+	k.log = append(k.log, h)
+}
+
+// apply takes an event that is the earliest of those that were not applied yet.
+func (c *Checker) apply(h happened) {
+	c.result.count(h.Kind)
+	switch h.Kind {
+	case FaultBegin, FaultEnd:
+		c.fault(h)
+	case WipeBegin, WipeEnd, Invalidated:
+		if h.Key == AllKeys {
+			for i := range c.keys {
+				c.applyTo(&c.keys[i], h)
+			}
+			return
+		}
+		c.applyTo(&c.keys[h.Key], h)
+	default:
+		c.applyTo(&c.keys[h.Key], h)
+	}
+}
+
+func (c *Checker) fault(h happened) {
+	if h.Kind == FaultBegin {
+		c.faults.begin()
+	} else {
+		c.faults.close(h.End)
+	}
+	if len(c.recent) == logLength {
+		c.recent = slices.Delete(c.recent, 0, logLength/2)
+	}
+	c.recent = append(c.recent, h)
+}
+
+func (c *Checker) applyTo(k *register, h happened) {
+	if h.Kind != bound {
+		k.note(h)
+	}
+	if !c.cfg.Faults {
+		k.loads.touch(h, c.cfg.Hold)
+	}
+	switch h.Kind {
+	case Write:
+		k.writes = slices.Insert(k.writes, k.above(h.Version),
+			&write{version: h.Version, begun: h.End, flag: h.Flag, process: h.process, excuse: Pending})
+	case Held:
+		if w := k.find(h.Version); w != nil {
+			w.held, w.heldFrom = true, h.Start
+		}
+	case Left:
+		if w := k.find(h.Version); w != nil {
+			w.left = h.End
+		}
+	case Commit, Observed:
+		c.commit(k, h)
+	case Failed:
+		if w := k.find(h.Version); w != nil && w.flag&InTx == 0 {
+			w.excuse = FailedI
+		}
+	case Invalidated:
+		k.floor.raise(h.End, k.committed.at(h.Start))
+	case Barred:
+		c.bar(k, h)
+	case WipeBegin:
+		k.wipes.begin()
+	case WipeEnd:
+		k.wipes.close(h.End)
+	case bound:
+		k.floor.raise(h.End, h.Version)
+	}
+}
+
+// commit takes the first news of a COMMIT.
+func (c *Checker) commit(k *register, h happened) {
+	w := k.find(h.Version)
+	if w == nil || w.committed != 0 {
+		return
+	}
+	w.committed = h.End
+	k.committed.raise(h.End, h.Version)
+	if w.flag&InTx != 0 {
+		if w.excuse = c.excuse(k, w); w.excuse == "" {
+			k.floor.raise(h.End, h.Version)
+		} else {
+			c.result.Excused[w.excuse]++
+		}
+	}
+	late := Event{Kind: bound, Key: h.Key, Version: h.Version, End: h.End + c.cfg.Bound.Nanoseconds()}
+	heap.Push(&c.pending, happened{late, h.process})
+}
+
+// excuse says why the COMMIT of a write in InTx obliges nobody, if it does not.
+func (c *Checker) excuse(k *register, w *write) Excuse {
+	switch {
+	case !w.held:
+		return Unheld
+	case k.wipes.since(w.heldFrom):
+		return HoldLost
+	case w.committed > w.heldFrom+c.cfg.Hold.Nanoseconds() && c.faults.since(w.heldFrom):
+		return Outlived
+	case w.left != 0 && w.committed > w.left+c.cfg.Hold.Nanoseconds()*2/3: // the last renewal was a third of it ago
+		return Outlived
+	default:
+		return ""
+	}
+}
+
+func (c *Checker) bar(k *register, h happened) {
+	s := c.streams[h.process]
+	if s == nil {
+		return // it has ended, and all its reads are decided
+	}
+	b := s.barred[h.Key]
+	if b == nil {
+		b = new(stairs)
+		s.barred[h.Key] = b
+	}
+	b.raise(h.End, k.committed.at(h.Start))
+}

@@ -1,0 +1,121 @@
+// Soak runs several processes that read, write and invalidate a few hot rows through the library, while Redis,
+// connections and the processes themselves are killed, stopped, delayed and more, and checks every read. From the root of
+// the repository:
+//
+//	go run ./proof/soak -for 1m
+//	go run ./proof/soak -for 30m -seed 7
+//	go run ./proof/soak -for 20s -faults none
+//	go run ./proof/soak -for 20s -faults kill,flush,lease
+//	go run ./proof/soak -for 10s -break early
+//
+// It needs redis-server and PostgreSQL, and starts its own. The last line counts operations and violations; the exit
+// status is 1 if there was a violation, and 2 if it could not run. A violation is printed with what led to it, in order. The
+// seed decides which faults there are, when, and for how long; what the processes are doing just then is up to the
+// machine.
+//
+// With -break, the writers make a mistake, and the checker must find violations: forget (plain writes are not
+// invalidated), early (they are invalidated before the COMMIT), nohold (writes in InTx invalidate outside of it), release
+// (the network loses one in ten invalidations and answers for them).
+//
+// Package history says what a read must return, and which cases are allowed and counted apart.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/asidecache/aside/internal/testserver"
+)
+
+// A plan is what the flags say.
+type plan struct {
+	length    time.Duration
+	seed      uint64
+	cluster   bool
+	faults    []string
+	mistake   string
+	processes int
+	readers   int
+	writers   int
+	keys      int
+	pause     time.Duration
+	out       io.Writer
+}
+
+// rows is how many there are: each process has one that hardly any other reads.
+func (p plan) rows() int { return p.keys + p.processes }
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == "worker" {
+		workerMain(os.Args[2])
+		return
+	}
+	log.SetFlags(0)
+	p, err := parse(os.Args[1:])
+	if err != nil {
+		log.Println("soak:", err)
+		os.Exit(2)
+	}
+	var violations int64
+	err = testserver.Run(func(t testing.TB) { violations = p.run(t) })
+	switch {
+	case err != nil:
+		log.Println("soak:", err)
+		os.Exit(2)
+	case violations > 0:
+		os.Exit(1)
+	}
+}
+
+func parse(args []string) (plan, error) {
+	p := plan{out: os.Stdout}
+	var faults, redis string
+	f := flag.NewFlagSet("soak", flag.ExitOnError)
+	f.DurationVar(&p.length, "for", time.Minute, "how long the processes run")
+	f.Uint64Var(&p.seed, "seed", 1, "of the fault schedule")
+	f.StringVar(&redis, "redis", "single", "single or cluster (three primaries)")
+	f.StringVar(&faults, "faults", "all", "all, none, or a list of "+strings.Join(kindNames(), ","))
+	f.StringVar(&p.mistake, "break", "", "a mistake that the checker must find: "+strings.Join(breaks[1:], ", "))
+	f.IntVar(&p.processes, "processes", 3, "that read and write")
+	f.IntVar(&p.readers, "readers", 6, "goroutines of a process")
+	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
+	f.IntVar(&p.keys, "keys", 32, "rows that all processes read; each has one more")
+	f.DurationVar(&p.pause, "pause", 80*time.Millisecond, "between the writes of a goroutine, on average")
+	_ = f.Parse(args)
+	p.cluster = redis == "cluster"
+	if redis != "single" && redis != "cluster" {
+		return p, fmt.Errorf("-redis %s: it must be single or cluster", redis)
+	}
+	if !slices.Contains(breaks, p.mistake) {
+		return p, fmt.Errorf("-break %s: it must be one of %s", p.mistake, strings.Join(breaks[1:], ", "))
+	}
+	if p.processes < 1 || p.readers < 1 || p.writers < 0 || p.keys < 1 || p.keys > 1000 {
+		return p, fmt.Errorf("-processes and -readers must be at least 1, -writers at least 0, -keys within 1 and 1000")
+	}
+	var err error
+	p.faults, err = parseFaults(faults)
+	return p, err
+}
+
+func parseFaults(list string) ([]string, error) {
+	switch list {
+	case "all":
+		return kindNames(), nil
+	case "none", "":
+		return nil, nil
+	}
+	names := strings.Split(list, ",")
+	for _, name := range names {
+		if !slices.Contains(kindNames(), name) {
+			return nil, fmt.Errorf("-faults %s: there is no %q; there are %s", list, name, strings.Join(kindNames(), ","))
+		}
+	}
+	return names, nil
+}

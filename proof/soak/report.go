@@ -1,0 +1,76 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/asidecache/aside/proof/soak/history"
+)
+
+// report prints what a run has found; the last line is the count.
+func report(out io.Writer, p plan, faults []fault, r history.Result, took time.Duration, name func(int) string) {
+	for _, text := range r.Printed {
+		fmt.Fprintln(out, text)
+	}
+	count := func(k history.Kind) int64 { return r.Counts[k] }
+	fmt.Fprintf(out, "%d processes with %d readers and %d writers each, %d keys, seed %d, %v\n",
+		p.processes, p.readers, p.writers, p.keys, p.seed, took.Round(time.Second))
+	fmt.Fprintf(out, "reads          %12d   %.0f a second\n", count(history.Read), float64(count(history.Read))/took.Seconds())
+	fmt.Fprintf(out, "loads          %12d\n", count(history.Load))
+	if len(faults) == 0 {
+		fmt.Fprintf(out, "               %12d   pairs of them overlapped, %d without an invalidation or a hold\n",
+			r.Overlaps, r.Unexplained)
+	}
+	fmt.Fprintf(out, "writes         %12d   %d COMMITs acknowledged, %d seen in the database\n",
+		count(history.Write), count(history.Commit), count(history.Observed))
+	fmt.Fprintf(out, "invalidations  %12d   confirmed, late ones and foreign ones too; %d failed\n",
+		count(history.Invalidated), count(history.Failed))
+	fmt.Fprintf(out, "faults         %12d   %s\n", len(faults), tally(faults))
+	slowest(out, "under a fault", r.Slowest, faults, name)
+	slowest(out, "without a fault", r.Undisturbed, faults, name)
+	fmt.Fprintf(out, "read errors    %12d   of Redis; %d of the loader\n", count(history.ReadError), count(history.LoadError))
+	excuses(out, "stale reads that the documentation allows", r.Stale)
+	excuses(out, "writes in InTx that did not oblige at their COMMIT", r.Excused)
+	fmt.Fprintf(out, "not decided    %12d   reads of more than a minute; at most %d reads waited for news\n", r.TooOld, r.Waiting)
+	operations := count(history.Read) + count(history.Write) + count(history.Invalidated) + count(history.Failed)
+	fmt.Fprintf(out, "soak: %d operations, %d of them checked reads, %d faults, %d violations\n",
+		operations, count(history.Read)-r.TooOld, len(faults), r.Violations)
+}
+
+func slowest(out io.Writer, title string, r history.Slow, faults []fault, name func(int) string) {
+	var during []string
+	for _, number := range r.Faults {
+		during = append(during, faults[number].String())
+	}
+	fmt.Fprintf(out, "slowest read   %12v   %s, of %s %s\n",
+		r.Took().Round(time.Millisecond), title, name(r.Process), strings.Join(during, ", "))
+}
+
+func excuses(out io.Writer, title string, counts map[history.Excuse]int64) {
+	var sum int64
+	for _, n := range counts {
+		sum += n
+	}
+	fmt.Fprintf(out, "excused        %12d   %s\n", sum, title)
+	for _, why := range history.Sorted(counts) {
+		fmt.Fprintf(out, "               %12d   - %s\n", counts[why], why)
+	}
+}
+
+// tally is how often there was each kind of fault.
+func tally(faults []fault) string {
+	counts := make(map[string]int)
+	for _, f := range faults {
+		counts[f.kind.name]++
+	}
+	var parts []string
+	for name, n := range counts {
+		parts = append(parts, fmt.Sprintf("%s %d", name, n))
+	}
+	slices.SortFunc(parts, func(a, b string) int { return cmp.Compare(a, b) })
+	return strings.Join(parts, ", ")
+}

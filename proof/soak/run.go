@@ -1,0 +1,232 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/asidecache/aside/internal/testserver"
+	"github.com/asidecache/aside/proof/soak/history"
+	"github.com/asidecache/aside/proof/soak/proxy"
+	"github.com/jackc/pgx/v5"
+	"github.com/redis/go-redis/v9"
+)
+
+// A soak is one run.
+type soak struct {
+	t       testing.TB
+	plan    plan
+	dsn     string
+	nodes   []*testserver.RedisServer
+	ring    *testserver.RedisCluster // nil if not a Cluster
+	direct  redis.UniversalClient    // past the proxies
+	proxies [][]*proxy.Proxy         // of each process, to each node
+	rec     *history.Recorder        // of this process
+	slots   []*process
+	news    chan news
+	pipes   sync.WaitGroup // of processes that have not ended
+
+	mu    sync.Mutex // guards the rest
+	names []string   // of the processes ever started
+	ends  []string   // of processes, that should not have been
+}
+
+// News is what the checker is to be told.
+type news struct {
+	process int
+	frame   history.Frame
+	opened  int64 // the process is about to start, at that time
+	closed  bool  // it has ended
+}
+
+// run runs a plan, prints the report, and returns the number of violations.
+func (p plan) run(t testing.TB) int64 {
+	s := &soak{t: t, plan: p, news: make(chan news, 256), names: []string{"soak"}, slots: make([]*process, p.processes)}
+	redis.SetLogger(silence{})
+	initial := s.openDatabase()
+	s.openRedis()
+	s.openProxies()
+	faults := schedule(p)
+	results := make(chan history.Result)
+	go func() { results <- s.check(faults, initial) }()
+	finish := s.watch()
+
+	for slot := range s.slots {
+		s.spawn(slot)
+	}
+	start := time.Now()
+	s.torment(faults, start)
+	time.Sleep(time.Until(start.Add(p.length)))
+	for _, proc := range s.slots {
+		proc.finish()
+	}
+	s.pipes.Wait()
+	finish()
+	result := <-results
+	s.blame(&result)
+	report(p.out, p, faults, result, time.Since(start), s.name)
+	return result.Violations
+}
+
+// watch has this process tell what it sees and does, until finish is called, which must be the last news.
+func (s *soak) watch() (finish func()) {
+	stop := make(chan struct{})
+	var observers sync.WaitGroup
+	s.rec = history.NewRecorder(own{s}, func(err error) { panic(err) })
+	s.news <- news{process: 0, opened: history.Now()}
+	observers.Go(func() { s.rec.Beat(10*time.Millisecond, stop) })
+	observers.Go(func() { s.observe(stop) })
+	return func() {
+		close(stop)
+		observers.Wait()
+		s.rec.Flush()
+		s.news <- news{process: 0, closed: true}
+		close(s.news)
+	}
+}
+
+// blame makes violations of what became of processes that nobody had killed.
+func (s *soak) blame(r *history.Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Violations += int64(len(s.ends))
+	r.Printed = append(r.Printed, s.ends...)
+}
+
+func (s *soak) openDatabase() (initial []int64) {
+	s.dsn = testserver.Postgres(s.t).DSN
+	ctx := context.Background()
+	db := s.connect(ctx)
+	defer db.Close(ctx)
+	for _, q := range []string{
+		"CREATE SEQUENCE versions",
+		"CREATE TABLE rows (id int PRIMARY KEY, version bigint NOT NULL)",
+		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.rows()-1),
+	} {
+		if _, err := db.Exec(ctx, q); err != nil {
+			s.t.Fatal(err)
+		}
+	}
+	versions, err := versions(ctx, db)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return versions
+}
+
+func (s *soak) connect(ctx context.Context) *pgx.Conn {
+	db, err := pgx.Connect(ctx, s.dsn)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return db
+}
+
+func versions(ctx context.Context, db *pgx.Conn) ([]int64, error) {
+	rows, err := db.Query(ctx, "SELECT version FROM rows ORDER BY id")
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
+
+// observe reads the rows past the cache, again and again. What it sees has been committed, whoever has died meanwhile.
+func (s *soak) observe(stop <-chan struct{}) {
+	ctx := context.Background()
+	db := s.connect(ctx)
+	defer db.Close(ctx)
+	seen := make([]int64, s.plan.rows())
+	tick := time.NewTicker(4 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-stop:
+			return
+		}
+		now, err := versions(ctx, db)
+		if err != nil {
+			panic(err) // the database has no faults
+		}
+		for key, version := range now {
+			if version != seen[key] {
+				seen[key] = version
+				s.tell(history.Observed, uint16(key), version)
+			}
+		}
+	}
+}
+
+func (s *soak) openRedis() {
+	if s.plan.cluster {
+		s.ring = testserver.Cluster(s.t, 3)
+		s.nodes = s.ring.Nodes
+	} else {
+		s.nodes = []*testserver.RedisServer{testserver.Redis(s.t)}
+	}
+	s.direct = redis.NewUniversalClient(&redis.UniversalOptions{Addrs: s.addrs(), IsClusterMode: s.plan.cluster})
+	s.t.Cleanup(func() { s.direct.Close() })
+}
+
+func (s *soak) addrs() (addrs []string) {
+	for _, node := range s.nodes {
+		addrs = append(addrs, node.Addr)
+	}
+	return addrs
+}
+
+func (s *soak) openProxies() {
+	for range s.plan.processes {
+		var proxies []*proxy.Proxy
+		for _, addr := range s.addrs() {
+			p, err := proxy.New(addr)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			if s.plan.mistake == breakRelease {
+				p.Swallow(10)
+			}
+			proxies = append(proxies, p)
+		}
+		s.proxies = append(s.proxies, proxies)
+	}
+}
+
+// check is the goroutine of the checker.
+func (s *soak) check(faults []fault, initial []int64) history.Result {
+	checker := history.NewChecker(history.Config{
+		Keys: s.plan.rows(), Hold: hold, Bound: bound, Window: time.Minute, Faults: len(faults) > 0,
+		Fault:   func(number int64) string { return faults[number].String() },
+		Process: s.name,
+	}, initial)
+	for n := range s.news {
+		switch {
+		case n.opened != 0:
+			checker.Open(n.process, n.opened)
+		case n.closed:
+			checker.Close(n.process)
+		default:
+			checker.Take(n.process, n.frame)
+		}
+	}
+	return checker.Finish()
+}
+
+// own takes the frames of this process.
+type own struct{ s *soak }
+
+func (o own) Write(b []byte) (int, error) {
+	f, err := history.ReadFrame(bytes.NewReader(b))
+	o.s.news <- news{process: 0, frame: f}
+	return len(b), err
+}
+
+// name is how a violation calls a process.
+func (s *soak) name(number int) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.names[number]
+}

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestMain is a worker, too: the processes of a soak are the program that runs it.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "worker" {
+		workerMain(os.Args[2])
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// soaked runs a few seconds and returns the report.
+func soaked(t *testing.T, args ...string) (violations int64, text string) {
+	p, err := parse(append([]string{"-for", "6s", "-pause", "30ms"}, args...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	p.out = &out
+	return p.run(t), out.String()
+}
+
+func TestEachMistakeIsFound(t *testing.T) {
+	for _, mistake := range breaks[1:] {
+		t.Run(mistake, func(t *testing.T) {
+			violations, text := soaked(t, "-faults", "none", "-break", mistake)
+			if violations == 0 || !strings.Contains(text, "VIOLATION: key") {
+				t.Errorf("%d violations in\n%s", violations, text)
+			}
+		})
+	}
+}
+
+func TestTheLibraryMakesNone(t *testing.T) {
+	if violations, text := soaked(t); violations > 0 || strings.Contains(text, " 0 operations") {
+		t.Errorf("%d violations in\n%s", violations, text)
+	}
+}
+
+func TestASeedReplaysTheSameSchedule(t *testing.T) {
+	p := plan{length: time.Minute, seed: 5, faults: kindNames(), processes: 3, keys: 16}
+	describe := func(p plan) (all []string) {
+		for _, m := range moments(schedule(p)) {
+			all = append(all, m.String())
+		}
+		return all
+	}
+	first := describe(p)
+	if len(first) < 30 {
+		t.Fatalf("a minute has %d moments", len(first))
+	}
+	if !reflect.DeepEqual(first, describe(p)) {
+		t.Error("the same seed has another schedule")
+	}
+	p.seed++
+	if reflect.DeepEqual(first, describe(p)) {
+		t.Error("another seed has the same schedule")
+	}
+}
+
+func TestFaultsOfOneTargetDoNotOverlap(t *testing.T) {
+	p := plan{length: 10 * time.Minute, seed: 6, faults: kindNames(), processes: 3, keys: 16}
+	ends := make(map[string]time.Duration)
+	for _, f := range schedule(p) {
+		if f.at < ends[f.lock()] {
+			t.Fatalf("%v begins at %v, but one that it must not meet ends at %v", f, f.at, ends[f.lock()])
+		}
+		ends[f.lock()] = f.ends
+		if f.ends > p.length-calmEnd {
+			t.Fatalf("%v ends at %v, in the calm at the end", f, f.ends)
+		}
+	}
+}
+
+func TestFlagsThatCannotBeAreRefused(t *testing.T) {
+	for _, args := range [][]string{
+		{"-faults", "earthquake"}, {"-break", "everything"}, {"-redis", "ring"}, {"-processes", "0"}, {"-keys", "0"},
+	} {
+		if _, err := parse(args); err == nil {
+			t.Errorf("%v is accepted", args)
+		}
+	}
+}

@@ -1,0 +1,259 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/proof/soak/history"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/redis/go-redis/v9"
+)
+
+// A job is what a worker process is told to do.
+type job struct {
+	DSN     string
+	Redis   []string          // of the servers
+	Via     map[string]string // the proxy in front of each
+	Seed    uint64
+	Keys    int // that all processes read
+	Slot    int // of this process, which has a lonely key of its own, too
+	Slots   int
+	Readers int
+	Writers int
+	Pause   time.Duration // between the writes of a writer, on average
+	Break   string
+}
+
+// Times of the cache under test: short, so that everything expires often.
+const (
+	ttl         = 4 * time.Second
+	stale       = time.Second
+	hold        = 2 * time.Second
+	loadTimeout = 5 * time.Second
+
+	// bound is after how long nothing stale is left, whatever went wrong: a load, the lease that it fills under, which
+	// a stopped process or a slow network may keep for some seconds, and the life of what it filled.
+	bound = loadTimeout + ttl + stale + 10*time.Second
+)
+
+// A row is what is cached.
+type row struct {
+	ID      int
+	Version int64
+}
+
+// A worker is one process that reads, writes and invalidates.
+type worker struct {
+	job
+	db    *pgxpool.Pool
+	rows  *aside.Cache[int, row]
+	rec   *history.Recorder
+	owing owing
+}
+
+// workerMain is the process. It ends when its standard input does.
+func workerMain(arg string) {
+	log.SetFlags(0)
+	var w worker
+	if err := json.Unmarshal([]byte(arg), &w.job); err != nil {
+		log.Fatal(err)
+	}
+	w.rec = history.NewRecorder(os.NewFile(3, "history"), func(error) { os.Exit(1) }) // the parent is gone
+	if err := w.open(); err != nil {
+		log.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	go w.rec.Beat(20*time.Millisecond, nil)
+	w.run(ctx)
+	w.rec.Flush()
+}
+
+func (w *worker) open() error {
+	config, err := pgxpool.ParseConfig(w.DSN)
+	if err != nil {
+		return err
+	}
+	config.MaxConns = 12
+	if w.db, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
+		return err
+	}
+	redis.SetLogger(silence{})
+	w.rows, err = aside.New(w.dial(), "soak", w.load, aside.WithBatch(w.loadMany), aside.WithTTL(ttl),
+		aside.WithStale(stale), aside.WithHold(hold), aside.WithLoadTimeout(loadTimeout),
+		aside.WithLogger(slog.New(slog.DiscardHandler)))
+	return err
+}
+
+// silence is the log of a client whose server is killed again and again.
+type silence struct{}
+
+func (silence) Printf(context.Context, string, ...any) {}
+
+// dial goes through the proxies, also where a Cluster tells its own addresses.
+func (w *worker) dial() redis.UniversalClient {
+	return redis.NewUniversalClient(&redis.UniversalOptions{
+		Addrs:         w.Redis,
+		IsClusterMode: len(w.Redis) > 1,
+		PoolSize:      w.Readers + w.Writers + 8,
+		Dialer: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if via, ok := w.Via[addr]; ok {
+				addr = via
+			}
+			return new(net.Dialer).DialContext(ctx, network, addr)
+		},
+	})
+}
+
+func (w *worker) run(ctx context.Context) {
+	var group sync.WaitGroup
+	for i := range w.Readers {
+		group.Go(func() { w.read(ctx, rand.New(rand.NewPCG(w.Seed, uint64(i)))) })
+	}
+	for i := range w.Writers {
+		group.Go(func() { w.write(ctx, rand.New(rand.NewPCG(w.Seed, uint64(1000+i)))) })
+	}
+	group.Go(func() { w.readLonely(ctx, rand.New(rand.NewPCG(w.Seed, 2000))) })
+	group.Go(func() { w.settle(ctx) })
+	group.Wait()
+}
+
+// read reads one key or several, again and again.
+func (w *worker) read(ctx context.Context, random *rand.Rand) {
+	for ctx.Err() == nil {
+		if random.IntN(5) == 0 {
+			w.get(ctx, w.pick(random))
+		} else {
+			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 24)])
+		}
+	}
+}
+
+// readLonely reads a key that hardly anybody else reads, though all write it, and whose loads are slow. A key that many
+// wait for has a new lease as soon as the old one is void; this one has none for a while, in which a lease that comes late
+// or twice does its harm.
+func (w *worker) readLonely(ctx context.Context, random *rand.Rand) {
+	for ctx.Err() == nil {
+		slot := w.Slot
+		if random.IntN(10) == 0 {
+			slot = random.IntN(w.Slots)
+		}
+		w.get(ctx, w.Keys+slot)
+		pause(ctx, time.Duration(random.IntN(20))*time.Millisecond)
+	}
+}
+
+// pick draws a key: one in two times the one that all processes are at just then, so that writes meet loads and writes.
+func (w *worker) pick(random *rand.Rand) int {
+	if random.IntN(2) == 0 {
+		return int(history.Now()/int64(hotFor)) % w.Keys
+	}
+	return random.IntN(w.Keys)
+}
+
+const hotFor = 500 * time.Millisecond
+
+// get is one recorded read.
+func (w *worker) get(ctx context.Context, key int) {
+	ctx = context.WithoutCancel(ctx)
+	start := history.Now()
+	got, err := w.rows.Get(ctx, key)
+	end := history.Now()
+	if err != nil {
+		w.readFailed(key, start, end, err)
+		return
+	}
+	w.rec.Add(w.readEvent(key, got, start, end))
+}
+
+func (w *worker) getMany(ctx context.Context, keys []int) {
+	ctx = context.WithoutCancel(ctx)
+	start := history.Now()
+	got, err := w.rows.GetMany(ctx, keys)
+	end := history.Now()
+	if err != nil {
+		w.readFailed(keys[0], start, end, err)
+		return
+	}
+	events := make([]history.Event, len(keys))
+	for i, key := range keys {
+		events[i] = w.readEvent(key, got[key], start, end) // one that is missing has no version, which nobody wrote
+	}
+	w.rec.Add(events...)
+}
+
+// readEvent is of what was read; the value of another key is one that nobody wrote.
+func (w *worker) readEvent(key int, got row, start, end int64) history.Event {
+	if got.ID != key {
+		got.Version = -1
+	}
+	return history.Event{Kind: history.Read, Key: uint16(key), Version: got.Version, Start: start, End: end}
+}
+
+func (w *worker) readFailed(key int, start, end int64, err error) {
+	kind := history.ReadError
+	if errors.As(err, new(loadError)) || errors.Is(err, context.DeadlineExceeded) { // a load timed out: reads have no deadline
+		kind = history.LoadError
+	} else {
+		log.Printf("soak: read of %d: %v", key, err)
+	}
+	w.rec.Add(history.Event{Kind: kind, Key: uint16(key), Start: start, End: end})
+}
+
+// A loadError is the loader's.
+type loadError struct{ error }
+
+func (e loadError) Unwrap() error { return e.error }
+
+func (w *worker) load(ctx context.Context, key int) (row, error) {
+	start := history.Now()
+	r := row{ID: key}
+	if err := w.db.QueryRow(ctx, "SELECT version FROM rows WHERE id = $1", key).Scan(&r.Version); err != nil {
+		return r, loadError{err}
+	}
+	w.dawdle(key)
+	w.rec.Add(history.Event{Kind: history.Load, Key: uint16(key), Start: start, End: history.Now()})
+	return r, nil
+}
+
+func (w *worker) loadMany(ctx context.Context, keys []int) (map[int]row, error) {
+	start := history.Now()
+	rows, err := w.db.Query(ctx, "SELECT id, version FROM rows WHERE id = ANY($1)", keys)
+	if err != nil {
+		return nil, loadError{err}
+	}
+	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+	if err != nil {
+		return nil, loadError{err}
+	}
+	w.dawdle(keys[0])
+	found := make(map[int]row, len(all))
+	for _, r := range all {
+		found[r.ID] = r
+		w.rec.Add(history.Event{Kind: history.Load, Key: uint16(r.ID), Start: start, End: history.Now()})
+	}
+	return found, nil
+}
+
+// dawdle makes some loads slow, after they have seen the row: that is when a write overtakes them.
+func (w *worker) dawdle(key int) {
+	if n := rand.IntN(200); key >= w.Keys {
+		time.Sleep(time.Duration(n) * time.Millisecond)
+	} else if n < 8 {
+		time.Sleep(time.Duration((n+1)*(n+1)) * 4 * time.Millisecond)
+	}
+}
