@@ -20,6 +20,7 @@ import (
 	"strings"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // A workload is one kind of use. run prints its tables.
@@ -56,6 +57,7 @@ func main() {
 		}
 		return
 	}
+	redis.SetLogger(&logging.VoidLogger{}) // a hung Redis has much to say
 	h := &host{}
 	err := bench(h)
 	h.close()

@@ -49,6 +49,7 @@ type library struct {
 	codecs []string // that it allows, its default first
 	local  bool     // its hits are served from the memory of the process
 	lacks  string   // what it does not promise, by its documentation and source
+	sleeps bool     // a read that waits for another's load is never woken: no place among writes without deadlines
 	open   func(env) (peer, error)
 }
 

@@ -62,7 +62,8 @@ var rueidisAsideLibrary = library{
 var rueidisAsidePlainLibrary = library{
 	name:   "rueidisaside -csc",
 	codecs: []string{"json", "sonic"},
-	lacks:  "waiters of another process's load never learn of it; reads while Redis is down",
+	sleeps: true,
+	lacks:  "waking those who wait for a load: measured for its hits alone; reads while Redis is down",
 	open:   func(e env) (peer, error) { return openRueidisAside(e, true) },
 }
 
