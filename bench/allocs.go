@@ -7,7 +7,8 @@ import (
 var allocsWorkload = workload{
 	name:  "allocs",
 	title: "Allocations of a hit",
-	about: "The 1 KB product, one goroutine. The fewest of five runs of 500 hits, since other goroutines of a client allocate, too.",
+	about: "The 1 KB product, one goroutine. The fewest of five runs of 500 hits, since other goroutines of a client " +
+		"allocate, too.",
 	run: func(r *run) error {
 		peers, err := r.open(r.variants(everything), 1<<10, 0)
 		if err != nil {
@@ -17,7 +18,8 @@ var allocsWorkload = workload{
 		if err := r.fill(peers, hitKeys); err != nil {
 			return err
 		}
-		t := &table{columns: []string{"library", "codec", "allocations", "bytes", "more than raw, same codec", "does not promise"}}
+		t := &table{columns: []string{"library", "codec", "allocations", "bytes", "more than raw, same codec",
+			"does not promise"}}
 		raw := map[string]float64{}
 		for _, o := range peers {
 			n, bytes, err := r.allocsOfHit(o)

@@ -8,8 +8,8 @@ import (
 var batchWorkload = workload{
 	name:  "batch",
 	title: "Batches of 100",
-	about: "One call for 100 keys of 1 KB: all of them cached, or every other one, the rest loaded in one batch that takes no time. " +
-		"Time of the call. A library without such a call is left out: 100 calls in turn take 100 times its serial hit.",
+	about: "One call for 100 keys of 1 KB: all of them cached, or every other one, the rest loaded in one batch that " +
+		"takes no time. Time of the call. A library without such a call is left out: 100 calls in turn take 100 times its serial hit.",
 	run: func(r *run) error {
 		peers, err := r.open(r.variants(everything), 1<<10, 0)
 		if err != nil {
@@ -36,39 +36,30 @@ const batchSize = 100
 
 func (r *run) batches(peers []opened, title, file string, missing int) error {
 	reps, length := r.slots(40, 30*time.Millisecond)
-	figures, err := interleave(reps, peers, func(o opened) (float64, error) { return r.batchSlot(o, missing, length) })
+	figures, err := interleave(reps, peers, func(o opened) (timing, error) { return r.batchSlot(o, missing, length) })
 	if err != nil {
 		return err
 	}
-	c := &comparison{title: "100 keys, " + title, unit: "µs", peers: peers}
-	for _, slots := range figures {
-		c.series = append(c.series, series(slots))
-	}
+	c := newComparison("100 keys, "+title, peers, figures)
 	r.compare(c)
 	return r.bars(file, c)
 }
 
-// batchSlot returns the microseconds of a call. Fresh keys take the place of missing ones, so that nothing needs deleting.
-func (r *run) batchSlot(o opened, missing int, length time.Duration) (float64, error) {
+// batchSlot has fresh keys take the place of missing ones, so that nothing needs deleting.
+func (r *run) batchSlot(o opened, missing int, length time.Duration) (timing, error) {
 	ids := make([]int64, batchSize)
 	for i := range ids {
 		ids[i] = int64(i)
 	}
-	n, took := 0, time.Duration(0)
-	for took < length {
+	return timed(length, func() (int, error) {
 		for i := range missing {
 			ids[2*i] = freshID()
 		}
-		start := time.Now()
 		found, err := o.peer.(batcher).GetMany(r.ctx, ids)
-		took += time.Since(start)
-		if err != nil {
-			return 0, err
+		first, last := ids[0], ids[batchSize-1]
+		if err == nil && (len(found) != batchSize || found[first].ID != first || found[last].ID != last) {
+			err = fmt.Errorf("a batch of %d returned %d products", batchSize, len(found))
 		}
-		if len(found) != batchSize || found[ids[0]].ID != ids[0] || found[ids[batchSize-1]].ID != ids[batchSize-1] {
-			return 0, fmt.Errorf("a batch of %d returned %d products", batchSize, len(found))
-		}
-		n++
-	}
-	return took.Seconds() * 1e6 / float64(n), nil
+		return 1, err
+	})
 }

@@ -5,10 +5,19 @@ import "slices"
 // A comparison is one figure of every peer, less being better.
 type comparison struct {
 	title  string
-	unit   string
-	notes  []string
 	peers  []opened
 	series []series
+	cpu    []series // of this process, for serial workloads: a busy machine moves it less than it does the clock
+}
+
+// newComparison is that of a serial workload.
+func newComparison(title string, peers []opened, figures [][]timing) *comparison {
+	c := &comparison{title: title, peers: peers}
+	for _, slots := range figures {
+		c.series = append(c.series, seriesOf(slots, func(t timing) float64 { return t.wall }))
+		c.cpu = append(c.cpu, seriesOf(slots, func(t timing) float64 { return t.cpu }))
+	}
+	return c
 }
 
 // of returns the series of one variant, nil if it was not measured.
@@ -25,18 +34,31 @@ func (c *comparison) ratios(i int) (toBase, toSameCodec series) {
 	return c.series[i].over(c.of(base.name, base.codec)), c.series[i].over(c.of(base.name, c.peers[i].codec))
 }
 
-// compare prints the table of a comparison.
-func (r *run) compare(c *comparison) {
-	t := &table{title: c.title, notes: c.notes, columns: []string{
-		"library", "codec", "best " + c.unit, "median " + c.unit, "× raw json", "middle half", "× raw json, best slots",
-		"× raw, same codec", "does not promise",
-	}}
+// compare prints the table of a serial comparison; more are further columns.
+func (r *run) compare(c *comparison, more ...column) {
+	t := &table{title: c.title, columns: []string{"library", "codec", "best µs", "median µs", "× raw json", "middle half",
+		"× raw json, best slots", "× raw, same codec", "client CPU, best µs", "× raw json"}}
+	for _, m := range more {
+		t.columns = append(t.columns, m.title)
+	}
+	t.columns = append(t.columns, "does not promise")
 	for i, o := range c.peers {
 		toBase, toSame := c.ratios(i)
-		t.add(o.name, o.codec, figure(c.series[i].min()), figure(c.series[i].median()),
-			ratio(toBase), spread(toBase), figure(c.series[i].min()/c.of(base.name, base.codec).min()), ratio(toSame), o.caveat())
+		s, cpu := c.series[i], c.cpu[i]
+		row := []string{o.name, o.codec, figure(s.min()), figure(s.median()), ratio(toBase), spread(toBase),
+			figure(s.min() / c.series[0].min()), ratio(toSame), figure(cpu.min()), ratio(cpu.over(c.cpu[0]))}
+		for _, m := range more {
+			row = append(row, m.cells[i])
+		}
+		t.add(append(row, o.caveat())...)
 	}
 	r.report.print(t)
+}
+
+// A column is one more figure of each peer.
+type column struct {
+	title string
+	cells []string
 }
 
 // caveat is the library's column of what it does not promise.

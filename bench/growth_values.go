@@ -8,7 +8,8 @@ import (
 func growValues(r *run) error {
 	sizes := []int{100, 1 << 10, 4 << 10, 16 << 10, 64 << 10, 256 << 10}
 	all := []variant{base, rawSonic, asideJSON, asideSonic}
-	t := &table{title: "Size of the value", columns: []string{"library", "codec", "bytes of JSON", "best µs", "median µs", "× raw json", "× raw, same codec", ""}}
+	t := &table{title: "Size of the value", columns: []string{"library", "codec", "bytes of JSON", "best µs", "median µs",
+		"× raw json", "× raw, same codec", ""}}
 	p := &plot{title: "A hit by size of the value", xLabel: "bytes", yLabel: "µs"}
 	for _, v := range all {
 		p.curves = append(p.curves, curve{name: v.String()})
@@ -23,7 +24,8 @@ func growValues(r *run) error {
 		for i, o := range c.peers {
 			toBase, toSame := c.ratios(i)
 			p.curves[i].ys = append(p.curves[i].ys, c.series[i].median())
-			t.add(o.name, o.codec, strconv.Itoa(bytes), figure(c.series[i].min()), figure(c.series[i].median()), ratio(toBase), ratio(toSame), "")
+			t.add(o.name, o.codec, strconv.Itoa(bytes), figure(c.series[i].min()), figure(c.series[i].median()),
+				ratio(toBase), ratio(toSame), "")
 		}
 	}
 	r.report.print(t)
@@ -40,10 +42,6 @@ func (r *run) serialHits(all []variant, size int) (*comparison, error) {
 		return nil, err
 	}
 	reps, length := r.slots(30, 30*time.Millisecond)
-	figures, err := interleave(reps, peers, func(o opened) (float64, error) { return r.hitSlot(o, length) })
-	c := &comparison{peers: peers}
-	for _, slots := range figures {
-		c.series = append(c.series, series(slots))
-	}
-	return c, err
+	figures, err := interleave(reps, peers, func(o opened) (timing, error) { return r.hitSlot(o, length) })
+	return newComparison("", peers, figures), err
 }

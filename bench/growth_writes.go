@@ -10,7 +10,8 @@ func growWrites(r *run) error {
 	t := &table{title: "Share of writes",
 		columns: []string{"library", "writes", "1000 reads/s", "p50 µs", "p99 µs", "loads in 1,000 reads", ""},
 		notes:   []string{"64 goroutines, 10,000 keys by Zipf's law; a write is an Invalidate alone, a load takes 1 ms."}}
-	p := &plot{title: "Reads per second by share of writes", xLabel: "writes in 1,000", yLabel: "reads/s", curves: []curve{{name: "raw json"}, {name: "aside json"}}}
+	p := &plot{title: "Reads per second by share of writes", xLabel: "writes in 1,000", yLabel: "reads/s"}
+	p.curves = []curve{{name: "raw json"}, {name: "aside json"}}
 	peers, err := r.open([]variant{base, asideJSON}, 1<<10, 0)
 	if err != nil {
 		return err
@@ -34,8 +35,9 @@ func growWrites(r *run) error {
 			of := func(pick func(blend) float64) float64 { return seriesOf(figures[i], pick).median() }
 			rate := of(func(b blend) float64 { return b.perSecond })
 			p.curves[i].ys = append(p.curves[i].ys, rate)
-			t.add(o.name, fmt.Sprintf("%g %%", float64(perMille)/10), figure(rate/1000), figure(of(func(b blend) float64 { return b.p50 })),
-				figure(of(func(b blend) float64 { return b.p99 })), figure(of(func(b blend) float64 { return b.loads })), "")
+			t.add(o.name, fmt.Sprintf("%g %%", float64(perMille)/10), figure(rate/1000),
+				figure(of(func(b blend) float64 { return b.p50 })), figure(of(func(b blend) float64 { return b.p99 })),
+				figure(of(func(b blend) float64 { return b.loads })), "")
 		}
 	}
 	r.report.print(t)

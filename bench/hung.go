@@ -10,8 +10,9 @@ import (
 var hungWorkload = workload{
 	name:  "hung",
 	title: "Redis hung",
-	about: "Redis is stopped with SIGSTOP: its port accepts, and nothing answers. One goroutine reads four keys, one after the other, with no " +
-		"deadline of its own; a load takes 5 ms. Milliseconds until the read returned, and what. All clients have their default timeouts.",
+	about: "Redis is stopped with SIGSTOP: its port accepts, and nothing answers. One goroutine reads " +
+		"four keys, one after the other, with no deadline of its own; a load takes 5 ms. Milliseconds until the read " +
+		"returned, and what. All clients have their default timeouts.",
 	run: runHung,
 }
 

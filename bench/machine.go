@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -17,8 +18,9 @@ import (
 // machine says what the figures were taken on.
 func machine(ctx context.Context, admin *redis.Client) []string {
 	lines := []string{
-		fmt.Sprintf("CPU: %s, %d cores; memory: %d GB", fieldOf("/proc/cpuinfo", "model name"), runtime.NumCPU(), memory("MemTotal")>>30),
-		fmt.Sprintf("OS: %s %s, %s", runtime.GOOS, firstLine("/proc/sys/kernel/osrelease"), fieldOf("/etc/os-release", "PRETTY_NAME")),
+		fmt.Sprintf("CPU: %s, %d cores", fieldOf("/proc/cpuinfo", "model name"), runtime.NumCPU()),
+		fmt.Sprintf("memory: %d GB", memory("MemTotal")>>30),
+		fmt.Sprintf("OS: %s %s", runtime.GOOS, firstLine("/proc/sys/kernel/osrelease")),
 		"Go: " + runtime.Version(),
 		"Redis: " + redisVersion(ctx, admin) + ", on the loopback of the same machine, without persistence",
 	}
@@ -28,6 +30,8 @@ func machine(ctx context.Context, admin *redis.Client) []string {
 	return append(lines, "modules: "+strings.Join(modules(), ", "))
 }
 
+var compared = regexp.MustCompile(`go-redis|rueidis|go-zero|sturdyc|rockscache|otter|sonic$|msgpack|jackc/pgx/`)
+
 // modules are the compared ones with their versions.
 func modules() (found []string) {
 	info, ok := debug.ReadBuildInfo()
@@ -35,11 +39,8 @@ func modules() (found []string) {
 		return nil
 	}
 	for _, dep := range info.Deps {
-		for _, path := range []string{"go-redis", "rueidis", "go-zero", "sturdyc", "rockscache", "otter", "sonic", "msgpack", "jackc/pgx"} {
-			if strings.Contains(dep.Path, path) && !strings.Contains(dep.Path, "/loader") {
-				found = append(found, dep.Path+" "+dep.Version)
-				break
-			}
+		if compared.MatchString(dep.Path) {
+			found = append(found, dep.Path+" "+dep.Version)
 		}
 	}
 	return found

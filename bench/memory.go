@@ -5,8 +5,8 @@ import "fmt"
 var memoryWorkload = workload{
 	name:  "memory",
 	title: "Redis memory of an entry",
-	about: "MEMORY USAGE of all keys that 200 entries of the 1 KB product leave behind, by entry: key, value and what Redis and the library add. " +
-		"Redis rounds up to the size classes of its allocator.",
+	about: "MEMORY USAGE of all keys that 200 entries of the 1 KB product leave behind, by entry: key, value and what " +
+		"Redis and the library add. Redis rounds up to the size classes of its allocator.",
 	run: runMemory,
 }
 

@@ -8,9 +8,9 @@ import (
 var missWorkload = workload{
 	name:  "miss",
 	title: "Misses",
-	about: "One goroutine reads keys that nobody has read, 1 KB, with a loader that takes no time: all that is measured is what " +
-		"the library does around a load. Commands sent are counted with MONITOR, commands that Redis ran, in scripts too, with INFO " +
-		"commandstats, both in a pass of their own, per miss.",
+	about: "One goroutine reads keys that nobody has read, 1 KB, with a loader that takes no time: all that is measured is " +
+		"what the library does around a load. Commands sent are counted with MONITOR, commands that Redis ran, in scripts " +
+		"too, with INFO commandstats, both in a pass of their own, per miss.",
 	run: func(r *run) error {
 		peers, err := r.open(r.variants(everything), 1<<10, 0)
 		if err != nil {
@@ -22,51 +22,35 @@ var missWorkload = workload{
 		}
 
 		reps, length := r.slots(60, 20*time.Millisecond)
-		figures, err := interleave(reps, peers, func(o opened) (float64, error) { return r.missSlot(o, length) })
+		figures, err := interleave(reps, peers, func(o opened) (timing, error) { return r.missSlot(o, length) })
 		if err != nil {
 			return err
 		}
-		c := &comparison{title: "Miss, 1 KB", peers: peers}
-		for _, slots := range figures {
-			c.series = append(c.series, series(slots))
+		sent, ran := column{title: "commands sent"}, column{title: "commands run"}
+		for _, o := range peers {
+			s, n, err := r.missCommands(o)
+			if err != nil {
+				return err
+			}
+			sent.cells, ran.cells = append(sent.cells, figure(s)), append(ran.cells, figure(n))
 		}
-		if err := r.missTable(c); err != nil {
-			return err
-		}
+		c := newComparison("Miss, 1 KB", peers, figures)
+		r.compare(c, sent, ran)
 		return r.bars("miss", c)
 	},
 }
 
-func (r *run) missSlot(o opened, length time.Duration) (float64, error) {
-	loads := o.source.loads.Load()
-	n, start := 0, time.Now()
-	for time.Since(start) < length {
-		if _, err := o.peer.Get(r.ctx, freshID()); err != nil {
-			return 0, err
-		}
-		n++
+func (r *run) missSlot(o opened, length time.Duration) (timing, error) {
+	loads, misses := o.source.loads.Load(), int64(0)
+	t, err := timed(length, func() (int, error) {
+		misses++
+		_, err := o.peer.Get(r.ctx, freshID())
+		return 1, err
+	})
+	if n := o.source.loads.Load() - loads; n != misses && err == nil {
+		err = fmt.Errorf("%d misses were %d loads", misses, n)
 	}
-	took := time.Since(start)
-	if o.source.loads.Load()-loads != int64(n) {
-		return 0, fmt.Errorf("%d misses were %d loads", n, o.source.loads.Load()-loads)
-	}
-	return took.Seconds() * 1e6 / float64(n), nil
-}
-
-func (r *run) missTable(c *comparison) error {
-	t := &table{title: c.title, columns: []string{"library", "codec", "best µs", "median µs", "× raw json", "middle half",
-		"× raw, same codec", "commands sent", "commands run", "does not promise"}}
-	for i, o := range c.peers {
-		sent, ran, err := r.missCommands(o)
-		if err != nil {
-			return err
-		}
-		toBase, toSame := c.ratios(i)
-		t.add(o.name, o.codec, figure(c.series[i].min()), figure(c.series[i].median()), ratio(toBase), spread(toBase),
-			ratio(toSame), figure(sent), figure(ran), o.caveat())
-	}
-	r.report.print(t)
-	return nil
+	return t, err
 }
 
 // missCommands returns how many commands a miss sends, and how many Redis runs for it.

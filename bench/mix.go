@@ -13,14 +13,14 @@ import (
 var mixWorkload = workload{
 	name:  "mix",
 	title: "99 reads to 1 write, over Postgres",
-	about: "64 goroutines, 5,000 rows each library, drawn by Zipf's law. A load is a SELECT by primary key; a write is an UPDATE and then the " +
-		"library's invalidation. Everything starts cached. A read is stale if it returns an older version than was committed and " +
-		"invalidated before the read began. Client, Redis and Postgres (fsync=off) share the machine's cores.",
+	about: "64 goroutines, 5,000 rows each library (1,000 with -quick), drawn by Zipf's law. A load is a SELECT by " +
+		"primary key; a write is an UPDATE and then the library's invalidation. Everything starts cached. A read " +
+		"is stale if it returns an older version than was committed and invalidated before the read " +
+		"began. Client, Redis and Postgres (fsync=off) share the machine's cores.",
 	run: runMix,
 }
 
 const (
-	mixRows       = 5000
 	mixGoroutines = 64
 	mixWrites     = 100 // one in so many
 )
@@ -35,7 +35,11 @@ type blend struct {
 
 func runMix(r *run) error {
 	all := r.variants(func(v variant) bool { return !v.sleeps && (v.byDefault() || v.codec == "sonic") })
-	pool, err := r.products(len(all) * mixRows)
+	rows := 5000
+	if r.quick {
+		rows = 1000
+	}
+	pool, err := r.products(len(all) * rows)
 	if err != nil {
 		return err
 	}
@@ -43,14 +47,14 @@ func runMix(r *run) error {
 	shops := map[string]*shop{}
 	var peers []opened
 	for i, v := range all {
-		s := &shop{pool: pool, first: int64(i * mixRows), product: newProduct(0, 1<<10)}
+		s := &shop{pool: pool, first: int64(i * rows), product: newProduct(0, 1<<10), written: make([]atomic.Int64, rows)}
 		shops[v.String()] = s
-		p, err := v.open(env{addr: r.addr, prefix: "bench-" + v.String(), codec: codecs[v.codec], load: s.load, loadMany: s.loadMany})
+		p, err := v.openOn(r.addr, s)
 		if err != nil {
 			return err
 		}
 		peers = append(peers, opened{variant: v, peer: p})
-		err = readEach(mixRows, func(id int64) error {
+		err = readEach(rows, func(id int64) error {
 			_, err := p.Get(r.ctx, id)
 			return err
 		})
@@ -59,7 +63,7 @@ func runMix(r *run) error {
 		}
 	}
 	defer closeAll(peers)
-	d := zipf(mixRows)
+	d := zipf(rows)
 	reps, length := r.slots(9, 300*time.Millisecond)
 	figures, err := interleave(reps, peers, func(o opened) (blend, error) {
 		return r.mixSlot(o.peer, shops[o.variant.String()], d, length)
@@ -113,8 +117,8 @@ func (r *run) products(rows int) (*pgxpool.Pool, error) {
 type shop struct {
 	pool    *pgxpool.Pool
 	first   int64
-	product Product               // all but what the row has
-	written [mixRows]atomic.Int64 // the newest version that was committed and then invalidated
+	product Product        // all but what the row has
+	written []atomic.Int64 // the newest version that was committed and then invalidated
 	loads   atomic.Int64
 }
 
@@ -140,8 +144,8 @@ func (s *shop) loadMany(ctx context.Context, ids []int64) (map[int64]Product, er
 
 func (s *shop) write(ctx context.Context, p peer, id int64) error {
 	var version int64
-	err := s.pool.QueryRow(ctx, `UPDATE product SET version = version + 1, price = price + 1 WHERE id = $1 RETURNING version`,
-		s.first+id).Scan(&version)
+	const update = `UPDATE product SET version = version + 1, price = price + 1 WHERE id = $1 RETURNING version`
+	err := s.pool.QueryRow(ctx, update, s.first+id).Scan(&version)
 	if err != nil {
 		return err
 	}

@@ -74,8 +74,14 @@ func (v variant) isBase() bool { return v.String() == base.String() }
 // byDefault reports whether this is the library as it comes.
 func (v variant) byDefault() bool { return v.codec == v.codecs[0] }
 
-func (v variant) openOn(addr string, s *source) (peer, error) {
+// A database is what peers load from.
+type database interface {
+	load(ctx context.Context, id int64) (Product, error)
+	loadMany(ctx context.Context, ids []int64) (map[int64]Product, error)
+}
+
+func (v variant) openOn(addr string, db database) (peer, error) {
 	return v.open(env{
-		addr: addr, prefix: "bench-" + v.name + "-" + v.codec, codec: codecs[v.codec], load: s.load, loadMany: s.loadMany,
+		addr: addr, prefix: "bench-" + v.name + "-" + v.codec, codec: codecs[v.codec], load: db.load, loadMany: db.loadMany,
 	})
 }

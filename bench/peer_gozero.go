@@ -14,7 +14,7 @@ import (
 var goZeroLibrary = library{
 	name:   "go-zero",
 	codecs: []string{"json"},
-	lacks:  "coherence with slow loads and joiners; one load across processes; reads while Redis is down; Del hides its errors",
+	lacks:  "coherence with slow loads and joiners; one load across processes; reads while Redis is down; errors of Del",
 	open:   openGoZero,
 }
 

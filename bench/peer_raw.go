@@ -13,7 +13,7 @@ import (
 var rawLibrary = library{
 	name:   "raw",
 	codecs: []string{"json", "sonic", "msgpack"},
-	lacks:  "everything: a slow load stores the old row after the delete; every miss loads; errors of Redis reach the caller",
+	lacks:  "everything: a slow load stores the old row after the delete; every miss loads; reads while Redis is down",
 	open:   func(e env) (peer, error) { return &rawPeer{e, newGoRedis(e.addr)}, nil },
 }
 

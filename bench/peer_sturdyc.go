@@ -14,7 +14,7 @@ import (
 var sturdycLibrary = library{
 	name:   "sturdyc",
 	codecs: []string{"json"},
-	lacks:  "any invalidation of Redis; coherence; one load across processes; a bound on a hung Redis; fills before it returns",
+	lacks:  "invalidation of Redis; coherence; one load across processes; a bound on a hung Redis; a fill when it returns",
 	open:   openSturdyc,
 }
 

@@ -16,8 +16,9 @@ import (
 var stampedeWorkload = workload{
 	name:  "stampede",
 	title: "Stampede",
-	about: "1,000 goroutines in 4 processes read one key that is not cached, all at once; a load takes 50 ms. Loads of all processes, " +
-		"how long the last caller waited beyond the load, and what it cost Redis. Callers give up after 2 s: those who did are errors.",
+	about: "1,000 goroutines in 4 processes read one key that is not cached, all at once; a load takes 50 ms. Loads of " +
+		"all processes, how long the last caller waited beyond the load, and what it cost Redis. " +
+		"Callers give up after 2 s: those who did are errors.",
 	run: runStampede,
 }
 
@@ -75,9 +76,11 @@ func runStampede(r *run) error {
 		}
 		of := func(pick func(aftermath) float64) series { return seriesOf(figures[i], pick) }
 		last := of(func(a aftermath) float64 { return (a.Last - stampedeLoad).Seconds() * 1e3 })
-		t.add(o.name, o.codec, figure(of(func(a aftermath) float64 { return float64(a.Loads) }).median()),
-			figure(last.min()), figure(last.median()), figure(of(func(a aftermath) float64 { return float64(a.Errors) }).median()),
-			figure(of(func(a aftermath) float64 { return float64(a.commands) }).median()), figure(float64(sent)), o.caveat())
+		loads := of(func(a aftermath) float64 { return float64(a.Loads) })
+		errs := of(func(a aftermath) float64 { return float64(a.Errors) })
+		ran := of(func(a aftermath) float64 { return float64(a.commands) })
+		t.add(o.name, o.codec, figure(loads.median()), figure(last.min()), figure(last.median()), figure(errs.median()),
+			figure(ran.median()), figure(float64(sent)), o.caveat())
 	}
 	r.report.print(t)
 	return nil

@@ -11,7 +11,9 @@ import (
 
 // The plots: bars and lines, in light colours with dark text, for a white page. Aside has the strongest colour.
 
-var palette = []string{"#8ab4d8", "#f2b880", "#a8d5a2", "#d9a5c9", "#c3b8e0", "#e3d58a", "#9fd3d0", "#e8a69b", "#c9c9c9", "#b5cf8f"}
+var palette = []string{
+	"#8ab4d8", "#f2b880", "#a8d5a2", "#d9a5c9", "#c3b8e0", "#e3d58a", "#9fd3d0", "#e8a69b", "#c9c9c9", "#b5cf8f",
+}
 
 const (
 	asideColor = "#3c7dc4"
