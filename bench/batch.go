@@ -9,7 +9,8 @@ var batchWorkload = workload{
 	name:  "batch",
 	title: "Batches of 100",
 	about: "One call for 100 keys of 1 KB: all of them cached, or every other one, the rest loaded in one batch that " +
-		"takes no time. Time of the call. A library without such a call is left out: 100 calls in turn take 100 times its serial hit.",
+		"takes no time. Time of the call. A library without such a call is left out: 100 calls " +
+		"in turn take 100 times its serial hit.",
 	run: func(r *run) error {
 		peers, err := r.open(r.variants(everything), 1<<10, 0)
 		if err != nil {

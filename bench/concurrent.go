@@ -200,7 +200,7 @@ func (r *run) concurrentPlots(peers []opened, d draw, byLevel [][][]crowd) error
 	if r.svg == "" {
 		return nil
 	}
-	throughput := plot{xLabel: "goroutines", yLabel: "reads/s", title: "Hits per second, " + d.name + " keys (more is better)"}
+	throughput := plot{xLabel: "goroutines", yLabel: "reads/s", title: "Hits a second, " + d.name + " keys (more is better)"}
 	p99 := plot{xLabel: "goroutines", yLabel: "µs", title: "p99 of a hit, " + d.name + " keys (less is better)"}
 	for _, level := range levels {
 		throughput.xs = append(throughput.xs, float64(level))

@@ -14,7 +14,8 @@ func growInstances(r *run) error {
 	t := &table{title: "Number of instances",
 		columns: []string{"library", "instances", "reads", "loads", "loads of a key", "ms", "commands a read", ""},
 		notes: []string{fmt.Sprintf("Each instance has a client of its own and reads all of %d keys, "+
-			"of which none is cached, with 4 goroutines; a load takes 2 ms. The instances live in one process, and share nothing but Redis.", keys)}}
+			"of which none is cached, with 4 goroutines; a load takes 2 ms. "+
+			"The instances live in one process, and share nothing but Redis.", keys)}}
 	p := &plot{title: "Loads by number of instances, 500 keys", xLabel: "instances", yLabel: "loads"}
 	p.curves = []curve{{name: "raw json"}, {name: "aside json"}}
 	for n := 1; n <= 64; n *= 2 {

@@ -18,6 +18,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/logging"
@@ -85,7 +86,7 @@ func bench(h *host) error {
 		return err
 	}
 	r.addr = h.redis().Addr
-	r.admin = newGoRedis(r.addr)
+	r.admin = redis.NewClient(&redis.Options{Addr: r.addr, ReadTimeout: time.Minute}) // FLUSHALL takes long after growth
 	defer r.admin.Close()
 	r.report.heading(machine(r.ctx, r.admin), "go run ./bench "+strings.Join(os.Args[1:], " "))
 	for _, w := range chosen {

@@ -18,6 +18,9 @@ var goZeroLibrary = library{
 	open:   openGoZero,
 }
 
+// go-zero writes a line of statistics to our output every minute, from the moment that it is linked in.
+func init() { logx.Disable() }
+
 var errNoProduct = errors.New("no product")
 
 type goZeroPeer struct {
@@ -26,7 +29,6 @@ type goZeroPeer struct {
 }
 
 func openGoZero(e env) (peer, error) {
-	logx.Disable()
 	rds, err := redis.NewRedis(redis.RedisConf{
 		Host: e.addr, Type: redis.NodeType, NonBlock: true, MaintNotifications: "disabled", Protocol: 3,
 	})

@@ -43,7 +43,6 @@ type aftermath struct {
 	Errors   int
 	Last     time.Duration // of the slowest caller
 	commands int           // that Redis ran
-	sent     int           // by MONITOR; 0 if not tapped
 }
 
 func runStampede(r *run) error {
