@@ -13,6 +13,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -89,12 +90,13 @@ func bench(h *host) error {
 	r.admin = redis.NewClient(&redis.Options{Addr: r.addr, ReadTimeout: time.Minute}) // FLUSHALL takes long after growth
 	defer r.admin.Close()
 	r.report.heading(machine(r.ctx, r.admin), "go run ./bench "+strings.Join(os.Args[1:], " "))
+	var failed []error // which the workloads after it need not suffer from
 	for _, w := range chosen {
 		if err := r.do(w); err != nil {
-			return fmt.Errorf("%s: %w", w.name, err)
+			failed = append(failed, fmt.Errorf("%s: %w", w.name, err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (r *run) validate(out string) error {

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"runtime"
 	"slices"
+	"time"
 )
 
 // How figures are taken. Machines are noisy, and the noise lasts: a neighbour is busy for a second, a CPU throttles for a
@@ -25,8 +26,7 @@ func interleave[T any](reps int, all []opened, slot func(opened) (T, error)) ([]
 	figures := make([][]T, len(all))
 	for range reps {
 		for _, i := range rand.Perm(len(all)) {
-			runtime.GC() // nobody pays for the garbage of the slot before
-			figure, err := slot(all[i])
+			figure, err := retried(all[i], slot)
 			if err != nil {
 				return nil, fmt.Errorf("%v: %w", all[i].variant, err)
 			}
@@ -34,6 +34,18 @@ func interleave[T any](reps int, all []opened, slot func(opened) (T, error)) ([]
 		}
 	}
 	return figures, nil
+}
+
+// retried gives a slot that failed two more chances, on a machine that may be busy. A slot that failed counts nowhere.
+func retried[T any](o opened, slot func(opened) (T, error)) (figure T, err error) {
+	for range 3 {
+		runtime.GC() // nobody pays for the garbage of the slot before
+		if figure, err = slot(o); err == nil {
+			return figure, nil
+		}
+		time.Sleep(time.Second)
+	}
+	return figure, err
 }
 
 // A series is one figure of one variant, by repetition.
