@@ -1,18 +1,15 @@
 package main
 
-var growthWorkload = workload{
-	name:  "growth",
-	extra: true,
-	title: "Growth",
-	about: "How the cost of this library grows, beside raw go-redis.",
-	run: func(r *run) error {
-		for _, grow := range []func(*run) error{growKeys, growValues, growInstances, growWrites} {
-			if err := grow(r); err != nil {
-				return err
-			}
-		}
-		return nil
-	},
+// How the cost of this library grows, beside raw go-redis.
+var growthWorkloads = []workload{
+	{name: "growth-keys", extra: true, title: "Growth: number of keys", run: growKeys,
+		about: "A hit of a small value, with ever more entries in Redis."},
+	{name: "growth-values", extra: true, title: "Growth: size of the value", run: growValues,
+		about: "A serial hit, with ever larger values."},
+	{name: "growth-instances", extra: true, title: "Growth: number of instances", run: growInstances,
+		about: "Loads must not grow with the number of instances."},
+	{name: "growth-writes", extra: true, title: "Growth: share of writes", run: growWrites,
+		about: "Reads among ever more invalidations."},
 }
 
 var (

@@ -34,10 +34,10 @@ type workload struct {
 	run   func(*run) error
 }
 
-var workloads = []workload{
+var workloads = append([]workload{
 	hitWorkload, allocsWorkload, concurrentWorkload, missWorkload, stampedeWorkload, batchWorkload, hungWorkload,
-	mixWorkload, memoryWorkload, growthWorkload,
-}
+	mixWorkload, memoryWorkload,
+}, growthWorkloads...)
 
 // A run is what the workloads share.
 type run struct {
@@ -124,16 +124,21 @@ func (r *run) do(w workload) error {
 
 func choose(only []string) (chosen []workload, err error) {
 	for _, name := range only {
-		if !slices.ContainsFunc(workloads, func(w workload) bool { return w.name == name }) {
+		if !slices.ContainsFunc(workloads, func(w workload) bool { return w.isMeant(name) }) {
 			return nil, fmt.Errorf("-only %s: there are %s", name, workloadNames())
 		}
 	}
 	for _, w := range workloads {
-		if slices.Contains(only, w.name) || len(only) == 0 && !w.extra {
+		if slices.ContainsFunc(only, w.isMeant) || len(only) == 0 && !w.extra {
 			chosen = append(chosen, w)
 		}
 	}
 	return chosen, nil
+}
+
+// isMeant holds for its name and for that of its family: growth is all of growth-keys and the others.
+func (w workload) isMeant(name string) bool {
+	return w.name == name || strings.HasPrefix(w.name, name+"-")
 }
 
 func split(list string) []string {

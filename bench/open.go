@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -63,7 +64,7 @@ func (r *run) fill(peers []opened, n int) error {
 // fill may come too late for its timeout, or a circuit breaker open.
 func (r *run) fillOne(o opened, n int) error {
 	err := fmt.Errorf("%d keys do not stay in the cache", n)
-	for range 20 {
+	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
 		loads := o.source.loads.Load()
 		failed := readEach(n, func(id int64) error {
 			p, err := o.peer.Get(r.ctx, id)
@@ -72,14 +73,10 @@ func (r *run) fillOne(o opened, n int) error {
 			}
 			return err
 		})
-		switch {
-		case failed != nil:
-			err = failed
-			time.Sleep(time.Second)
-		case o.source.loads.Load() == loads:
+		if failed == nil && o.source.loads.Load() == loads {
 			return nil
 		}
-		time.Sleep(10 * time.Millisecond)
+		err = cmp.Or(failed, err)
 	}
 	return err
 }
