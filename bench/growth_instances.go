@@ -55,8 +55,8 @@ func (r *run) readAll(v variant, instances, keys int) (loads, ran int, took time
 	errs := make(chan error, instances*4)
 	var wg sync.WaitGroup
 	start := time.Now()
+	ids := rand.Perm(keys) // one order for all, so that they meet at every key
 	for _, o := range peers {
-		ids := rand.Perm(keys)
 		for part := range 4 {
 			wg.Go(func() {
 				for _, id := range ids[part*keys/4 : (part+1)*keys/4] {
