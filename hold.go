@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/asidecache/aside/internal/watch"
 )
 
 // The side of a Cache that takes part in InTx.
@@ -69,6 +71,7 @@ func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 // is ended too. Where the end is not confirmed an invalidation is owed: the hold may be gone, and the entry filled.
 func (c *Cache[K, V]) release(ctx context.Context, token string, names []string) {
 	c.oweHolds(ctx, names, token, 0, c.config.lag)
+	watch.Tell(ctx, c.name, names)
 }
 
 // prolong holds names that could not be held while the transaction ran, and whose outcome is unknown.
