@@ -3,6 +3,7 @@ package asidetest_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -227,7 +228,7 @@ func TestAWriteThatFailsStopsTheTest(t *testing.T) {
 
 func TestWhatIsNotCachedBeforeTheWriteStopsTheTest(t *testing.T) {
 	server := asidetest.Redis(t)
-	s := NewShop(t, server.Client())
+	s := NewShop(t, server.Client(), aside.WithLogger(slog.New(slog.DiscardHandler)))
 	write := func(ctx context.Context) error { return s.SetPrice(ctx, 1, 100) }
 	server.Fail("LOADING it")
 	finds(t, coherent(s, write), "key 1 is not cached: Redis is down")

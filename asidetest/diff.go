@@ -100,20 +100,19 @@ func (w *walk) compareStruct(path string, a, b reflect.Value) {
 
 // compareTime tells the instant, the location and the monotonic reading apart.
 func (w *walk) compareTime(path string, a, b time.Time) {
-	hint := ""
-	switch {
-	case !a.Equal(b):
-		if d := a.Sub(b).Abs(); d < time.Second {
-			hint = fmt.Sprintf("they are %v apart: digits are lost", d)
-		}
-	case !reflect.DeepEqual(a.Round(0), b.Round(0)):
-		hint = "the instant is the same, the time.Location is another: t.UTC() in the loader gives both the same"
-	case a.Round(0) == a && b.Round(0) == b, a == b:
-		return
-	default:
-		hint = "the instant is the same, one has a monotonic clock reading: t.Round(0) in the loader strips it"
+	var hints []string
+	if d := a.Sub(b).Abs(); !a.Equal(b) && d < time.Second {
+		hints = append(hints, fmt.Sprintf("they are %v apart: digits are lost", d))
 	}
-	w.differ(path, a, b, hint)
+	if a.Equal(b) && !reflect.DeepEqual(a.Round(0), b.Round(0)) {
+		hints = append(hints, "another time.Location: t.UTC() in the loader gives both the same")
+	}
+	if a.Equal(b) && (a.Round(0) == a) != (b.Round(0) == b) {
+		hints = append(hints, "one has a monotonic clock reading: t.Round(0) in the loader strips it")
+	}
+	if !a.Equal(b) || hints != nil {
+		w.differ(path, a, b, strings.Join(hints, "; "))
+	}
 }
 
 func (w *walk) compareList(path string, a, b reflect.Value) {

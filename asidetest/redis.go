@@ -39,7 +39,7 @@ type Server struct {
 	t    testing.TB
 	mini *miniredis.Miniredis
 
-	mu      sync.Mutex // guards the rest
+	mu      sync.Mutex // guards the rest; miniredis' own lock is taken first
 	ahead   time.Duration
 	conns   map[net.Conn]bool     // of the clients, to be cut
 	peers   map[*server.Peer]bool // the server's ends; a script's commands come from others
@@ -109,16 +109,17 @@ func (s *Server) Advance(d time.Duration) {
 // Flush removes everything, as a FLUSHALL does, even while the server is down.
 func (s *Server) Flush() { s.mini.FlushAll() }
 
-// dial connects a client.
+// dial connects a client. It holds no lock while it waits for miniredis, whose scripts call before.
 func (s *Server) dial(context.Context, string, string) (net.Conn, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.down {
-		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
-	}
 	c, err := s.mini.Dial()
 	if err != nil {
 		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.down {
+		c.Close()
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
 	}
 	s.conns[c] = true
 	return &conn{Conn: c, closed: func() { s.forget(c) }}, nil
