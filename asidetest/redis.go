@@ -2,6 +2,8 @@ package asidetest
 
 import (
 	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -66,6 +68,9 @@ func Redis(t testing.TB) *Server {
 	s.mini.Server().SetPreHook(s.before)
 	t.Cleanup(func() {
 		s.Up() // lets go of what hangs
+		if inBubble() {
+			time.Sleep(time.Minute) // lets go-redis end what it was about to send again: a bubble waits for nobody
+		}
 		s.mini.Close()
 	})
 	return s
@@ -131,10 +136,27 @@ func (s *Server) forget(c net.Conn) {
 	delete(s.conns, c)
 }
 
-// A conn tells when a client closes it.
+// A conn tells when a client closes it. To the client, one that was cut looks as if the server had closed it.
 type conn struct {
 	net.Conn
 	closed func()
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	return n, eof(err)
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	return n, eof(err)
+}
+
+func eof(err error) error {
+	if errors.Is(err, io.ErrClosedPipe) {
+		return io.EOF
+	}
+	return err
 }
 
 func (c *conn) Close() error {

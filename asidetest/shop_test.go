@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -123,4 +124,12 @@ func (s *Shop) SetPrice(ctx context.Context, id int64, cents int) error {
 		tx.Commit()
 		return nil
 	})
+}
+
+// Add writes a row that may be remembered as absent.
+func (s *Shop) Add(ctx context.Context, p Product) error {
+	tx := s.db.Begin()
+	tx.Put(p)
+	tx.Commit()
+	return errors.Join(s.products.Invalidate(ctx, p.ID), s.lists.Invalidate(ctx, p.Category))
 }

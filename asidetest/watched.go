@@ -76,25 +76,30 @@ const (
 // waitAMoment waits until done is closed, for a moment. Inside a synctest bubble the clock stands still while a goroutine
 // waits for a mutex, so that a timer could wait forever: there, a moment is a number of turns.
 func waitAMoment(done <-chan struct{}) {
-	start := time.Now()
-	for turn := 0; turn < momentTurns; turn++ {
+	if !inBubble() {
+		select {
+		case <-done:
+		case <-time.After(moment):
+		}
+		return
+	}
+	for range momentTurns {
 		select {
 		case <-done:
 			return
 		default:
 			runtime.Gosched()
 		}
-		if turn > 1000 && time.Since(start) > 0 {
-			break // it is no bubble
-		}
 	}
-	if time.Since(start) == 0 {
-		return
+}
+
+// inBubble reports whether the caller is in a synctest bubble, whose clock stands still while anybody runs.
+func inBubble() bool {
+	start := time.Now()
+	for range 1000 {
+		runtime.Gosched()
 	}
-	select {
-	case <-done:
-	case <-time.After(moment):
-	}
+	return time.Since(start) == 0
 }
 
 // mistake says what may have left an old value in the entry of that name.
