@@ -194,7 +194,6 @@ func TestALaterFaultTakesThePlaceOfAnEarlierOne(t *testing.T) {
 		s.Fail("OOM it")
 		gets(t, c, 1)
 		s.Hang()
-		s.Down()
 		s.Up()
 		gets(t, c, 2)
 		gets(t, c, 2)
