@@ -70,7 +70,7 @@ func (c *cached[K, V]) judge(ctx context.Context, w *watched) (changed bool, err
 	changed = len(differ(c.before, now)) > 0
 	got, err := c.get(ctx)
 	if err != nil {
-		return changed, fmt.Errorf("Get of key %v failed: %w", c.key, err)
+		return changed, fmt.Errorf("to Get key %v failed: %w", c.key, err)
 	}
 	differences := differ(got, now)
 	if len(differences) == 0 {

@@ -79,7 +79,7 @@ func (s subject[K, V]) hit(ctx context.Context) (o outcome[V], ok bool, err erro
 	for range 3 { // a fill, and another chance for it if somebody else interfered
 		before := hits(s.cache.Stats())
 		if o, err = s.get(ctx); err != nil {
-			return o, false, fmt.Errorf("Get of key %v failed: %w", s.key, err)
+			return o, false, fmt.Errorf("to Get key %v failed: %w", s.key, err)
 		}
 		if hits(s.cache.Stats()) > before {
 			return o, true, nil

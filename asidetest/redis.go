@@ -152,6 +152,18 @@ func (c *conn) Write(p []byte) (int, error) {
 	return n, eof(err)
 }
 
+// A deadline may be set on a TCP connection that the server has closed.
+func (c *conn) SetDeadline(t time.Time) error      { return unlessCut(c.Conn.SetDeadline(t)) }
+func (c *conn) SetReadDeadline(t time.Time) error  { return unlessCut(c.Conn.SetReadDeadline(t)) }
+func (c *conn) SetWriteDeadline(t time.Time) error { return unlessCut(c.Conn.SetWriteDeadline(t)) }
+
+func unlessCut(err error) error {
+	if errors.Is(err, io.ErrClosedPipe) {
+		return nil
+	}
+	return err
+}
+
 func eof(err error) error {
 	if errors.Is(err, io.ErrClosedPipe) {
 		return io.EOF
