@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside/internal/watch"
 )
 
 // InvalidateAll says that any row may have changed: it does for every entry of the Cache, and for every load under way,
@@ -21,6 +23,7 @@ import (
 // If Redis fails it, it returns the error and is tried again in the background, until which this process reads all keys
 // from the loader. Inside InTx it acts once the transaction has ended, and reads inside go to the loader.
 func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
+	defer watch.Tell(ctx, c.name, nil)
 	if t := txOf(ctx); t != nil && t.with(c, func(p *part) { p.all = true }) {
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/asidecache/aside/internal/watch"
 )
 
 // The side of a Cache that takes part in InTx.
@@ -87,6 +89,7 @@ func (c *Cache[K, V]) finish(ctx context.Context, t *tx, p *part) {
 // is ended too. Where the end is not confirmed an invalidation is owed: the hold may be gone, and the entry filled.
 func (c *Cache[K, V]) release(ctx context.Context, token string, names []string) {
 	c.oweHolds(ctx, names, token, 0, c.config.lag)
+	watch.Tell(ctx, c.name, names)
 }
 
 // prolong holds names that could not be held while the transaction ran, and whose outcome is unknown.

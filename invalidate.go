@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/asidecache/aside/internal/watch"
 )
 
 // Invalidate says that the rows of keys have changed: it removes what is cached for them, and voids the loads under way.
@@ -33,6 +35,7 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	if observe := c.config.observer.Invalidate; observe != nil {
 		observe(ctx, InvalidateInfo{Cache: c.name, Names: names, Took: time.Since(start), Err: err})
 	}
+	watch.Tell(ctx, c.name, names)
 	return err
 }
 

@@ -1,0 +1,24 @@
+// Package watch shows package asidetest the invalidations that are made under a ctx.
+package watch
+
+import "context"
+
+// An Invalidation is what one call has invalidated.
+type Invalidation struct {
+	Cache string
+	Names []string // nil for all of the cache
+}
+
+type key struct{}
+
+// With returns a ctx under which fn is called at the end of each invalidation, on its caller's goroutine, which waits.
+func With(ctx context.Context, fn func(Invalidation)) context.Context {
+	return context.WithValue(ctx, key{}, fn)
+}
+
+// Tell tells of an invalidation whom it may concern.
+func Tell(ctx context.Context, cache string, names []string) {
+	if fn, ok := ctx.Value(key{}).(func(Invalidation)); ok {
+		fn(Invalidation{Cache: cache, Names: names})
+	}
+}
