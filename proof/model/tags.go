@@ -1,0 +1,577 @@
+package main
+
+import "slices"
+
+// The model of tags: one entry, whose value carries one tag, and everything that is kept about that tag. Other entries
+// and tags have documents, members and records of their own, so that one of each shows what there is to show.
+
+const (
+	tagLoaders = 2
+	tagWriters = 3
+	journalLen = 2 // records kept: the one that a load has seen, and a later one
+)
+
+// A tagStep is what a process does next. What a design is, is the order of these.
+type tagStep uint8
+
+const (
+	end tagStep = iota
+	// of a load
+	lease     // takes the lease, or starts from the document that is there
+	epoch     // reads the last record of the journal
+	heldTags  // reads which tags are held
+	load      // reads the row
+	add       // adds the entry to the index of its tag
+	check     // reads the journal again
+	heldAgain // reads again which tags are held
+	fill
+	// of a writer
+	write  // changes the row; the invalidation begins here
+	record // appends to the journal
+	read   // reads the index
+	clear  // the same, and empties it
+	remove // removes the entries that were read
+	unindex
+	hold
+	commit
+	unhold
+	done // the invalidation returns
+)
+
+var tagStepNames = [...]string{
+	"ends", "lease", "reads the end of the journal", "reads which tags are held", "reads the row",
+	"adds the entry to the index", "reads the journal again", "reads again which tags are held", "fills",
+	"changes the row", "appends a record to the journal", "reads the index", "reads and empties the index",
+	"removes the entries that it read", "takes the members that it read from the index", "holds the tag", "commits",
+	"ends its hold", "returns",
+}
+
+// A tagDesign is a protocol, ours or a broken one.
+type tagDesign struct {
+	load, plain, tx []tagStep
+	loaders         int
+	writers         int
+
+	plainRemoval   bool // unindex removes the member whatever its score
+	clientIDs      bool // a record's id is made by the client
+	forgiving      bool // a record that is gone is taken for no news
+	scoresRepeat   bool // a new member's score does not differ from the last one's
+	uncompared     bool // the fill stores whatever is there
+	indexEvicted   bool // the index may be evicted by itself
+	holdersEvicted bool // so may be the holders; then the promise is about the end of InTx
+	indexExpires   bool // a fill may come after its index entry has expired
+}
+
+type tagState struct {
+	version uint8 // of the row
+	floor   uint8 // no older version may be cached
+	doc     tagDoc
+	index   uint8 // the score of the entry in the index of the tag; 0: it is not a member
+	journal [journalLen]tagRecord
+	held    [tagWriters]bool
+	loaders [tagLoaders]tagLoader
+	writers [tagWriters]tagWriter
+	again   tagCommand // a command that may be executed at any time, and as often as it likes
+}
+
+type tagDoc struct {
+	kind    docKind
+	token   uint8
+	version uint8
+}
+
+type docKind uint8
+
+const (
+	missing docKind = iota
+	leased
+	present
+)
+
+type tagRecord struct {
+	id    uint8 // 0: there is none
+	names bool  // it is about the tag, not the first record of a new journal
+}
+
+type tagLoader struct {
+	at      uint8 // step of the design
+	token   uint8
+	epoch   uint8
+	refuse  bool // it has seen a reason not to fill
+	version uint8
+}
+
+type tagWriter struct {
+	started   bool
+	tx        bool
+	at        uint8
+	version   uint8 // of the row when the invalidation began
+	read      uint8 // the score of the entry in the index; 0: it was not a member
+	committed bool
+	unheld    bool // the holder was evicted before the commit
+	dead      bool
+}
+
+// A tagCommand is what is sent to Redis: one key, executed as a whole.
+type tagCommand struct {
+	verb  tagStep
+	who   uint8 // the writer whose holder or record it is
+	token uint8 // of the document, or the score
+	value uint8
+}
+
+// run executes a command, and returns the answer.
+func (d *tagDesign) run(s *tagState, c tagCommand) uint8 {
+	switch c.verb {
+	case lease:
+		if s.doc.kind == missing {
+			s.doc = tagDoc{kind: leased, token: s.freshToken()}
+			return s.doc.token
+		}
+		if s.doc.kind == present { // a refresh starts from it
+			return s.doc.token
+		}
+		return 0
+	case epoch:
+		if s.journal[0].id == 0 {
+			s.journal[0] = tagRecord{id: s.freshRecord()}
+		}
+		return s.last().id
+	case record:
+		id := s.freshRecord()
+		if d.clientIDs {
+			id = 100 + c.who
+		}
+		s.append(tagRecord{id: id, names: true})
+	case add:
+		switch {
+		case d.scoresRepeat:
+			s.index++
+		default:
+			s.index = s.freshScore()
+		}
+	case fill:
+		if d.uncompared || s.doc.kind != missing && s.doc.token == c.token {
+			s.doc = tagDoc{}
+			s.doc = tagDoc{kind: present, token: s.freshToken(), version: c.value}
+		}
+	case read:
+		return s.index
+	case clear:
+		was := s.index
+		s.index = 0
+		return was
+	case remove:
+		s.doc = tagDoc{}
+	case unindex:
+		if s.index == c.token || d.plainRemoval {
+			s.index = 0
+		}
+	case hold:
+		s.held[c.who] = true
+	case unhold:
+		s.held[c.who] = false
+	}
+	return 0
+}
+
+func (s *tagState) last() tagRecord {
+	last := s.journal[0]
+	for _, r := range s.journal {
+		if r.id != 0 {
+			last = r
+		}
+	}
+	return last
+}
+
+// append trims the journal if it is full.
+func (s *tagState) append(r tagRecord) {
+	for i := range s.journal {
+		if s.journal[i].id == 0 {
+			s.journal[i] = r
+			return
+		}
+	}
+	copy(s.journal[:], s.journal[1:])
+	s.journal[journalLen-1] = r
+}
+
+// What the server makes is unique: of equal meaning is any number that nothing in the state knows.
+func (s *tagState) freshToken() uint8 {
+	return unused(func(n uint8) bool {
+		return n == s.doc.token || n == s.again.token ||
+			slices.ContainsFunc(s.loaders[:], func(l tagLoader) bool { return l.token == n })
+	})
+}
+
+func (s *tagState) freshScore() uint8 {
+	return unused(func(n uint8) bool {
+		return n == s.index || n == s.again.token ||
+			slices.ContainsFunc(s.writers[:], func(w tagWriter) bool { return w.read == n })
+	})
+}
+
+func (s *tagState) freshRecord() uint8 {
+	return unused(func(n uint8) bool {
+		return slices.ContainsFunc(s.journal[:], func(r tagRecord) bool { return r.id == n }) ||
+			slices.ContainsFunc(s.loaders[:], func(l tagLoader) bool { return l.epoch == n })
+	})
+}
+
+func unused(used func(n uint8) bool) uint8 {
+	n := uint8(1)
+	for used(n) {
+		n++
+	}
+	return n
+}
+
+// normal gives states that nothing will ever tell apart one form.
+func (d *tagDesign) normal(s tagState) tagState {
+	for i := range d.loaders {
+		l := &s.loaders[i]
+		if l.refuse && slices.Index(d.load, add) < int(l.at) {
+			*l = tagLoader{}
+			continue
+		}
+		if l.at > 0 && d.load[l.at] == load { // the earlier it reads the row, the older what it finds
+			l.version = s.version
+			l.at++
+		}
+		if slices.Index(d.load, check) < int(l.at) {
+			l.epoch = 0
+		}
+	}
+	for i := range d.writers {
+		w := &s.writers[i]
+		steps := d.steps(w.tx)
+		if !w.started || w.dead {
+			continue
+		}
+		if steps[w.at] == done {
+			s.floor = max(s.floor, w.version)
+			*w = tagWriter{started: true, dead: true}
+			continue
+		}
+		if w.at > 0 && !slices.Contains(steps[w.at:], remove) && !slices.Contains(steps[w.at:], unindex) {
+			w.read = 0
+		}
+	}
+	if !d.clientIDs && !d.forgiving {
+		d.forgetRecords(&s)
+	}
+	var tokens, scores renaming
+	tokens.rename(&s.doc.token)
+	for i := range d.loaders {
+		tokens.rename(&s.loaders[i].token)
+	}
+	if s.again.verb == fill {
+		tokens.rename(&s.again.token)
+	}
+	if !d.scoresRepeat {
+		scores.rename(&s.index)
+		for i := range d.writers {
+			scores.rename(&s.writers[i].read)
+		}
+		if s.again.verb == unindex {
+			scores.rename(&s.again.token)
+		}
+	}
+	return s
+}
+
+// A load that will be refused anyway needs not to know why, and a journal that nobody has read may as well be missing.
+func (d *tagDesign) forgetRecords(s *tagState) {
+	const gone = 9
+	first := journalLen
+	for i := range d.loaders {
+		l := &s.loaders[i]
+		if l.epoch == 0 {
+			continue
+		}
+		if l.epoch == gone || !d.unchanged(s, l.epoch) {
+			l.epoch = gone
+			continue
+		}
+		first = min(first, slices.IndexFunc(s.journal[:], func(r tagRecord) bool { return r.id == l.epoch }))
+	}
+	var journal [journalLen]tagRecord
+	copy(journal[:], s.journal[first:])
+	journal[0].names = false
+	s.journal = journal
+	var records renaming
+	for i := range s.journal {
+		records.rename(&s.journal[i].id)
+	}
+	for i := range d.loaders {
+		if l := &s.loaders[i]; l.epoch != gone {
+			records.rename(&l.epoch)
+		}
+	}
+}
+
+// A renaming numbers names in the order in which they are met.
+type renaming struct {
+	to   [16]uint8
+	last uint8
+}
+
+func (r *renaming) rename(name *uint8) {
+	if *name == 0 {
+		return
+	}
+	if r.to[*name] == 0 {
+		r.last++
+		r.to[*name] = r.last
+	}
+	*name = r.to[*name]
+}
+
+func (d *tagDesign) model() model[tagState] {
+	return model[tagState]{
+		next: d.next,
+		wrong: func(s tagState) string {
+			if s.doc.kind == present && s.doc.version < s.floor {
+				return "a value from before the invalidation is cached after it"
+			}
+			return ""
+		},
+	}
+}
+
+func (d *tagDesign) next(s tagState, emitAll func(string, int, tagState)) {
+	emit := func(format string, who int, to tagState) { emitAll(format, who, d.normal(to)) }
+	d.redis(s, emit)
+	for i := range d.loaders {
+		d.loaderStep(s, i, emit)
+	}
+	for i := range d.writers {
+		d.writerStep(s, i, emit)
+	}
+}
+
+// redis is what happens without a process: eviction, expiry, trimming, and commands that come late or again.
+func (d *tagDesign) redis(s tagState, emit func(string, int, tagState)) {
+	if s.doc.kind != missing {
+		t := s
+		t.doc = tagDoc{}
+		emit("Redis: the document expires or is evicted", 0, t)
+	}
+	if s.journal[0].id != 0 {
+		t := s
+		t.journal = [journalLen]tagRecord{}
+		emit("Redis: the journal is evicted", 0, t)
+	}
+	if s.journal[1].id != 0 {
+		t := s
+		copy(t.journal[:], s.journal[1:])
+		t.journal[journalLen-1] = tagRecord{}
+		emit("Redis: the journal is trimmed by one record", 0, t)
+	}
+	if s.index != 0 {
+		emit("Redis: the entry expires in the index", 0, d.expireIndex(s))
+	}
+	for i := range d.writers {
+		w := s.writers[i]
+		if !s.held[i] {
+			continue
+		}
+		t := s
+		t.held[i] = false
+		if w.committed || w.dead {
+			emit("Redis: the hold of writer %d expires", i, t)
+		} else if d.holdersEvicted {
+			t.writers[i].unheld = true
+			emit("Redis: the hold of writer %d is evicted", i, t)
+		}
+	}
+	if s.again.verb != end {
+		t := s
+		d.run(&t, s.again)
+		emit("Redis: executes the late command ("+tagStepNames[s.again.verb]+")", 0, t)
+		t = s
+		t.again = tagCommand{}
+		emit("the late command is lost", 0, t)
+	}
+}
+
+// expireIndex: a fill is refused once its deadline has passed, and the index entry outlives what was filled before it. So
+// when the entry of the index expires, the document has, and the fills of all who added the entry are refused.
+func (d *tagDesign) expireIndex(s tagState) tagState {
+	s.index = 0
+	if d.indexEvicted {
+		return s
+	}
+	if s.doc.kind == present {
+		s.doc = tagDoc{}
+	}
+	if d.indexExpires {
+		return s
+	}
+	if s.again.verb == fill {
+		s.again = tagCommand{}
+	}
+	added := slices.Index(d.load, add)
+	for i, l := range s.loaders {
+		if int(l.at) > added {
+			s.loaders[i] = tagLoader{}
+		}
+	}
+	return s
+}
+
+// send has a command executed and answered, or executed and answered and executed again later, or lost, which the sender
+// takes for an error: it tries again, or gives up in a step of its own.
+func (d *tagDesign) send(s tagState, who int, what string, c tagCommand, emit func(string, int, tagState), then func(t *tagState, answer uint8)) {
+	t := s
+	then(&t, d.run(&t, c))
+	emit(what, who, t)
+	if s.again.verb != end || c.verb == read || c.verb == heldTags { // whose repetition does nothing
+		return
+	}
+	t = s
+	t.again = c
+	then(&t, d.run(&t, c))
+	emit(what+"; the command will be repeated", who, t)
+	t = s
+	t.again = c
+	emit(what+": the command is delayed, and fails for the sender", who, t)
+}
+
+func (d *tagDesign) loaderStep(s tagState, i int, emit func(string, int, tagState)) {
+	l := s.loaders[i]
+	if l != (tagLoader{}) {
+		t := s
+		t.loaders[i] = tagLoader{}
+		emit("loader %d: gives up", i, t)
+	}
+	step := d.load[l.at]
+	what := "loader %d: " + tagStepNames[step]
+	advance := func(t *tagState) *tagLoader {
+		n := &t.loaders[i]
+		if n.at++; int(n.at) == len(d.load) || n.refuse && n.at > uint8(slices.Index(d.load, add)) {
+			*n = tagLoader{}
+		}
+		return n
+	}
+	switch step {
+	case lease:
+		d.send(s, i, what, tagCommand{verb: lease}, emit, func(t *tagState, token uint8) {
+			if token != 0 {
+				advance(t).token = token
+			}
+		})
+	case epoch:
+		d.send(s, i, what, tagCommand{verb: epoch}, emit, func(t *tagState, id uint8) { advance(t).epoch = id })
+	case heldTags, heldAgain:
+		t := s
+		t.loaders[i].refuse = l.refuse || slices.Contains(s.held[:], true)
+		advance(&t)
+		emit(what, i, t)
+	case load:
+		t := s
+		t.loaders[i].version = s.version
+		advance(&t)
+		emit(what, i, t)
+	case check:
+		t := s
+		t.loaders[i].refuse = l.refuse || !d.unchanged(&s, l.epoch)
+		advance(&t)
+		emit(what, i, t)
+	case add:
+		d.send(s, i, what, tagCommand{verb: add}, emit, func(t *tagState, _ uint8) { advance(t) })
+	case fill:
+		d.send(s, i, what, tagCommand{verb: fill, token: l.token, value: l.version}, emit,
+			func(t *tagState, _ uint8) { advance(t) })
+	}
+}
+
+// unchanged reports whether the journal still has the record, and none after it that names the tag.
+func (d *tagDesign) unchanged(s *tagState, since uint8) bool {
+	at := slices.IndexFunc(s.journal[:], func(r tagRecord) bool { return r.id == since })
+	if at < 0 {
+		return d.forgiving
+	}
+	return !slices.ContainsFunc(s.journal[at+1:], func(r tagRecord) bool { return r.names })
+}
+
+func (d *tagDesign) writerStep(s tagState, i int, emit func(string, int, tagState)) {
+	w := s.writers[i]
+	if !w.started && i > 0 && !s.writers[i-1].started {
+		return // they are alike: let them start in their order
+	}
+	if !w.started {
+		for _, tx := range []bool{false, true} {
+			if steps := d.steps(tx); len(steps) > 0 {
+				t := s
+				t.writers[i] = tagWriter{started: true, tx: tx}
+				d.writerStep(t, i, emit)
+			}
+		}
+		return
+	}
+	steps := d.steps(w.tx)
+	if w.dead || int(w.at) == len(steps) {
+		return
+	}
+	if w.tx && !w.committed { // to crash elsewhere is no more than to stop
+		t := s
+		t.writers[i] = tagWriter{started: true, dead: true}
+		emit("writer %d: crashes", i, t)
+	}
+
+	step := steps[w.at]
+	what := "writer %d: " + tagStepNames[step]
+	if w.tx {
+		what = "writer %d, in InTx: " + tagStepNames[step]
+	}
+	advance := func(t *tagState) *tagWriter {
+		t.writers[i].at++
+		return &t.writers[i]
+	}
+	switch step {
+	case write:
+		t := s
+		t.version++
+		advance(&t).version = t.version
+		emit(what, i, t)
+	case commit:
+		t := s
+		t.version++
+		n := advance(&t)
+		n.version, n.committed = t.version, true
+		if !w.unheld {
+			t.floor = t.version
+		}
+		emit(what, i, t)
+	case done:
+		t := s
+		t.floor = max(t.floor, w.version)
+		t.writers[i] = tagWriter{started: true, dead: true}
+		emit(what, i, t)
+	case read, clear:
+		d.send(s, i, what, tagCommand{verb: step}, emit, func(t *tagState, score uint8) { advance(t).read = score })
+	case remove, unindex:
+		if w.read == 0 {
+			t := s
+			advance(&t)
+			emit("writer %d: found nothing in the index", i, t)
+			return
+		}
+		c := tagCommand{verb: step}
+		if step == unindex {
+			c.token = w.read
+		}
+		d.send(s, i, what, c, emit, func(t *tagState, _ uint8) { advance(t) })
+	default:
+		d.send(s, i, what, tagCommand{verb: step, who: uint8(i)}, emit, func(t *tagState, _ uint8) { advance(t) })
+	}
+}
+
+func (d *tagDesign) steps(tx bool) []tagStep {
+	if tx {
+		return d.tx
+	}
+	return d.plain
+}
