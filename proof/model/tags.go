@@ -59,13 +59,13 @@ type tagDesign struct {
 	uncompared     bool // the fill stores whatever is there
 	indexEvicted   bool // the index may be evicted by itself
 	holdersEvicted bool // so may be the holders; then the promise is about the end of InTx
-	indexExpires   bool // a fill may come after its index entry has expired
+	noDeadline     bool // a fill may come after its index entry has expired
 }
 
 type tagState struct {
 	version uint8 // of the row
 	floor   uint8 // no older version may be cached
-	doc     tagDoc
+	doc     document
 	index   uint8 // the score of the entry in the index of the tag; 0: it is not a member
 	journal [journalLen]tagRecord
 	held    [tagWriters]bool
@@ -73,20 +73,6 @@ type tagState struct {
 	writers [tagWriters]tagWriter
 	again   tagCommand // a command that may be executed at any time, and as often as it likes
 }
-
-type tagDoc struct {
-	kind    docKind
-	token   uint8
-	version uint8
-}
-
-type docKind uint8
-
-const (
-	missing docKind = iota
-	leased
-	present
-)
 
 type tagRecord struct {
 	id    uint8 // 0: there is none
@@ -124,14 +110,9 @@ type tagCommand struct {
 func (d *tagDesign) run(s *tagState, c tagCommand) uint8 {
 	switch c.verb {
 	case lease:
-		if s.doc.kind == missing {
-			s.doc = tagDoc{kind: leased, token: s.freshToken()}
+		if s.doc.lease(s.freshToken()) || s.doc.kind == present { // a refresh starts from the value
 			return s.doc.token
 		}
-		if s.doc.kind == present { // a refresh starts from it
-			return s.doc.token
-		}
-		return 0
 	case epoch:
 		if s.journal[0].id == 0 {
 			s.journal[0] = tagRecord{id: s.freshRecord()}
@@ -151,10 +132,11 @@ func (d *tagDesign) run(s *tagState, c tagCommand) uint8 {
 			s.index = s.freshScore()
 		}
 	case fill:
-		if d.uncompared || s.doc.kind != missing && s.doc.token == c.token {
-			s.doc = tagDoc{}
-			s.doc = tagDoc{kind: present, token: s.freshToken(), version: c.value}
+		if d.uncompared {
+			c.token = s.doc.token
+			s.doc.lease(c.token)
 		}
+		s.doc.fill(c.token, s.freshToken(), c.value)
 	case read:
 		return s.index
 	case clear:
@@ -162,7 +144,7 @@ func (d *tagDesign) run(s *tagState, c tagCommand) uint8 {
 		s.index = 0
 		return was
 	case remove:
-		s.doc = tagDoc{}
+		s.doc.invalidate()
 	case unindex:
 		if s.index == c.token || d.plainRemoval {
 			s.index = 0
@@ -219,6 +201,11 @@ func (s *tagState) freshRecord() uint8 {
 	})
 }
 
+const (
+	gone = 14 // a record that is no longer in the journal, or would not make a difference
+	lost = 15 // a token or a score that has been replaced, and never comes again
+)
+
 func unused(used func(n uint8) bool) uint8 {
 	n := uint8(1)
 	for used(n) {
@@ -242,6 +229,12 @@ func (d *tagDesign) normal(s tagState) tagState {
 		if slices.Index(d.load, check) < int(l.at) {
 			l.epoch = 0
 		}
+		if l.token != 0 && l.token != s.doc.token && !d.uncompared {
+			l.token, l.version, l.refuse = lost, 0, true
+		}
+		if l.refuse && l.epoch != 0 && !d.clientIDs {
+			l.epoch = gone
+		}
 	}
 	for i := range d.writers {
 		w := &s.writers[i]
@@ -254,12 +247,23 @@ func (d *tagDesign) normal(s tagState) tagState {
 			*w = tagWriter{started: true, dead: true}
 			continue
 		}
+		if w.read != s.index && w.read != 0 && !d.scoresRepeat {
+			w.read = lost
+		}
+		if w.version <= s.floor {
+			w.version = 0
+		}
 		if w.at > 0 && !slices.Contains(steps[w.at:], remove) && !slices.Contains(steps[w.at:], unindex) {
 			w.read = 0
 		}
 	}
 	if !d.clientIDs && !d.forgiving {
 		d.forgetRecords(&s)
+	}
+	s.doc.waited = false // nobody is to be told of a release
+	if s.again.verb == fill && s.again.token != s.doc.token && !d.uncompared ||
+		s.again.verb == unindex && s.again.token != s.index && !d.scoresRepeat && !d.plainRemoval {
+		s.again = tagCommand{}
 	}
 	var tokens, scores renaming
 	tokens.rename(&s.doc.token)
@@ -283,7 +287,6 @@ func (d *tagDesign) normal(s tagState) tagState {
 
 // A load that will be refused anyway needs not to know why, and a journal that nobody has read may as well be missing.
 func (d *tagDesign) forgetRecords(s *tagState) {
-	const gone = 9
 	first := journalLen
 	for i := range d.loaders {
 		l := &s.loaders[i]
@@ -318,7 +321,7 @@ type renaming struct {
 }
 
 func (r *renaming) rename(name *uint8) {
-	if *name == 0 {
+	if *name == 0 || *name >= gone {
 		return
 	}
 	if r.to[*name] == 0 {
@@ -340,8 +343,8 @@ func (d *tagDesign) model() model[tagState] {
 	}
 }
 
-func (d *tagDesign) next(s tagState, emitAll func(string, int, tagState)) {
-	emit := func(format string, who int, to tagState) { emitAll(format, who, d.normal(to)) }
+func (d *tagDesign) next(s tagState, emitAll func(label, tagState)) {
+	emit := func(step label, to tagState) { emitAll(step, d.normal(to)) }
 	d.redis(s, emit)
 	for i := range d.loaders {
 		d.loaderStep(s, i, emit)
@@ -352,25 +355,25 @@ func (d *tagDesign) next(s tagState, emitAll func(string, int, tagState)) {
 }
 
 // redis is what happens without a process: eviction, expiry, trimming, and commands that come late or again.
-func (d *tagDesign) redis(s tagState, emit func(string, int, tagState)) {
+func (d *tagDesign) redis(s tagState, emit func(label, tagState)) {
 	if s.doc.kind != missing {
 		t := s
-		t.doc = tagDoc{}
-		emit("Redis: the document expires or is evicted", 0, t)
+		t.doc = document{}
+		emit(label{"the document", nobody, "expires or is evicted", ""}, t)
 	}
 	if s.journal[0].id != 0 {
 		t := s
 		t.journal = [journalLen]tagRecord{}
-		emit("Redis: the journal is evicted", 0, t)
+		emit(label{"the journal", nobody, "is evicted", ""}, t)
 	}
 	if s.journal[1].id != 0 {
 		t := s
 		copy(t.journal[:], s.journal[1:])
 		t.journal[journalLen-1] = tagRecord{}
-		emit("Redis: the journal is trimmed by one record", 0, t)
+		emit(label{"the journal", nobody, "is trimmed by one record", ""}, t)
 	}
-	if s.index != 0 {
-		emit("Redis: the entry expires in the index", 0, d.expireIndex(s))
+	if s.index != 0 && !d.scoresRepeat { // or else time would pass
+		emit(label{"the entry", nobody, "expires in the index", ""}, d.expireIndex(s))
 	}
 	for i := range d.writers {
 		w := s.writers[i]
@@ -380,19 +383,19 @@ func (d *tagDesign) redis(s tagState, emit func(string, int, tagState)) {
 		t := s
 		t.held[i] = false
 		if w.committed || w.dead {
-			emit("Redis: the hold of writer %d expires", i, t)
+			emit(label{"the hold of writer", i, "expires", ""}, t)
 		} else if d.holdersEvicted {
 			t.writers[i].unheld = true
-			emit("Redis: the hold of writer %d is evicted", i, t)
+			emit(label{"the hold of writer", i, "is evicted", ""}, t)
 		}
 	}
 	if s.again.verb != end {
 		t := s
 		d.run(&t, s.again)
-		emit("Redis: executes the late command ("+tagStepNames[s.again.verb]+")", 0, t)
+		emit(label{"Redis", nobody, "executes a command of before: ", tagStepNames[s.again.verb]}, t)
 		t = s
 		t.again = tagCommand{}
-		emit("the late command is lost", 0, t)
+		emit(label{"the late command", nobody, "is lost", ""}, t)
 	}
 }
 
@@ -404,9 +407,9 @@ func (d *tagDesign) expireIndex(s tagState) tagState {
 		return s
 	}
 	if s.doc.kind == present {
-		s.doc = tagDoc{}
+		s.doc = document{}
 	}
-	if d.indexExpires {
+	if d.noDeadline {
 		return s
 	}
 	if s.again.verb == fill {
@@ -423,31 +426,46 @@ func (d *tagDesign) expireIndex(s tagState) tagState {
 
 // send has a command executed and answered, or executed and answered and executed again later, or lost, which the sender
 // takes for an error: it tries again, or gives up in a step of its own.
-func (d *tagDesign) send(s tagState, who int, what string, c tagCommand, emit func(string, int, tagState), then func(t *tagState, answer uint8)) {
+func (d *tagDesign) send(s tagState, what label, c tagCommand, emit func(label, tagState), then func(t *tagState, answer uint8)) {
 	t := s
 	then(&t, d.run(&t, c))
-	emit(what, who, t)
-	if s.again.verb != end || c.verb == read || c.verb == heldTags { // whose repetition does nothing
+	emit(what, t)
+	if s.again.verb != end || !d.matters(c.verb) {
 		return
 	}
 	t = s
 	t.again = c
 	then(&t, d.run(&t, c))
-	emit(what+"; the command will be repeated", who, t)
+	what.how = "; the command will be executed again"
+	emit(what, t)
 	t = s
 	t.again = c
-	emit(what+": the command is delayed, and fails for the sender", who, t)
+	what.how = "; the command is delayed, and fails for the sender"
+	emit(what, t)
 }
 
-func (d *tagDesign) loaderStep(s tagState, i int, emit func(string, int, tagState)) {
+// matters reports whether it makes a difference when a command is executed late. A late remove is an eviction of the
+// document, and a late record, if it is a new one, as much as an eviction of the journal.
+func (d *tagDesign) matters(verb tagStep) bool {
+	switch verb {
+	case read, epoch, remove:
+		return false
+	case record:
+		return d.clientIDs
+	default:
+		return true
+	}
+}
+
+func (d *tagDesign) loaderStep(s tagState, i int, emit func(label, tagState)) {
 	l := s.loaders[i]
 	if l != (tagLoader{}) {
 		t := s
 		t.loaders[i] = tagLoader{}
-		emit("loader %d: gives up", i, t)
+		emit(label{"loader", i, "gives up", ""}, t)
 	}
 	step := d.load[l.at]
-	what := "loader %d: " + tagStepNames[step]
+	what := label{"loader", i, tagStepNames[step], ""}
 	advance := func(t *tagState) *tagLoader {
 		n := &t.loaders[i]
 		if n.at++; int(n.at) == len(d.load) || n.refuse && n.at > uint8(slices.Index(d.load, add)) {
@@ -457,32 +475,32 @@ func (d *tagDesign) loaderStep(s tagState, i int, emit func(string, int, tagStat
 	}
 	switch step {
 	case lease:
-		d.send(s, i, what, tagCommand{verb: lease}, emit, func(t *tagState, token uint8) {
+		d.send(s, what, tagCommand{verb: lease}, emit, func(t *tagState, token uint8) {
 			if token != 0 {
 				advance(t).token = token
 			}
 		})
 	case epoch:
-		d.send(s, i, what, tagCommand{verb: epoch}, emit, func(t *tagState, id uint8) { advance(t).epoch = id })
+		d.send(s, what, tagCommand{verb: epoch}, emit, func(t *tagState, id uint8) { advance(t).epoch = id })
 	case heldTags, heldAgain:
 		t := s
 		t.loaders[i].refuse = l.refuse || slices.Contains(s.held[:], true)
 		advance(&t)
-		emit(what, i, t)
+		emit(what, t)
 	case load:
 		t := s
 		t.loaders[i].version = s.version
 		advance(&t)
-		emit(what, i, t)
+		emit(what, t)
 	case check:
 		t := s
 		t.loaders[i].refuse = l.refuse || !d.unchanged(&s, l.epoch)
 		advance(&t)
-		emit(what, i, t)
+		emit(what, t)
 	case add:
-		d.send(s, i, what, tagCommand{verb: add}, emit, func(t *tagState, _ uint8) { advance(t) })
+		d.send(s, what, tagCommand{verb: add}, emit, func(t *tagState, _ uint8) { advance(t) })
 	case fill:
-		d.send(s, i, what, tagCommand{verb: fill, token: l.token, value: l.version}, emit,
+		d.send(s, what, tagCommand{verb: fill, token: l.token, value: l.version}, emit,
 			func(t *tagState, _ uint8) { advance(t) })
 	}
 }
@@ -496,7 +514,7 @@ func (d *tagDesign) unchanged(s *tagState, since uint8) bool {
 	return !slices.ContainsFunc(s.journal[at+1:], func(r tagRecord) bool { return r.names })
 }
 
-func (d *tagDesign) writerStep(s tagState, i int, emit func(string, int, tagState)) {
+func (d *tagDesign) writerStep(s tagState, i int, emit func(label, tagState)) {
 	w := s.writers[i]
 	if !w.started && i > 0 && !s.writers[i-1].started {
 		return // they are alike: let them start in their order
@@ -518,13 +536,13 @@ func (d *tagDesign) writerStep(s tagState, i int, emit func(string, int, tagStat
 	if w.tx && !w.committed { // to crash elsewhere is no more than to stop
 		t := s
 		t.writers[i] = tagWriter{started: true, dead: true}
-		emit("writer %d: crashes", i, t)
+		emit(label{"writer", i, "crashes", ""}, t)
 	}
 
 	step := steps[w.at]
-	what := "writer %d: " + tagStepNames[step]
+	what := label{"writer", i, tagStepNames[step], ""}
 	if w.tx {
-		what = "writer %d, in InTx: " + tagStepNames[step]
+		what.who = "InTx of writer"
 	}
 	advance := func(t *tagState) *tagWriter {
 		t.writers[i].at++
@@ -535,7 +553,7 @@ func (d *tagDesign) writerStep(s tagState, i int, emit func(string, int, tagStat
 		t := s
 		t.version++
 		advance(&t).version = t.version
-		emit(what, i, t)
+		emit(what, t)
 	case commit:
 		t := s
 		t.version++
@@ -544,28 +562,28 @@ func (d *tagDesign) writerStep(s tagState, i int, emit func(string, int, tagStat
 		if !w.unheld {
 			t.floor = t.version
 		}
-		emit(what, i, t)
+		emit(what, t)
 	case done:
 		t := s
 		t.floor = max(t.floor, w.version)
 		t.writers[i] = tagWriter{started: true, dead: true}
-		emit(what, i, t)
+		emit(what, t)
 	case read, clear:
-		d.send(s, i, what, tagCommand{verb: step}, emit, func(t *tagState, score uint8) { advance(t).read = score })
+		d.send(s, what, tagCommand{verb: step}, emit, func(t *tagState, score uint8) { advance(t).read = score })
 	case remove, unindex:
 		if w.read == 0 {
 			t := s
 			advance(&t)
-			emit("writer %d: found nothing in the index", i, t)
+			emit(label{what.who, i, "found nothing in the index", ""}, t)
 			return
 		}
 		c := tagCommand{verb: step}
 		if step == unindex {
 			c.token = w.read
 		}
-		d.send(s, i, what, c, emit, func(t *tagState, _ uint8) { advance(t) })
+		d.send(s, what, c, emit, func(t *tagState, _ uint8) { advance(t) })
 	default:
-		d.send(s, i, what, tagCommand{verb: step, who: uint8(i)}, emit, func(t *tagState, _ uint8) { advance(t) })
+		d.send(s, what, tagCommand{verb: step, who: uint8(i)}, emit, func(t *tagState, _ uint8) { advance(t) })
 	}
 }
 
