@@ -35,13 +35,15 @@ type finding struct {
 	trace  []string // the steps that lead there, none shorter
 }
 
+const maxStates = 10_000_000
+
 // explore visits every state that can be reached, breadth first, until one breaks a promise.
 func (m model[S]) explore() finding {
 	seen := map[S]bool{m.initial: true}
 	states, parents := []S{m.initial}, []int32{0}
 	for i := 0; i < len(states); i++ {
-		if len(states) > 6_000_000 {
-			return finding{states: len(states), broken: "too many states"}
+		if len(states) > maxStates {
+			return finding{states: len(states), broken: "there are more states than fit into memory"}
 		}
 		if broken := m.wrong(states[i]); broken != "" {
 			return finding{states: len(states), broken: broken, trace: m.retrace(states, parents, i)}

@@ -7,6 +7,7 @@ type document struct {
 	token   uint8 // of the lease, or the id of the value; made by the server
 	version uint8 // of the row that the value was loaded from. That there was no row is a version like any other.
 	waited  bool  // somebody waits for the lease
+	claimed bool  // somebody refreshes it, which no promise depends on
 	holders holders
 }
 
@@ -50,6 +51,15 @@ func (d *document) fill(from, fresh, version uint8) bool {
 		return false
 	}
 	*d = document{kind: present, token: fresh, version: version}
+	return true
+}
+
+// claim has one process refresh a value.
+func (d *document) claim(from uint8) bool {
+	if d.kind != present || !d.is(from) || d.claimed {
+		return false
+	}
+	d.claimed = true
 	return true
 }
 
