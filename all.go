@@ -41,18 +41,26 @@ func (c *Cache[K, V]) invalidateAll(ctx context.Context) error {
 // removeAll removes every entry that was there, as a value or as a lease, when it was called: SCAN returns each key that
 // is there all the time, and one that comes later began later.
 func (c *Cache[K, V]) removeAll(ctx context.Context) error {
+	return c.walk(ctx, c.prefix, c.removePage)
+}
+
+// walk calls visit with the names that begin with prefix, those that are there all the time at least once.
+func (c *Cache[K, V]) walk(ctx context.Context, prefix string, visit visitor) error {
 	switch rdb := c.store.rdb.(type) {
 	case *redis.ClusterClient:
-		return c.removeFromAll(ctx, rdb)
+		return c.walkAll(ctx, rdb, prefix, visit)
 	case *redis.Client:
-		return c.removeFrom(ctx, rdb)
+		return c.walkOne(ctx, rdb, prefix, visit)
 	default: // an AutoPipeliner does not show what is behind it
 		if err := c.alone(ctx); err != nil {
 			return err
 		}
-		return c.removeFrom(ctx, rdb)
+		return c.walkOne(ctx, rdb, prefix, visit)
 	}
 }
+
+// A visitor is called on several goroutines for a Cluster.
+type visitor = func(ctx context.Context, names []string) error
 
 // alone returns an error if a client of an unknown type talks to a Cluster, of which SCAN would see one node.
 func (c *Cache[K, V]) alone(ctx context.Context) error {
@@ -66,16 +74,16 @@ func (c *Cache[K, V]) alone(ctx context.Context) error {
 	return err
 }
 
-// removeFromAll removes the entries of every primary, until the slots stood still during a pass. While a slot is being
-// moved, its keys go from a node that is yet to be scanned to one that has been: then a second pass finds them there.
-func (c *Cache[K, V]) removeFromAll(ctx context.Context, cluster *redis.ClusterClient) error {
+// walkAll walks over every primary, until the slots stood still during a pass. While a slot is being moved, its keys go
+// from a node that is yet to be scanned to one that has been: then a second pass finds them there.
+func (c *Cache[K, V]) walkAll(ctx context.Context, cluster *redis.ClusterClient, prefix string, visit visitor) error {
 	for last := ""; ; {
 		before, err := c.layout(ctx, cluster)
 		if err != nil {
 			return err
 		}
 		err = cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
-			return c.removeFrom(ctx, node)
+			return c.walkOne(ctx, node, prefix, visit)
 		})
 		if err != nil {
 			return err
@@ -116,13 +124,13 @@ func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) 
 	}, nil)
 }
 
-// removeFrom removes the entries of one server.
-func (c *Cache[K, V]) removeFrom(ctx context.Context, node redis.Cmdable) error {
+// walkOne walks over one server.
+func (c *Cache[K, V]) walkOne(ctx context.Context, node redis.Cmdable, prefix string, visit visitor) error {
 	type page struct {
 		names []string
 		next  uint64
 	}
-	pattern := globEscaper.Replace(c.prefix) + "*"
+	pattern := globEscaper.Replace(prefix) + "*"
 	for cursor := uint64(0); ; {
 		b := newBudget(c.config.timeout)
 		p, err := within(ctx, &b, func(ctx context.Context) (page, error) {
@@ -132,7 +140,7 @@ func (c *Cache[K, V]) removeFrom(ctx context.Context, node redis.Cmdable) error 
 		if err != nil {
 			return err
 		}
-		if err := c.removePage(ctx, p.names); err != nil {
+		if err := visit(ctx, p.names); err != nil {
 			return err
 		}
 		if cursor = p.next; cursor == 0 {

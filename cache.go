@@ -21,6 +21,7 @@ type Cache[K comparable, V any] struct {
 	load1      Loader[K, V]
 	batch      BatchLoader[K, V]        // nil if none
 	ttlFunc    func(K, V) time.Duration // nil if none
+	tagsFunc   func(K, V) []string      // nil if none
 	appendKey  func([]byte, K) ([]byte, error)
 	nilPointer bool // V is a pointer, and a nil one means that there is no row
 	notFound   []error
@@ -33,6 +34,7 @@ type Cache[K comparable, V any] struct {
 	direct     singleflight.Group // that do not
 	refreshing refreshing
 	owed       owed
+	owedTags   *owedTags
 	background background
 	logged     seldom
 	n          counters
@@ -40,8 +42,8 @@ type Cache[K comparable, V any] struct {
 
 // New makes a Cache of what load returns, under the names "<name>:<key>" in Redis. It does no I/O and starts nothing.
 //
-// All processes that use the same name on the same Redis share one cache: they must agree on K, V, the codec and the
-// version. The name may hold any character; "a" and "a:b" never meet.
+// All processes that use the same name on the same Redis share one cache: they must agree on K, V, the codec, the
+// version and the tags. The name may hold any character; "a" and "a:b" never meet.
 //
 // New refuses, with errors that name the setting: options out of their bounds or for other types than K and V, a K that
 // cannot be rendered (see WithKey), a V that JSON would damage, and a Redis client that cannot keep the promises: one
@@ -88,14 +90,15 @@ func (c *Cache[K, V]) validate(rdb redis.UniversalClient) error {
 
 // bind gives the functions among the options the types that an Option does not have.
 func (c *Cache[K, V]) bind() error {
-	var batchErr, ttlErr, renderErr error
+	var batchErr, ttlErr, tagsErr, renderErr error
 	c.batch, batchErr = typed[BatchLoader[K, V]]("WithBatch", c.config.batch)
 	c.ttlFunc, ttlErr = typed[func(K, V) time.Duration]("WithTTLFunc", c.config.ttlFunc)
+	c.tagsFunc, tagsErr = typed[func(K, V) []string]("WithTags", c.config.tags)
 	custom, keyErr := typed[func(K) string]("WithKey", c.config.key)
 	if keyErr == nil {
 		c.appendKey, renderErr = keyRenderer(custom)
 	}
-	return errors.Join(batchErr, ttlErr, keyErr, renderErr)
+	return errors.Join(batchErr, ttlErr, tagsErr, keyErr, renderErr)
 }
 
 // connect makes the Redis side.
@@ -107,6 +110,7 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 		nonces:  newNonces(),
 		failed:  c.redisFailed,
 	}
+	c.owedTags = owedTagsOf(rdb)
 	c.background.init()
 	b := newBreaker(rdb)
 	b.closing, b.start, b.changed = c.background.closing, c.background.start, c.redisChanged
@@ -278,7 +282,7 @@ func (c *Cache[K, V]) nameOf(key K) (string, error) {
 func (c *Cache[K, V]) Stats() Stats {
 	s := c.n.snapshot()
 	s.Down = c.store.breaker.down()
-	s.Owed = c.owed.failedCount()
+	s.Owed = c.owedCount()
 	return s
 }
 
@@ -308,7 +312,7 @@ func (c *Cache[K, V]) bypassed(m *mode) bool {
 
 // usable reports whether a name may be read from Redis: it answers, and no invalidation of the name is owed to it.
 func (c *Cache[K, V]) usable(name string) bool {
-	return c.store.breaker.up(name) && !c.owed.has(name)
+	return c.store.breaker.up(name) && !c.owed.has(name) && !c.owesTags()
 }
 
 // redisFailed counts a command that failed.

@@ -39,6 +39,7 @@
 //   - The process died between a COMMIT and an Invalidate outside [InTx], or before an Invalidate that had failed was
 //     confirmed.
 //   - Invalidate was called before the COMMIT, outside InTx. A Get in between loads the row as it was and stores it again.
+//   - Redis evicted the index of a tag before the entries that it lists.
 //   - A transaction outlived its holds, since its process stood still, and the process died before it released them.
 //   - Redis failed over. Its replication is asynchronous, so the new primary may not know of the last commands that the
 //     old one has acknowledged, an Invalidate among them. Until a client has noticed the failover, it may also be served
@@ -106,6 +107,15 @@
 //
 // New refuses pointers, interfaces, floats, complex numbers and channels, also as fields, and points to [WithKey].
 //
+// # Tags
+//
+// A value may have tags, see [WithTags]: names of what it was made from. InvalidateTags invalidates the entries of all caches
+// on one Redis that have a tag, as Invalidate does one entry, whether they are filled or under way. Absences have no tags.
+//
+// Redis keeps book of them under keys that belong to no cache: aside-tags, a stream of the last invalidations;
+// {aside-tags}-held, what transactions hold; and aside-tag=<tag>, the names of the entries with a tag. They expire after what
+// they tell about. Who deletes an index, or a Redis that is full and evicts one, leaves its entries to their TTL.
+//
 // # One entry, one document
 //
 // The Redis key of an entry is a string, in one of these states. redis-cli GET shows it:
@@ -144,6 +154,7 @@
 // replicas, a redis.Ring. It cannot see a failover client with ReplicaOnly, or a proxy that reads from replicas: do not
 // use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA; any eviction policy will do.
 //
-// The library sends GET, MGET, EVAL, EVALSHA and DEL. Its scripts call GET, SET, GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE
-// and TIME.
+// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN. Its scripts call GET, SET,
+// GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE,
+// ZRANGEBYSCORE, ZREMRANGEBYSCORE and ZREVRANGE.
 package aside

@@ -159,6 +159,18 @@ func (e *entry) prefix() string {
 	}
 }
 
+// leasedAt is when the server made the lease, in ms since 1970: its token ends with that. It is 0 if it does not.
+func (e *entry) leasedAt() int64 {
+	stamp := e.token[bytes.LastIndexByte(e.token, '-')+1:]
+	seconds, us, _ := bytes.Cut(stamp, []byte("."))
+	s, err1 := strconv.ParseInt(string(seconds), 10, 64)
+	u, err2 := strconv.ParseInt(string(us), 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0
+	}
+	return s*1000 + u/1000
+}
+
 // claimAt is where in the document the claim stands.
 func (e *entry) claimAt() int {
 	return len(idPrefix) + len(e.token) + len(freshField) + stampWidth + len(claimField)

@@ -80,6 +80,12 @@ func (r *Repository) ProductsByID(_ context.Context, ids []int64) (map[int64]Pro
 	return found, nil
 }
 
+// ListProducts returns the products in no order.
+func (r *Repository) ListProducts(ctx context.Context, ids []int64) ([]Product, error) {
+	found, err := r.ProductsByID(ctx, ids)
+	return slices.Collect(maps.Values(found)), err
+}
+
 func one(list []Product) (Product, error) {
 	if len(list) == 0 {
 		return Product{}, sql.ErrNoRows

@@ -20,6 +20,8 @@ func Verb(cmd redis.Cmder) string {
 	names := [...]string{
 		scriptLease: "lease", scriptFill: "fill", scriptRenew: "renew",
 		scriptRelease: "release", scriptClaim: "claim", scriptInvalidate: "invalidate", scriptHold: "hold",
+		scriptMark: "mark", scriptRecord: "record", scriptSince: "since", scriptHoldTags: "holdtags",
+		scriptIndex: "index", scriptUnindex: "unindex",
 	}
 	for i, s := range scripts {
 		if hash == s.Hash() {

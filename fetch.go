@@ -3,7 +3,6 @@ package aside
 import (
 	"context"
 	"errors"
-	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"time"
@@ -17,6 +16,8 @@ type want[K comparable, V any] struct {
 	name     string
 	unusable []byte // the document that was found and could not be used: to be replaced if it is still that
 	source   *entry // what a fill replaces: the lease, or the document that is refreshed; nil: nothing may be filled
+	since    int64  // when the load began to have the right to, in ms since 1970, by the server's clock
+	barred   bool   // from being filled: one of its tags was invalidated during the load
 
 	waiting   bool // somebody else has the lease
 	direct    bool // load, and fill nothing
@@ -38,17 +39,19 @@ type fetch[K comparable, V any] struct {
 	ctx    context.Context // of the loads: not cancelled with the callers
 	queue  context.Context // of the caller: as long as somebody wants it, a load waits for a place
 	budget budget
-	queued *atomic.Bool // it waits for a place, or left without one
-	waited time.Time    // since when it waits for leases of others
-	many   bool         // use the batch loader
-	seal   func()       // called just before each command that may decide
-	close  func()       // called just before seal for a fill
+	queued *atomic.Bool  // it waits for a place, or left without one
+	waited time.Time     // since when it waits for leases of others
+	many   bool          // use the batch loader
+	window time.Duration // how long after since a fill may come
+	mark   mark          // of the load's beginning
+	seal   func()        // called just before each command that may decide
+	close  func()        // called just before seal for a fill
 }
 
 // run ends when all wants are done.
 func (f *fetch[K, V]) run(wants []*want[K, V]) {
 	for _, w := range wants {
-		w.direct = w.direct || f.budget.spent() || !f.usable(w.name)
+		w.direct = w.direct || f.budget.spent() || !f.usable(w.name) || f.tagsFunc != nil && !f.store.breaker.up(journalName)
 	}
 	for todo := wants; len(todo) > 0; todo = undone(wants) {
 		waiting := only(todo, func(w *want[K, V]) bool { return w.waiting })
@@ -77,6 +80,7 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 		return
 	}
 	stop := f.keepLeases(mine)
+	f.setWindow(len(mine), places)
 	took := f.load(mine, places, false)
 	stop()
 	f.fill(mine, took)
@@ -104,10 +108,10 @@ func (f *fetch[K, V]) acquire(wants []*want[K, V]) {
 		steps[i] = f.store.leaseStep(w.name, w.unusable)
 	}
 	f.seal()
-	for i, r := range f.store.run(f.ctx, &f.budget, steps) {
+	for i, r := range f.runMarked(steps) {
 		if w := wants[i]; r.err == nil && r.ok {
 			e := parse(r.doc)
-			w.source = &e
+			w.source, w.since = &e, e.leasedAt()
 		} else {
 			f.settle(w, r)
 		}
@@ -278,32 +282,43 @@ func (f *fetch[K, V]) load(wants []*want[K, V], sideBySide int, refresh bool) ti
 	return time.Since(start)
 }
 
+// setWindow bounds how late the loads of n wants may be stored, so that it is known by when their entries will have
+// expired, whatever stands still in between.
+func (f *fetch[K, V]) setWindow(n, sideBySide int) {
+	waves := (n + sideBySide - 1) / sideBySide
+	if f.many && f.batch != nil {
+		waves = 1
+	}
+	f.window = saturated(times(f.config.loadTimeout, waves), times(f.config.timeout, 4))
+}
+
 // fill stores what was loaded, and gives back the leases of what is not to be stored.
 func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
-	var filled []*want[K, V]
-	var steps []step
 	for _, w := range wants {
 		w.done = true
-		if w.source == nil || f.budget.spent() || !f.store.breaker.up(w.name) {
-			continue
-		}
-		steps = append(steps, f.fillStep(w, took))
-		filled = append(filled, w)
 	}
-	if steps == nil {
+	filled := only(wants, func(w *want[K, V]) bool {
+		return w.source != nil && !f.budget.spent() && f.store.breaker.up(w.name)
+	})
+	f.index(filled)
+	if len(filled) == 0 || f.budget.spent() {
 		return
+	}
+	steps := make([]step, len(filled))
+	for i, w := range filled {
+		steps[i] = f.fillStep(w, took)
 	}
 	f.close()
 	f.seal()
 	var failed []step
 	for i, r := range f.store.run(f.ctx, &f.budget, steps) {
 		w := filled[i]
-		if steps[i].script == scriptFill {
-			w.decided = r.ok
+		if steps[i].script == scriptFill || w.barred {
+			w.decided = r.ok && !w.barred
 			f.filled(w, r)
 		}
 		if r.err != nil && w.source.state == leased {
-			failed = append(failed, releaseStep(w.name, w.source.prefix()))
+			failed = append(failed, releaseStep(w.name, w.source.prefix(), returnedLife))
 		}
 	}
 	if failed != nil && !f.budget.spent() {
@@ -314,46 +329,68 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 // fillStep is what becomes of the document that the load started from.
 func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 	prefix := w.source.prefix()
+	latest := w.since + f.window.Milliseconds()
 	h := header{took: took, version: f.config.version, absent: w.absent}
 	switch {
 	case w.absent && f.config.absentTTL > 0:
 		life := jittered(f.config.absentTTL, f.config.jitter)
 		h.fresh = time.Now().Add(life)
-		return f.store.fillStep(w.name, prefix, h.appendTo(nil, nil, false), life)
-	case w.err == nil && w.data != nil && w.life > 0:
+		return f.store.fillStep(w.name, prefix, h.appendTo(nil, nil, false), life, latest)
+	case w.barred && w.source.state == leased:
+		return releaseStep(w.name, prefix, 0)
+	case w.barred:
+		return backoffStep(w.name, w.source, shortestBackoff)
+	case f.stores(w):
 		life := jittered(w.life, f.config.jitter)
 		h.fresh = time.Now().Add(life)
 		doc := h.appendTo(make([]byte, 0, len(w.data)+headerSize), w.data, embeddable(f.config.codec, w.data))
-		return f.store.fillStep(w.name, prefix, doc, f.withStale(life))
+		return f.store.fillStep(w.name, prefix, doc, saturated(life, f.config.stale), latest)
 	case w.source.state != leased && w.err != nil && !w.absent:
 		return backoffStep(w.name, w.source, nextBackoff(w.source)) // a failed refresh leaves the value that is there
 	default:
-		return releaseStep(w.name, prefix)
+		return releaseStep(w.name, prefix, returnedLife)
 	}
 }
+
+// stores reports whether the value of w is to be stored.
+func (f *fetch[K, V]) stores(w *want[K, V]) bool { return w.err == nil && w.data != nil && w.life > 0 }
 
 const headerSize = 160
 
-// withStale is how long Redis keeps a value that is fresh for life.
-func (f *fetch[K, V]) withStale(life time.Duration) time.Duration {
-	if f.config.stale > math.MaxInt64-life {
-		return math.MaxInt64
+// saturated adds durations.
+func saturated(ds ...time.Duration) (sum time.Duration) {
+	for _, d := range ds {
+		if d > forever-sum {
+			return forever
+		}
+		sum += d
 	}
-	return life + f.config.stale
+	return sum
 }
+
+// times multiplies a duration.
+func times(d time.Duration, n int) time.Duration {
+	if d > forever/time.Duration(n) {
+		return forever
+	}
+	return time.Duration(n) * d
+}
+
+// forever is 200 years: what is counted in microseconds since 1970 stays exact as a float64.
+const forever = 200 * 365 * 24 * time.Hour
 
 // filled tells of a fill.
 func (f *fetch[K, V]) filled(w *want[K, V], r reply) {
 	switch {
 	case r.err != nil:
-	case r.ok:
+	case r.ok && !w.barred:
 		f.n.fills.Add(1)
 	default:
 		f.n.refused.Add(1)
 	}
 	if observe := f.config.observer.Fill; observe != nil {
 		observe(f.ctx, FillInfo{
-			Cache: f.name, Name: w.name, Bytes: len(w.data), Absent: w.absent, Refused: r.err == nil && !r.ok, Err: r.err,
+			Cache: f.name, Name: w.name, Bytes: len(w.data), Absent: w.absent, Refused: r.err == nil && (w.barred || !r.ok), Err: r.err,
 		})
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -17,11 +19,7 @@ var errUnknownHold = errors.New("it is held in an unknown format")
 func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) error {
 	c.n.invalidations.Add(uint64(len(names)))
 	confirmed, failed, first := c.runHolds(ctx, names, t.token, c.config.hold+c.config.lag, 0)
-	t.with(c, func(p *part) {
-		for _, name := range confirmed {
-			p.names[name] = true
-		}
-	})
+	t.with(c, func(p *part) { confirm(p.names, confirmed) })
 	if first == nil {
 		return nil
 	}
@@ -46,11 +44,14 @@ func (c *Cache[K, V]) runHolds(
 // renew keeps the holds from expiring while the transaction runs. It places them anew, so that one that was evicted is
 // back before long.
 func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
-	running := make(chan struct{}, 1) // holds one while a renewal runs
+	var running sync.Mutex
 	end := every(c.config.hold/3, func() {
-		running <- struct{}{}
-		defer func() { <-running }()
-		for chunk := range slices.Chunk(t.held(c), chunkSize) {
+		if !running.TryLock() {
+			return // stopped just now
+		}
+		defer running.Unlock()
+		names, tags := t.held(c)
+		for chunk := range slices.Chunk(names, chunkSize) {
 			if t.over() {
 				return
 			}
@@ -58,10 +59,27 @@ func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 				return // the next renewal is soon enough
 			}
 		}
+		if len(tags) > 0 && !t.over() {
+			_ = c.runTagHolds(ctx, tags, t.token, c.config.hold+c.config.lag, 0) // the same
+		}
 	})
 	return func() {
 		end()
-		running <- struct{}{} // a renewal after the release would hold the keys for WithHold
+		running.Lock() // for good: a renewal after the release would hold the keys for WithHold
+	}
+}
+
+// finish is what a Cache does when a transaction ends.
+func (c *Cache[K, V]) finish(ctx context.Context, t *tx, p *part) {
+	if t.committed {
+		c.release(ctx, t.token, slices.Collect(maps.Keys(p.names)))
+		c.releaseTags(ctx, t.token, slices.Collect(maps.Keys(p.tags)))
+	} else {
+		c.prolong(ctx, t.token, placed(p.names, false))
+		c.prolongTags(ctx, t.token, placed(p.tags, false))
+	}
+	if p.all {
+		c.settleAll(ctx)
 	}
 }
 
@@ -78,6 +96,9 @@ func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string)
 
 // oweHolds is runHolds, after which what was not confirmed is invalidated in the background.
 func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) {
+	if len(names) == 0 {
+		return
+	}
 	number := c.owed.incur(names, c.expiry())
 	confirmed, failed, err := c.runHolds(ctx, names, token, life, lag)
 	c.owed.settle(confirmed, number)
@@ -93,4 +114,63 @@ func (c *Cache[K, V]) settleAll(ctx context.Context) {
 	if err := c.invalidateAll(ctx); err != nil {
 		c.config.logger.Warn("aside: a transaction ended, and its cache is not invalidated yet", "cache", c.name, "error", err)
 	}
+}
+
+// tagged reports whether entries of the Cache may have tags.
+func (c *Cache[K, V]) tagged() bool { return c.tagsFunc != nil }
+
+// placeTagHolds holds tags, and then invalidates what has them: what is filled later was marked before, or is refused.
+func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) error {
+	err := c.holdAndRemoveTags(ctx, t.token, tags)
+	if err != nil {
+		c.n.invalidationErrors.Add(uint64(len(tags)))
+		return fmt.Errorf("aside: tags %q not held: %w", tags, err)
+	}
+	t.with(c, func(p *part) { confirm(p.tags, tags) })
+	return nil
+}
+
+func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, token string, tags []string) error {
+	if err := c.runTagHolds(ctx, tags, token, c.config.hold+c.config.lag, 0); err != nil {
+		return err
+	}
+	return c.removeTags(ctx, tags)
+}
+
+// runTagHolds has token hold tags for life, or no longer if that is 0, and notes the lag.
+func (c *Cache[K, V]) runTagHolds(ctx context.Context, tags []string, token string, life, lag time.Duration) error {
+	var steps []step
+	for chunk := range slices.Chunk(tags, chunkSize) {
+		steps = append(steps, holdTagsStep(chunk, token, life, lag))
+	}
+	b := newBudget(c.config.timeout)
+	return firstError(c.store.run(ctx, &b, steps))
+}
+
+// releaseTags ends the holds of tags after a commit. A hold that is gone, evicted or deleted, has let loads be filled that
+// saw the rows from before: that is why what has the tags is invalidated once more.
+func (c *Cache[K, V]) releaseTags(ctx context.Context, token string, tags []string) {
+	if len(tags) == 0 {
+		return
+	}
+	if err := c.removeTags(ctx, tags); err != nil {
+		c.oweTagsOfTx(tags, err)
+		return
+	}
+	_ = c.runTagHolds(ctx, tags, token, 0, 0) // or they expire
+}
+
+// prolongTags holds tags that could not be held while the transaction ran, and whose outcome is unknown.
+func (c *Cache[K, V]) prolongTags(ctx context.Context, token string, tags []string) {
+	if len(tags) == 0 {
+		return
+	}
+	if err := c.holdAndRemoveTags(ctx, token, tags); err != nil {
+		c.oweTagsOfTx(tags, err)
+	}
+}
+
+func (c *Cache[K, V]) oweTagsOfTx(tags []string, err error) {
+	c.oweTags(tags)
+	c.config.logger.Warn("aside: a transaction ended, and its tags are not invalidated yet", "cache", c.name, "error", err)
 }

@@ -55,23 +55,26 @@ type tx struct {
 	token     string // of its holds
 	committed bool
 
-	mu    sync.Mutex // guards the rest
-	parts map[member]*part
-	ended bool
+	mu     sync.Mutex // guards the rest
+	parts  map[member]*part
+	tagged bool // InvalidateTags was called
+	ended  bool
 }
 
 // A member is a Cache that takes part in a tx.
 type member interface {
 	// renew places the holds anew every so often, until stop is called, which waits.
 	renew(ctx context.Context, t *tx) (stop func())
-	release(ctx context.Context, token string, names []string)
-	prolong(ctx context.Context, token string, names []string)
-	settleAll(ctx context.Context)
+	// finish releases the holds of p after a commit, and without one has all that was invalidated held for a while.
+	finish(ctx context.Context, t *tx, p *part)
+	// tagged reports whether entries may have tags.
+	tagged() bool
 }
 
 // A part is what was invalidated of one Cache.
 type part struct {
 	names map[string]bool // whether the hold was placed
+	tags  map[string]bool // the same
 	all   bool            // InvalidateAll was called
 	stop  func()          // ends the renewals
 }
@@ -85,26 +88,32 @@ func (t *tx) with(m member, use func(p *part)) bool {
 	}
 	p := t.parts[m]
 	if p == nil {
-		p = &part{names: make(map[string]bool)}
+		p = &part{names: make(map[string]bool), tags: make(map[string]bool)}
 		t.parts[m] = p
 	}
 	use(p)
 	return true
 }
 
-// has reports whether name was invalidated in the tx.
-func (t *tx) has(m member, name string) (has bool) {
-	t.with(m, func(p *part) {
-		_, has = p.names[name]
-		has = has || p.all
-	})
-	return has
+// has reports whether name was invalidated in the tx, or may have been by a tag.
+func (t *tx) has(m member, name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return false
+	}
+	if p := t.parts[m]; p != nil {
+		if _, has := p.names[name]; has || p.all {
+			return true
+		}
+	}
+	return m.tagged() && t.tagged
 }
 
-// held returns the names of m whose holds were placed.
-func (t *tx) held(m member) (names []string) {
-	t.with(m, func(p *part) { names = p.held() })
-	return names
+// held returns the names and tags of m whose holds were placed.
+func (t *tx) held(m member) (names, tags []string) {
+	t.with(m, func(p *part) { names, tags = placed(p.names, true), placed(p.tags, true) })
+	return names, tags
 }
 
 // over reports whether the tx has ended.
@@ -114,17 +123,26 @@ func (t *tx) over() bool {
 	return t.ended
 }
 
-// held returns the names whose holds were placed.
-func (p *part) held() []string {
-	return only(slices.Collect(maps.Keys(p.names)), func(name string) bool { return p.names[name] })
+// note adds what is invalidated to holds, as not placed yet.
+func note(holds map[string]bool, added []string) {
+	for _, a := range added {
+		holds[a] = holds[a]
+	}
 }
 
-// unheld returns the names whose holds were not confirmed.
-func (p *part) unheld() []string {
-	return only(slices.Collect(maps.Keys(p.names)), func(name string) bool { return !p.names[name] })
+// confirm notes that holds were placed.
+func confirm(holds map[string]bool, confirmed []string) {
+	for _, c := range confirmed {
+		holds[c] = true
+	}
 }
 
-// end releases the holds after a commit, and without one leaves them to expire, the caches side by side.
+// placed returns the holds that were placed, or those that were not.
+func placed(holds map[string]bool, was bool) []string {
+	return only(slices.Collect(maps.Keys(holds)), func(h string) bool { return holds[h] == was })
+}
+
+// end finishes the parts, the caches side by side.
 func (t *tx) end(ctx context.Context) {
 	t.mu.Lock()
 	t.ended = true
@@ -135,14 +153,7 @@ func (t *tx) end(ctx context.Context) {
 			if p.stop != nil {
 				p.stop()
 			}
-			if t.committed && len(p.names) > 0 {
-				m.release(ctx, t.token, slices.Collect(maps.Keys(p.names)))
-			} else if names := p.unheld(); len(names) > 0 {
-				m.prolong(ctx, t.token, names)
-			}
-			if p.all {
-				m.settleAll(ctx)
-			}
+			m.finish(ctx, t, p)
 		})
 	}
 	group.Wait()
@@ -150,23 +161,36 @@ func (t *tx) end(ctx context.Context) {
 
 // hold places the holds of names.
 func (c *Cache[K, V]) hold(ctx context.Context, t *tx, names []string) error {
-	open := t.with(c, func(p *part) {
-		for _, name := range names {
-			if !p.names[name] {
-				p.names[name] = false // noted before anything is sent: reads inside go to the loader from here on
-			}
-		}
-	})
-	if !open {
+	// They are noted before anything is sent: reads inside go to the loader from here on.
+	if !t.with(c, func(p *part) { note(p.names, names) }) {
 		return c.invalidate(ctx, names)
 	}
 	err := c.placeHolds(ctx, t, names)
+	c.keepHolds(ctx, t)
+	return err
+}
+
+// holdTags places the holds of tags.
+func (c *Cache[K, V]) holdTags(ctx context.Context, t *tx, tags []string) error {
+	open := t.with(c, func(p *part) {
+		note(p.tags, tags)
+		t.tagged = true
+	})
+	if !open {
+		return c.invalidateTags(ctx, tags)
+	}
+	err := c.placeTagHolds(ctx, t, tags)
+	c.keepHolds(ctx, t)
+	return err
+}
+
+// keepHolds has the holds renewed, once any was to be placed.
+func (c *Cache[K, V]) keepHolds(ctx context.Context, t *tx) {
 	t.with(c, func(p *part) {
 		if p.stop == nil {
 			p.stop = c.renew(ctx, t)
 		}
 	})
-	return err
 }
 
 type modeKey struct{}

@@ -14,6 +14,7 @@ type loaded[V any] struct {
 	value  V
 	data   []byte        // value as the codec has it; nil if there is none or it could not be encoded
 	life   time.Duration // how long it is fresh, before jitter; negative: not to be stored
+	tags   []string      // rendered
 	absent bool          // there is no row, and err says so
 	err    error         // what the callers get
 }
@@ -137,6 +138,9 @@ func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 		return loaded[V]{err: err, absent: isAbsence(err)}
 	}
 	l := loaded[V]{value: v, life: c.lifeOf(key, v)}
+	if c.tagsFunc != nil {
+		l.tags = renderTags(c.tagsFunc(key, v))
+	}
 	if l.data, err = c.encode(&v); err != nil {
 		l.data = nil
 		if !c.logged.now() {

@@ -26,10 +26,10 @@ type Stats struct {
 	Unusable   uint64 // documents that could not be used: corrupt, foreign or of another version
 	WrongTypes uint64 // names under which something lies that is no string: read through, left alone
 
-	Invalidations      uint64 // keys invalidated
-	InvalidationErrors uint64 // keys whose invalidation Redis did not confirm
+	Invalidations      uint64 // keys invalidated, through their tags too
+	InvalidationErrors uint64 // keys and tags whose invalidation Redis did not confirm
 
-	Owed int // keys whose invalidation failed and is being tried again; they are read from the loader
+	Owed int // keys and tags whose invalidation failed and is being tried again; they are read from the loader
 
 	RedisErrors uint64 // Redis commands that failed or were not answered in time
 	Loading     int    // loads under way now
@@ -67,7 +67,7 @@ type Observer struct {
 	Load func(ctx context.Context, l LoadInfo)
 	// Fill is called after Redis answered a fill, or failed to. Its ctx is that of the load.
 	Fill func(ctx context.Context, f FillInfo)
-	// Invalidate is called at the end of each Invalidate, on the caller's goroutine.
+	// Invalidate is called at the end of each Invalidate and InvalidateTags, on the caller's goroutine.
 	Invalidate func(ctx context.Context, i InvalidateInfo)
 	// InvalidateAll is called during InvalidateAll, with the number of entries that it has invalidated since the last
 	// call, on several goroutines for a Cluster.
@@ -116,10 +116,11 @@ type FillInfo struct {
 	Err     error // Redis failed
 }
 
-// InvalidateInfo describes one Invalidate.
+// InvalidateInfo describes one Invalidate or InvalidateTags.
 type InvalidateInfo struct {
 	Cache string
-	Names []string
+	Names []string // of Invalidate
+	Tags  []string // of InvalidateTags
 	Took  time.Duration
 	Err   error
 }

@@ -22,6 +22,7 @@ type config struct {
 	stale       time.Duration
 	beta        float64
 	batch       any // BatchLoader[K, V]
+	tags        any // func(K, V) []string
 	key         any // func(K) string
 	codec       Codec
 	version     int
@@ -88,6 +89,16 @@ func WithEarlyRefresh(beta float64) Option { return func(c *config) { c.beta = b
 // Cache's loader for each of them, up to 16 at a time.
 func WithBatch[K comparable, V any](load BatchLoader[K, V]) Option {
 	return func(c *config) { c.batch = load }
+}
+
+// WithTags names the rows behind a value, other than its own, so that InvalidateTags finds it by them: of the page of a
+// product, its category. f may return none, is not asked about absences, runs once for each load, and must be safe for
+// concurrent use. A tag may be any string.
+//
+// A hit costs nothing more. A miss costs two round trips more if the value has tags, and an index in Redis holds the name
+// of each entry for each of its tags, until it expires. By default, values have no tags.
+func WithTags[K comparable, V any](f func(K, V) []string) Option {
+	return func(c *config) { c.tags = f }
 }
 
 // WithKey renders the keys with f, which must give different keys different strings. It is needed where K cannot be

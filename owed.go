@@ -113,6 +113,13 @@ func (o *owed) failAll() (begin bool) {
 	return o.begin()
 }
 
+// resume reports whether somebody must begin to try again, since whoever did has stopped.
+func (o *owed) resume() (begin bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.begin()
+}
+
 func (o *owed) begin() bool {
 	o.recount()
 	if o.trying || o.count.Load() == 0 {
@@ -195,14 +202,15 @@ const (
 )
 
 // pay tries again until nothing that failed is owed. It runs in the background.
-func (c *Cache[K, V]) pay() {
+func (c *Cache[K, V]) pay(o *owed, once func(context.Context) bool) {
 	for pause := firstRetry; ; pause = min(2*pause, lastRetry) {
 		select {
 		case <-time.After(jittered(pause, 0.2)):
 		case <-c.background.closing.Done():
-			return // Close tries once more
+			o.stop() // Close tries once more
+			return
 		}
-		if !c.payOnce(c.background.closing) {
+		if !once(c.background.closing) {
 			return
 		}
 	}
@@ -210,8 +218,12 @@ func (c *Cache[K, V]) pay() {
 
 // retry begins to try again in the background, unless somebody does already.
 func (c *Cache[K, V]) retry(begin bool) {
-	if begin && !c.background.start(c.pay) {
-		c.owed.stop() // the Cache is closed
+	c.payInBackground(begin, &c.owed, c.payOnce)
+}
+
+func (c *Cache[K, V]) payInBackground(begin bool, o *owed, once func(context.Context) bool) {
+	if begin && !c.background.start(func() { c.pay(o, once) }) {
+		o.stop() // the Cache is closed
 	}
 }
 
@@ -245,15 +257,20 @@ func (c *Cache[K, V]) expiry() time.Time {
 	return time.Now().Add(life + c.config.stale + c.config.loadTimeout + c.config.timeout)
 }
 
+// owedCount is how many keys and tags are owed.
+func (c *Cache[K, V]) owedCount() int { return c.owed.failedCount() + c.owedTags.failedCount() }
+
 // unpaid is what Close says of invalidations that are lost with the process.
 func (c *Cache[K, V]) unpaid() error {
-	if c.owed.failedCount() == 0 {
+	if c.owedCount() == 0 {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.config.loadTimeout)
 	defer cancel()
 	c.payOnce(ctx)
-	n := c.owed.failedCount()
+	c.payTagsOnce(ctx)
+	c.owedTags.stop() // another Cache may go on
+	n := c.owedCount()
 	if n == 0 {
 		return nil
 	}

@@ -22,7 +22,8 @@ import (
 // The blocks of Go code in the README and in CONTRIBUTING are copies of what stands here: TestEverySnippetIsCompiled
 // compares them.
 
-type ShopSlug struct{ Shop, Slug string }
+// ShopSlug is where a product is on the web.
+type ShopSlug = aside.Pair[string, string]
 
 // A Shop is a repository behind its caches.
 type Shop struct {
@@ -35,7 +36,7 @@ type Shop struct {
 func (s *Shop) invalidate(ctx context.Context, before, after Product) error {
 	return errors.Join(
 		s.products.Invalidate(ctx, before.ID, after.ID),
-		s.bySlug.Invalidate(ctx, ShopSlug{before.Shop, before.Slug}, ShopSlug{after.Shop, after.Slug}),
+		s.bySlug.Invalidate(ctx, aside.PairOf(before.Shop, before.Slug), aside.PairOf(after.Shop, after.Slug)),
 		s.lists.Invalidate(ctx, before.CategoryID, after.CategoryID),
 		s.counts.Invalidate(ctx, before.CategoryID, after.CategoryID),
 	)
@@ -46,11 +47,13 @@ var recipes = map[string]struct {
 	run  func(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (read any, err error)
 	want string
 }{
-	"by id":          {byID, "{2 de teapot 7 2490}"},
-	"by two columns": {byTwoColumns, "{2 de teapot 7 2490}"},
-	"list":           {listByCategory, "[{1 de kettle 7 3990} {2 de teapot 7 2490}]"},
-	"many by ids":    {manyByIDs, "map[1:{1 de kettle 7 3990} 2:{2 de teapot 7 2490} 3:{3 fr teapot 8 2590}]"},
-	"count":          {count, "2"},
+	"by id":              {byID, "{2 de teapot 7 2490}"},
+	"by two columns":     {byTwoColumns, "{2 de teapot 7 2490}"},
+	"list":               {listByCategory, "[{1 de kettle 7 3990} {2 de teapot 7 2490}]"},
+	"many by ids":        {manyByIDs, "map[1:{1 de kettle 7 3990} 2:{2 de teapot 7 2490} 3:{3 fr teapot 8 2590}]"},
+	"count":              {count, "2"},
+	"many, in any order": {manyInAnyOrder, "map[1:{1 de kettle 7 3990} 2:{2 de teapot 7 2490} 3:{3 fr teapot 8 2590}]"},
+	"by a tag":           {tagged, "2 2"},
 }
 
 // A move from one category to another.
@@ -76,11 +79,9 @@ func byID(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (an
 }
 
 func byTwoColumns(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (any, error) {
-	bySlug, err := aside.New(rdb, "product_by_slug", func(ctx context.Context, k ShopSlug) (Product, error) {
-		return repo.ProductBySlug(ctx, k.Shop, k.Slug)
-	})
-	p, err := bySlug.Get(ctx, ShopSlug{"de", "teapot"})
-	err = bySlug.Invalidate(ctx, ShopSlug{before.Shop, before.Slug}, ShopSlug{after.Shop, after.Slug})
+	bySlug, err := aside.New(rdb, "product_by_slug", aside.ByPair(repo.ProductBySlug))
+	p, err := bySlug.Get(ctx, aside.PairOf("de", "teapot"))
+	err = bySlug.Invalidate(ctx, aside.PairOf(before.Shop, before.Slug), aside.PairOf(after.Shop, after.Slug))
 	s.bySlug = bySlug
 	return p, err
 }
@@ -99,6 +100,25 @@ func manyByIDs(ctx context.Context, _ *Shop, rdb *redis.Client, repo *Repository
 	found, err := products.GetMany(ctx, []int64{1, 2, 3}) // rows that do not exist are not in the map
 	err = products.Invalidate(ctx, 1, 2, 3)
 	return found, err
+}
+
+func manyInAnyOrder(ctx context.Context, _ *Shop, rdb *redis.Client, repo *Repository) (any, error) {
+	products, err := aside.New(rdb, "product", repo.ProductByID,
+		aside.WithBatch(aside.BatchOf(repo.ListProducts, func(p Product) int64 { return p.ID })))
+	found, err := products.GetMany(ctx, []int64{1, 2, 3})
+	return found, err
+}
+
+func tagged(ctx context.Context, _ *Shop, rdb *redis.Client, repo *Repository) (any, error) {
+	ofCategory := func(id int64) string { return fmt.Sprintf("category:%d", id) }
+	products, err := aside.New(rdb, "product", repo.ProductByID,
+		aside.WithTags(func(_ int64, p Product) []string { return []string{ofCategory(p.CategoryID)} }))
+	lists, err := aside.New(rdb, "category_products", repo.ProductsInCategory,
+		aside.WithTags(func(id int64, _ []Product) []string { return []string{ofCategory(id)} }))
+	err = lists.InvalidateTags(ctx, ofCategory(7)) // of all caches on this Redis, whichever one is asked
+	p, err := products.Get(ctx, 2)
+	list, err := lists.Get(ctx, 7)
+	return fmt.Sprint(p.ID, len(list)), err
 }
 
 func count(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (any, error) {
@@ -126,8 +146,8 @@ func TestTheRecipesOfTheREADMERead(t *testing.T) {
 	// What every entry shows, after a write that changes all of them.
 	show := func() string {
 		p, err1 := s.products.Get(t.Context(), 2)
-		_, err2 := s.bySlug.Get(t.Context(), ShopSlug{"de", "teapot"})
-		_, err3 := s.bySlug.Get(t.Context(), ShopSlug{"de", "tea-pot"})
+		_, err2 := s.bySlug.Get(t.Context(), aside.PairOf("de", "teapot"))
+		_, err3 := s.bySlug.Get(t.Context(), aside.PairOf("de", "tea-pot"))
 		left, err4 := s.lists.Get(t.Context(), 7)
 		joined, err5 := s.lists.Get(t.Context(), 8)
 		n, err6 := s.counts.Get(t.Context(), 8)

@@ -80,14 +80,16 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
 		steps[i] = claimStep(w.name, w.source, min(f.config.loadTimeout, longestClaim))
 	}
 	var claimed []*want[K, V]
-	for i, r := range f.store.run(f.ctx, &f.budget, steps) {
+	for i, r := range f.runMarked(steps) {
 		if r.ok {
+			wants[i].since = r.at
 			claimed = append(claimed, wants[i])
 		}
 	}
 	if len(claimed) == 0 {
 		return
 	}
+	f.setWindow(len(claimed), sideBySide)
 	took := f.load(claimed, sideBySide, true)
 	f.budget = newBudget(f.config.timeout) // nobody waits
 	f.fill(claimed, took)

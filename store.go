@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -75,7 +76,8 @@ func (s *store) probe(ctx context.Context, name string) error {
 
 // A reply is what Redis answered for one of several names.
 type reply struct {
-	ok  bool // the script did what it is for
+	ok  bool  // the script did what it is for
+	at  int64 // the number that it returned
 	doc []byte
 	err error
 }
@@ -153,141 +155,6 @@ func (s *store) each(
 	return replies
 }
 
-// scripts are all the ways in which the library writes. Each is given one key, KEYS[1], the entry.
-var scripts = [...]*redis.Script{
-	// ARGV: nonce, life of the lease in ms, the document that the caller could not use ('' for none).
-	//
-	//	{1, lease}     the caller has the lease: the entry was missing, a returned lease, or still that document
-	//	{0, document}  it holds another document: a value, or a lease, which is marked as waited for
-	//
-	// A lease without a TTL was not made by this library and would never end: it is replaced.
-	scriptLease: redis.NewScript(`
-		local doc = redis.call('GET', KEYS[1])
-		if doc and doc ~= ARGV[3] then
-			local lease = doc:sub(1, 10) == '{"lease":"'
-			if not lease then return {0, doc} end
-			if doc:sub(-17) ~= ',"returned":true}' and redis.call('PTTL', KEYS[1]) >= 0 then
-				if doc:sub(-2) == '"}' then
-					redis.call('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')
-				end
-				return {0, doc}
-			end
-		end
-		local now = redis.call('TIME')
-		local lease = '{"lease":"' .. ARGV[1] .. '-' .. now[1] .. '.' .. now[2] .. '"}'
-		redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])
-		return {1, lease}`),
-
-	// ARGV: how the document begins that the load started from, nonce, the new document after its id, its life in ms.
-	//
-	//	1  stored
-	//	0  refused: that document is gone
-	scriptFill: redis.NewScript(`
-		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		local now = redis.call('TIME')
-		local id = ARGV[2] .. '-' .. now[1] .. '.' .. now[2]
-		redis.call('SET', KEYS[1], '{"id":"' .. id .. ARGV[3], 'PX', ARGV[4])
-		return 1`),
-
-	// ARGV: how the lease begins, its new life in ms.
-	//
-	//	1  renewed
-	//	0  it is gone
-	scriptRenew: redis.NewScript(`
-		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`),
-
-	// ARGV: how the document begins that the load started from, for how many ms those who wait are told.
-	//
-	//	1  removed, or left as a returned lease to those who wait for it
-	//	0  it is gone
-	scriptRelease: redis.NewScript(`
-		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		if redis.call('GET', KEYS[1]) == ARGV[1] .. ',"waited":true}' then
-			local set = redis.pcall('SET', KEYS[1], ARGV[1] .. ',"returned":true}', 'PX', ARGV[2])
-			if not set.err then return 1 end
-		end
-		redis.call('DEL', KEYS[1]) -- which a server that is out of memory does, too
-		return 1`),
-
-	// ARGV: how the document begins, where its claim stands, for how many ms to claim it, and '' to claim it only if
-	// nobody has, or what to write after the claim.
-	//
-	//	1  claimed
-	//	0  it is gone, or somebody else's
-	//
-	// SETRANGE leaves the TTL as it is.
-	scriptClaim: redis.NewScript(`
-		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-		local at = tonumber(ARGV[2])
-		if ARGV[4] == '' and (tonumber(redis.call('GETRANGE', KEYS[1], at, at + 12)) or 0) > ms then return 0 end
-		redis.call('SETRANGE', KEYS[1], at, string.format('%13.0f', ms + ARGV[3]) .. ARGV[4])
-		return 1`),
-
-	// ARGV: a holder's token, for how many ms from now it holds the entry (0 ends that), for how many ms from now nothing
-	// may be cached because replicas of the database lag (0 for none): the holder "lag", who is never shortened.
-	//
-	//	1   done
-	//	-1  there is a hold in a format that this version does not know, which stays as it is
-	//
-	// Whatever else there was is removed first, which a server that is out of memory does, too. A hold that is gone when
-	// it ends, evicted or deleted, has let loads begin that saw the row from before: that is why ending it removes them.
-	// What the last holder leaves is no key.
-	scriptHold: redis.NewScript(`
-		local doc = redis.call('GET', KEYS[1])
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-		local holders, last, lag = {}, 0, 0
-		local function add(token, expiry)
-			holders[#holders + 1] = cjson.encode(token) .. ':' .. string.format('%.0f', expiry)
-			last = math.max(last, expiry)
-		end
-		if doc and doc:sub(1, 8) == '{"hold":' then
-			local ok, decoded = pcall(cjson.decode, doc)
-			if not ok or type(decoded.hold) ~= 'table' or next(decoded.hold) == nil then return -1 end
-			for field in pairs(decoded) do
-				if field ~= 'hold' then return -1 end
-			end
-			for token, expiry in pairs(decoded.hold) do
-				if type(token) ~= 'string' or type(expiry) ~= 'number' then return -1 end
-				if token == 'lag' then
-					lag = expiry
-				elseif token ~= ARGV[1] and expiry > ms then
-					add(token, expiry)
-				end
-			end
-		elseif doc then
-			redis.call('DEL', KEYS[1])
-		end
-		if tonumber(ARGV[2]) > 0 then add(ARGV[1], ms + ARGV[2]) end
-		if tonumber(ARGV[3]) > 0 then lag = math.max(lag, ms + ARGV[3]) end
-		if lag > ms then add('lag', lag) end
-		if last == 0 then
-			redis.call('DEL', KEYS[1])
-		else
-			redis.call('SET', KEYS[1], '{"hold":{' .. table.concat(holders, ',') .. '}}', 'PX', string.format('%.0f', last - ms))
-		end
-		return 1`),
-
-	//	1  removed
-	//	0  there was nothing, or a hold, which stays: under a hold nothing is cached
-	scriptInvalidate: redis.NewScript(`
-		if redis.call('GETRANGE', KEYS[1], 0, 7) == '{"hold":' then return 0 end
-		return redis.call('DEL', KEYS[1])`),
-}
-
-const (
-	scriptLease = iota
-	scriptFill
-	scriptRenew
-	scriptRelease
-	scriptClaim
-	scriptHold
-	scriptInvalidate
-)
-
 // A step is one run of a script on one entry.
 type step struct {
 	name   string
@@ -295,20 +162,27 @@ type step struct {
 	args   []any
 }
 
+func (st step) keys() []string {
+	if st.script == scriptMark {
+		return []string{journalName, heldTagsName} // which share a slot
+	}
+	return []string{st.name}
+}
+
 func (s *store) leaseStep(name string, unusable []byte) step {
 	return step{name, scriptLease, []any{s.nonces.next(), s.lease.Milliseconds(), unusable}}
 }
 
-func (s *store) fillStep(name, prefix string, rest []byte, life time.Duration) step {
-	return step{name, scriptFill, []any{prefix, s.nonces.next(), rest, max(1, life.Milliseconds())}}
+func (s *store) fillStep(name, prefix string, rest []byte, life time.Duration, latest int64) step {
+	return step{name, scriptFill, []any{prefix, s.nonces.next(), rest, max(1, life.Milliseconds()), latest}}
 }
 
 func (s *store) renewStep(name, prefix string) step {
 	return step{name, scriptRenew, []any{prefix, s.lease.Milliseconds()}}
 }
 
-func releaseStep(name, prefix string) step {
-	return step{name, scriptRelease, []any{prefix, returnedLife.Milliseconds()}}
+func releaseStep(name, prefix string, told time.Duration) step {
+	return step{name, scriptRelease, []any{prefix, told.Milliseconds()}}
 }
 
 func holdStep(name, token string, life, lag time.Duration) step {
@@ -330,6 +204,60 @@ func claimStep(name string, e *entry, life time.Duration) step {
 func backoffStep(name string, e *entry, backoff time.Duration) step {
 	field := appendPadded([]byte(backoffField), backoff.Milliseconds(), backoffWidth)
 	return step{name, scriptClaim, []any{e.prefix(), e.claimAt(), backoff.Milliseconds(), field}}
+}
+
+func (s *store) markStep() step {
+	return step{journalName, scriptMark, []any{s.nonces.next(), journalLife.Milliseconds()}}
+}
+
+// recordSteps are about at most so many tags each as Lua takes arguments.
+func (s *store) recordSteps(tags []string) (steps []step) {
+	for chunk := range slices.Chunk(tags, chunkSize) {
+		var fields []any
+		for _, tag := range chunk {
+			fields = append(fields, "tag", tag)
+		}
+		steps = append(steps, s.recordStep(fields...))
+	}
+	return steps
+}
+
+func (s *store) recordStep(fields ...any) step {
+	args := []any{s.nonces.next(), journalLife.Milliseconds(), journalLength}
+	return step{journalName, scriptRecord, append(args, fields...)}
+}
+
+func sinceStep(m mark) step { return step{journalName, scriptSince, []any{m.id, m.nonce}} }
+
+func holdTagsStep(tags []string, token string, life, lag time.Duration) step {
+	args := []any{token, life.Milliseconds(), lag.Milliseconds()}
+	for _, tag := range tags {
+		args = append(args, tag)
+	}
+	return step{heldTagsName, scriptHoldTags, args}
+}
+
+func unindexStep(index string, entries []redis.Z) step {
+	var args []any
+	for _, e := range entries {
+		args = append(args, e.Member, formatScore(e.Score))
+	}
+	return step{index, scriptUnindex, args}
+}
+
+// formatScore writes a whole number as Redis reads it.
+func formatScore(score float64) string { return strconv.FormatFloat(score, 'f', 0, 64) }
+
+// readIndex reads the first entries of an index from a score on.
+func (s *store) readIndex(ctx context.Context, b *budget, index, from string, count int64) (page []redis.Z, err error) {
+	replies := s.each(ctx, b, []string{index}, false, func(ctx context.Context) []reply {
+		page, err = s.rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
+		return []reply{{err: err}}
+	})
+	if err := replies[0].err; err != nil {
+		return nil, err
+	}
+	return page, nil
 }
 
 // run runs the steps in one round trip to each server concerned.
@@ -360,7 +288,7 @@ func (s *store) giveBack(ctx context.Context, steps []step, replies []reply) {
 	for i, r := range replies {
 		if steps[i].script == scriptLease && r.ok {
 			e := parse(r.doc)
-			back = append(back, releaseStep(steps[i].name, e.prefix()))
+			back = append(back, releaseStep(steps[i].name, e.prefix(), returnedLife))
 		}
 	}
 	if back != nil {
@@ -378,10 +306,10 @@ func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
 	s.pipelined(ctx, len(steps), func(i int, c redis.Cmdable) {
 		st := steps[i]
 		if taught[st.script] || s.known[st.script].Load() {
-			cmds[i] = scripts[st.script].EvalSha(ctx, c, []string{st.name}, st.args...)
+			cmds[i] = scripts[st.script].EvalSha(ctx, c, st.keys(), st.args...)
 		} else {
 			taught[st.script] = single
-			cmds[i] = scripts[st.script].Eval(ctx, c, []string{st.name}, st.args...)
+			cmds[i] = scripts[st.script].Eval(ctx, c, st.keys(), st.args...)
 		}
 	})
 	var untaught []int
@@ -393,7 +321,7 @@ func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
 	if untaught != nil {
 		s.pipelined(ctx, len(untaught), func(j int, c redis.Cmdable) {
 			i := untaught[j]
-			cmds[i] = scripts[steps[i].script].Eval(ctx, c, []string{steps[i].name}, steps[i].args...)
+			cmds[i] = scripts[steps[i].script].Eval(ctx, c, steps[i].keys(), steps[i].args...)
 		})
 	}
 	return cmds
@@ -407,7 +335,7 @@ func (st step) reply(cmd *redis.Cmd) reply {
 	}
 	switch r := result.(type) {
 	case int64:
-		return reply{ok: r == 1}
+		return reply{ok: r > 0, at: r}
 	case []any:
 		if len(r) == 2 {
 			code, isCode := r[0].(int64)

@@ -15,7 +15,7 @@ import (
 	"testing"
 )
 
-// A PostgresServer is a PostgreSQL server that may be written to.
+// A PostgresServer is a PostgreSQL server. It may be written to, unless it is a standby.
 type PostgresServer struct {
 	DSN string // postgres://...
 }
@@ -31,13 +31,23 @@ func Postgres(t testing.TB) *PostgresServer {
 	if dsn := os.Getenv("ASIDE_TEST_POSTGRES"); dsn != "" {
 		return &PostgresServer{DSN: dsn}
 	}
-	pg := installedPostgres(t)
+	_, port := startPostgres(t)
+	return postgresOn(port)
+}
+
+// startPostgres starts a fresh server.
+func startPostgres(t testing.TB) (pg *postgresInstall, port string) {
+	t.Helper()
+	pg = installedPostgres(t)
 	data := filepath.Join(pg.home, "data")
 	if err := pg.run("initdb", "-D", data, "-U", "postgres", "--auth=trust",
 		"--encoding=UTF8", "--locale=C", "--no-sync"); err != nil {
 		t.Fatal(err)
 	}
-	port := pg.serve(t, data)
+	return pg, pg.serve(t, data)
+}
+
+func postgresOn(port string) *PostgresServer {
 	return &PostgresServer{DSN: "postgres://postgres@" + loopback + ":" + port + "/postgres?sslmode=disable"}
 }
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"os/exec"
 	"runtime"
 	"strings"
 	"syscall"
@@ -261,6 +262,36 @@ func TestPostgresAcceptsConnections(t *testing.T) {
 	if addr != "" {
 		wantRefused(t, addr)
 	}
+}
+
+func TestStandbyAppliesLate(t *testing.T) {
+	t.Parallel()
+	primary, standby := testserver.PostgresStandby(t, 500*time.Millisecond)
+	_, err := psql(primary, "CREATE TABLE written AS SELECT clock_timestamp() AS at")
+	noErr(t, err)
+	for end := time.Now().Add(20 * time.Second); ; {
+		late, err := psql(standby, "SELECT clock_timestamp() - at >= '500 ms' FROM written")
+		if err == nil {
+			equal(t, late, "t\n")
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("the standby does not have the table: %v", err)
+		}
+	}
+	if _, err := psql(standby, "DROP TABLE written"); err == nil {
+		t.Error("the standby may be written to")
+	}
+}
+
+// psql runs one statement. This module has no driver.
+func psql(s *testserver.PostgresServer, query string) (string, error) {
+	out, err := exec.Command("psql", s.DSN, "-Atc", query).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		err = fmt.Errorf("psql: %w: %s", err, exit.Stderr)
+	}
+	return string(out), err
 }
 
 func TestPostgresMayBeGiven(t *testing.T) {
