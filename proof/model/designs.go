@@ -29,7 +29,7 @@ func flights(name string, change func(d *flightDesign)) design {
 func tags(name string, change func(d *tagDesign)) design {
 	d := tagDesign{
 		loaders: 1, writers: 2,
-		load:  []tagStep{lease, epoch, heldTags, load, add, check, fill},
+		load:  []tagStep{lease, mark, load, add, check, fill},
 		plain: []tagStep{write, record, read, remove, unindex, done},
 		tx:    []tagStep{hold, record, read, remove, commit, record, read, remove, unindex, unhold, done},
 	}
@@ -52,10 +52,10 @@ var ours = []design{
 	tags("1 loader, 2 writers", func(d *tagDesign) {}),
 	tags("1 loader, 3 plain writers", func(d *tagDesign) { d.writers, d.tx = 3, nil }),
 	tags("1 loader, 2 writers, holds are evicted", func(d *tagDesign) { d.holdersEvicted = true }),
-	tags("the lease is taken between the two reads", func(d *tagDesign) {
-		d.load = []tagStep{epoch, lease, heldTags, load, add, check, fill}
+	tags("the mark is read before the lease", func(d *tagDesign) {
+		d.load = []tagStep{mark, lease, load, add, check, fill}
 	}),
-	tags("the lease is taken after the two reads", func(d *tagDesign) {
+	tags("the journal is read, then the holds, then the lease is taken", func(d *tagDesign) {
 		d.load = []tagStep{epoch, heldTags, lease, load, add, check, fill}
 	}),
 	tags("nothing is ever taken from the index", func(d *tagDesign) {
@@ -104,16 +104,16 @@ var broken = []design{
 	}),
 	tags("scores that repeat", func(d *tagDesign) { d.scoresRepeat, d.tx = true, nil }),
 	tags("no second look at the journal", func(d *tagDesign) {
-		d.load, d.tx = []tagStep{lease, epoch, heldTags, load, add, fill}, nil
+		d.load, d.tx = []tagStep{lease, mark, load, add, fill}, nil
 	}),
 	tags("the index is written after the second look", func(d *tagDesign) {
-		d.load, d.tx = []tagStep{lease, epoch, heldTags, load, check, add, fill}, nil
+		d.load, d.tx = []tagStep{lease, mark, load, check, add, fill}, nil
 	}),
-	tags("the first look comes after the load", func(d *tagDesign) {
-		d.load, d.tx = []tagStep{lease, heldTags, load, epoch, add, check, fill}, nil
+	tags("the mark is read after the load", func(d *tagDesign) {
+		d.load, d.tx = []tagStep{lease, load, mark, add, check, fill}, nil
 	}),
 	tags("the lease comes after the load", func(d *tagDesign) {
-		d.load, d.tx = []tagStep{epoch, heldTags, load, add, check, lease, fill}, nil
+		d.load, d.tx = []tagStep{mark, load, add, check, lease, fill}, nil
 	}),
 	tags("the index is read before the record is made", func(d *tagDesign) {
 		d.plain, d.tx = []tagStep{write, read, record, remove, unindex, done}, nil

@@ -283,7 +283,9 @@ func (d *entryDesign) holdExpires(s *entryState, who int) bool {
 
 // send has a command executed and answered, or executed and answered and executed again later, or lost, which the sender
 // takes for an error: it tries again, or gives up in a step of its own.
-func (d *entryDesign) send(s entryState, what label, c entryCommand, emit func(label, entryState), then func(t *entryState, answer uint8)) {
+func (d *entryDesign) send(
+	s entryState, what label, c entryCommand, emit func(label, entryState), then func(t *entryState, answer uint8),
+) {
 	t := s
 	then(&t, d.run(&t, c))
 	emit(what, t)

@@ -253,11 +253,15 @@ func (s *flightState) freshToken() uint8 {
 func (s flightState) normal() flightState {
 	for i := range s.flights {
 		f := &s.flights[i]
-		awaited := slices.ContainsFunc(s.callers[:], func(c caller) bool { return int(c.flight) == i+1 })
+		awaited, joined := false, int(s.open) == i+1
+		for _, c := range s.callers {
+			awaited = awaited || int(c.flight) == i+1
+			joined = joined || int(c.flight) == i+1 && !c.own
+		}
 		if f.stage == landed && !awaited {
 			*f = flight{}
 		}
-		if int(s.open) != i+1 && !slices.ContainsFunc(s.callers[:], func(c caller) bool { return int(c.flight) == i+1 && !c.own }) {
+		if !joined {
 			f.began, f.sealed = 0, 0 // nobody will compare them
 		}
 		if f.stage == landed || f.token != s.doc.token {

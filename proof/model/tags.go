@@ -18,7 +18,8 @@ const (
 	end tagStep = iota
 	// of a load
 	lease     // takes the lease, or starts from the document that is there
-	epoch     // reads the last record of the journal
+	mark      // reads the last record of the journal and which tags are held, in one script
+	epoch     // reads the last record of the journal alone
 	heldTags  // reads which tags are held
 	load      // reads the row
 	add       // adds the entry to the index of its tag
@@ -39,7 +40,8 @@ const (
 )
 
 var tagStepNames = [...]string{
-	"ends", "lease", "reads the end of the journal", "reads which tags are held", "reads the row",
+	"ends", "takes the lease", "reads the end of the journal and which tags are held",
+	"reads the end of the journal", "reads which tags are held", "reads the row",
 	"adds the entry to the index", "reads the journal again", "reads again which tags are held", "fills",
 	"changes the row", "appends a record to the journal", "reads the index", "reads and empties the index",
 	"removes the entries that it read", "takes the members that it read from the index", "holds the tag", "commits",
@@ -106,231 +108,6 @@ type tagCommand struct {
 	value uint8
 }
 
-// run executes a command, and returns the answer.
-func (d *tagDesign) run(s *tagState, c tagCommand) uint8 {
-	switch c.verb {
-	case lease:
-		if s.doc.lease(s.freshToken()) || s.doc.kind == present { // a refresh starts from the value
-			return s.doc.token
-		}
-	case epoch:
-		if s.journal[0].id == 0 {
-			s.journal[0] = tagRecord{id: s.freshRecord()}
-		}
-		return s.last().id
-	case record:
-		id := s.freshRecord()
-		if d.clientIDs {
-			id = 100 + c.who
-		}
-		s.append(tagRecord{id: id, names: true})
-	case add:
-		switch {
-		case d.scoresRepeat:
-			s.index++
-		default:
-			s.index = s.freshScore()
-		}
-	case fill:
-		if d.uncompared {
-			c.token = s.doc.token
-			s.doc.lease(c.token)
-		}
-		s.doc.fill(c.token, s.freshToken(), c.value)
-	case read:
-		return s.index
-	case clear:
-		was := s.index
-		s.index = 0
-		return was
-	case remove:
-		s.doc.invalidate()
-	case unindex:
-		if s.index == c.token || d.plainRemoval {
-			s.index = 0
-		}
-	case hold:
-		s.held[c.who] = true
-	case unhold:
-		s.held[c.who] = false
-	}
-	return 0
-}
-
-func (s *tagState) last() tagRecord {
-	last := s.journal[0]
-	for _, r := range s.journal {
-		if r.id != 0 {
-			last = r
-		}
-	}
-	return last
-}
-
-// append trims the journal if it is full.
-func (s *tagState) append(r tagRecord) {
-	for i := range s.journal {
-		if s.journal[i].id == 0 {
-			s.journal[i] = r
-			return
-		}
-	}
-	copy(s.journal[:], s.journal[1:])
-	s.journal[journalLen-1] = r
-}
-
-// What the server makes is unique: of equal meaning is any number that nothing in the state knows.
-func (s *tagState) freshToken() uint8 {
-	return unused(func(n uint8) bool {
-		return n == s.doc.token || n == s.again.token ||
-			slices.ContainsFunc(s.loaders[:], func(l tagLoader) bool { return l.token == n })
-	})
-}
-
-func (s *tagState) freshScore() uint8 {
-	return unused(func(n uint8) bool {
-		return n == s.index || n == s.again.token ||
-			slices.ContainsFunc(s.writers[:], func(w tagWriter) bool { return w.read == n })
-	})
-}
-
-func (s *tagState) freshRecord() uint8 {
-	return unused(func(n uint8) bool {
-		return slices.ContainsFunc(s.journal[:], func(r tagRecord) bool { return r.id == n }) ||
-			slices.ContainsFunc(s.loaders[:], func(l tagLoader) bool { return l.epoch == n })
-	})
-}
-
-const (
-	gone = 14 // a record that is no longer in the journal, or would not make a difference
-	lost = 15 // a token or a score that has been replaced, and never comes again
-)
-
-func unused(used func(n uint8) bool) uint8 {
-	n := uint8(1)
-	for used(n) {
-		n++
-	}
-	return n
-}
-
-// normal gives states that nothing will ever tell apart one form.
-func (d *tagDesign) normal(s tagState) tagState {
-	for i := range d.loaders {
-		l := &s.loaders[i]
-		if l.refuse && slices.Index(d.load, add) < int(l.at) {
-			*l = tagLoader{}
-			continue
-		}
-		if l.at > 0 && d.load[l.at] == load { // the earlier it reads the row, the older what it finds
-			l.version = s.version
-			l.at++
-		}
-		if slices.Index(d.load, check) < int(l.at) {
-			l.epoch = 0
-		}
-		if l.token != 0 && l.token != s.doc.token && !d.uncompared {
-			l.token, l.version, l.refuse = lost, 0, true
-		}
-		if l.refuse && l.epoch != 0 && !d.clientIDs {
-			l.epoch = gone
-		}
-	}
-	for i := range d.writers {
-		w := &s.writers[i]
-		steps := d.steps(w.tx)
-		if !w.started || w.dead {
-			continue
-		}
-		if steps[w.at] == done {
-			s.floor = max(s.floor, w.version)
-			*w = tagWriter{started: true, dead: true}
-			continue
-		}
-		if w.read != s.index && w.read != 0 && !d.scoresRepeat {
-			w.read = lost
-		}
-		if w.version <= s.floor {
-			w.version = 0
-		}
-		if w.at > 0 && !slices.Contains(steps[w.at:], remove) && !slices.Contains(steps[w.at:], unindex) {
-			w.read = 0
-		}
-	}
-	if !d.clientIDs && !d.forgiving {
-		d.forgetRecords(&s)
-	}
-	s.doc.waited = false // nobody is to be told of a release
-	if s.again.verb == fill && s.again.token != s.doc.token && !d.uncompared ||
-		s.again.verb == unindex && s.again.token != s.index && !d.scoresRepeat && !d.plainRemoval {
-		s.again = tagCommand{}
-	}
-	var tokens, scores renaming
-	tokens.rename(&s.doc.token)
-	for i := range d.loaders {
-		tokens.rename(&s.loaders[i].token)
-	}
-	if s.again.verb == fill {
-		tokens.rename(&s.again.token)
-	}
-	if !d.scoresRepeat {
-		scores.rename(&s.index)
-		for i := range d.writers {
-			scores.rename(&s.writers[i].read)
-		}
-		if s.again.verb == unindex {
-			scores.rename(&s.again.token)
-		}
-	}
-	return s
-}
-
-// A load that will be refused anyway needs not to know why, and a journal that nobody has read may as well be missing.
-func (d *tagDesign) forgetRecords(s *tagState) {
-	first := journalLen
-	for i := range d.loaders {
-		l := &s.loaders[i]
-		if l.epoch == 0 {
-			continue
-		}
-		if l.epoch == gone || !d.unchanged(s, l.epoch) {
-			l.epoch = gone
-			continue
-		}
-		first = min(first, slices.IndexFunc(s.journal[:], func(r tagRecord) bool { return r.id == l.epoch }))
-	}
-	var journal [journalLen]tagRecord
-	copy(journal[:], s.journal[first:])
-	journal[0].names = false
-	s.journal = journal
-	var records renaming
-	for i := range s.journal {
-		records.rename(&s.journal[i].id)
-	}
-	for i := range d.loaders {
-		if l := &s.loaders[i]; l.epoch != gone {
-			records.rename(&l.epoch)
-		}
-	}
-}
-
-// A renaming numbers names in the order in which they are met.
-type renaming struct {
-	to   [16]uint8
-	last uint8
-}
-
-func (r *renaming) rename(name *uint8) {
-	if *name == 0 || *name >= gone {
-		return
-	}
-	if r.to[*name] == 0 {
-		r.last++
-		r.to[*name] = r.last
-	}
-	*name = r.to[*name]
-}
-
 func (d *tagDesign) model() model[tagState] {
 	return model[tagState]{
 		next: d.next,
@@ -354,79 +131,11 @@ func (d *tagDesign) next(s tagState, emitAll func(label, tagState)) {
 	}
 }
 
-// redis is what happens without a process: eviction, expiry, trimming, and commands that come late or again.
-func (d *tagDesign) redis(s tagState, emit func(label, tagState)) {
-	if s.doc.kind != missing {
-		t := s
-		t.doc = document{}
-		emit(label{"the document", nobody, "expires or is evicted", ""}, t)
-	}
-	if s.journal[0].id != 0 {
-		t := s
-		t.journal = [journalLen]tagRecord{}
-		emit(label{"the journal", nobody, "is evicted", ""}, t)
-	}
-	if s.journal[1].id != 0 {
-		t := s
-		copy(t.journal[:], s.journal[1:])
-		t.journal[journalLen-1] = tagRecord{}
-		emit(label{"the journal", nobody, "is trimmed by one record", ""}, t)
-	}
-	if s.index != 0 && !d.scoresRepeat { // or else time would pass
-		emit(label{"the entry", nobody, "expires in the index", ""}, d.expireIndex(s))
-	}
-	for i := range d.writers {
-		w := s.writers[i]
-		if !s.held[i] {
-			continue
-		}
-		t := s
-		t.held[i] = false
-		if w.committed || w.dead {
-			emit(label{"the hold of writer", i, "expires", ""}, t)
-		} else if d.holdersEvicted {
-			t.writers[i].unheld = true
-			emit(label{"the hold of writer", i, "is evicted", ""}, t)
-		}
-	}
-	if s.again.verb != end {
-		t := s
-		d.run(&t, s.again)
-		emit(label{"Redis", nobody, "executes a command of before: ", tagStepNames[s.again.verb]}, t)
-		t = s
-		t.again = tagCommand{}
-		emit(label{"the late command", nobody, "is lost", ""}, t)
-	}
-}
-
-// expireIndex: a fill is refused once its deadline has passed, and the index entry outlives what was filled before it. So
-// when the entry of the index expires, the document has, and the fills of all who added the entry are refused.
-func (d *tagDesign) expireIndex(s tagState) tagState {
-	s.index = 0
-	if d.indexEvicted {
-		return s
-	}
-	if s.doc.kind == present {
-		s.doc = document{}
-	}
-	if d.noDeadline {
-		return s
-	}
-	if s.again.verb == fill {
-		s.again = tagCommand{}
-	}
-	added := slices.Index(d.load, add)
-	for i, l := range s.loaders {
-		if int(l.at) > added {
-			s.loaders[i] = tagLoader{}
-		}
-	}
-	return s
-}
-
 // send has a command executed and answered, or executed and answered and executed again later, or lost, which the sender
 // takes for an error: it tries again, or gives up in a step of its own.
-func (d *tagDesign) send(s tagState, what label, c tagCommand, emit func(label, tagState), then func(t *tagState, answer uint8)) {
+func (d *tagDesign) send(
+	s tagState, what label, c tagCommand, emit func(label, tagState), then func(t *tagState, answer uint8),
+) {
 	t := s
 	then(&t, d.run(&t, c))
 	emit(what, t)
@@ -448,7 +157,7 @@ func (d *tagDesign) send(s tagState, what label, c tagCommand, emit func(label, 
 // document, and a late record, if it is a new one, as much as an eviction of the journal.
 func (d *tagDesign) matters(verb tagStep) bool {
 	switch verb {
-	case read, epoch, remove:
+	case read, mark, epoch, remove:
 		return false
 	case record:
 		return d.clientIDs
@@ -479,6 +188,11 @@ func (d *tagDesign) loaderStep(s tagState, i int, emit func(label, tagState)) {
 			if token != 0 {
 				advance(t).token = token
 			}
+		})
+	case mark:
+		d.send(s, what, tagCommand{verb: mark}, emit, func(t *tagState, id uint8) {
+			n := advance(t)
+			n.epoch, n.refuse = id, slices.Contains(s.held[:], true)
 		})
 	case epoch:
 		d.send(s, what, tagCommand{verb: epoch}, emit, func(t *tagState, id uint8) { advance(t).epoch = id })
