@@ -216,7 +216,8 @@ func (r *rig) run(want bool, script string, args func(s *server) []any) {
 		if list, ok := reply.([]any); ok {
 			reply = list[0]
 		}
-		if got := reply == int64(1); got != want {
+		number, _ := reply.(int64) // a claim answers with its time
+		if got := number > 0; got != want {
 			r.t.Errorf("%s answers %v to %s, and the model %v", s.name, reply, script, want)
 		}
 	}
