@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/singleflight"
+
+	"github.com/asidecache/aside/internal/protocol"
 )
 
 // A flight is one search for one entry, from its lease to its fill, shared by the callers of this process that miss it
@@ -41,7 +43,7 @@ func (f *flight[V]) serves(arrived uint64) bool {
 	if f.err != nil && !f.absent {
 		return true // an error is no value: it cannot be stale
 	}
-	return f.began > arrived || f.decided && arrived < f.sealed
+	return protocol.Serves(arrived, f.began, f.sealed, f.decided)
 }
 
 // A clock orders arrivals, begins and seals in this process.

@@ -1,0 +1,302 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside/internal/testserver"
+)
+
+// What the model says of a document is what the library's scripts do to it: the same random commands go through the
+// model, through miniredis and through a real Redis, and after each of them all three hold the same document and have
+// given the same answer.
+func TestTheScriptsDoToADocumentWhatTheModelSays(t *testing.T) {
+	mini := miniredis.RunT(t)
+	servers := []*server{
+		newServer(t, "miniredis", mini.Addr(), mini.FastForward),
+		newServer(t, "Redis", testserver.Redis(t).Addr, nil),
+	}
+	for seed := range uint64(100) {
+		r := &rig{t: t, random: rand.New(rand.NewPCG(seed, 0)), servers: servers}
+		for _, s := range servers {
+			s.tokens = []string{""}
+			s.client.FlushAll(t.Context())
+		}
+		for range 40 {
+			r.step()
+			if r.check(); t.Failed() {
+				t.Fatalf("seed %d:\n%s", seed, strings.Join(r.log, "\n"))
+			}
+		}
+	}
+}
+
+// A rig is one sequence of commands.
+type rig struct {
+	t       *testing.T
+	random  *rand.Rand
+	servers []*server
+	doc     document
+	last    uint8 // token of the model
+	isLease [256]bool
+	log     []string
+}
+
+// A server knows which of its tokens is which of the model's.
+type server struct {
+	name        string
+	client      *redis.Client
+	scripts     map[string]*redis.Script
+	tokens      []string
+	nonce       int
+	fastForward func(time.Duration) // its clock stands still for TTLs, if this is not nil
+}
+
+func newServer(t *testing.T, name, addr string, fastForward func(time.Duration)) *server {
+	client := redis.NewClient(&redis.Options{Addr: addr})
+	t.Cleanup(func() { _ = client.Close() })
+	return &server{name: name, client: client, scripts: libraryScripts(t), fastForward: fastForward}
+}
+
+const (
+	key  = "model:1"
+	long = 600_000 // ms: longer than the test
+
+	claimCommand = 7
+)
+
+// step runs a random command.
+func (r *rig) step() {
+	who := r.random.IntN(lagging)
+	from := uint8(r.random.IntN(int(r.last) + 1))
+	if r.random.IntN(2) == 0 && r.doc.token != 0 {
+		from = r.doc.token // what is there, more often than by chance
+	}
+	command := r.random.IntN(14)
+	if r.doc.kind == present && r.random.IntN(3) == 0 {
+		command = claimCommand // which only a value knows
+	}
+	switch command {
+	case 0, 1, 2:
+		r.lease("")
+	case 3, 4:
+		version := uint8(r.random.IntN(10))
+		ok := r.doc.fill(from, r.last+1, version)
+		r.issue(ok, false)
+		r.run(ok, "scriptFill", func(s *server) []any {
+			return []any{s.prefix(r, from), s.next(), valueOf(version), long, time.Now().Add(time.Hour).UnixMilli()}
+		})
+	case 5:
+		ok := r.doc.is(from)
+		r.run(ok, "scriptRenew", func(s *server) []any { return []any{s.prefix(r, from), long} })
+	case 6:
+		ok := r.doc.release(from)
+		r.run(ok, "scriptRelease", func(s *server) []any { return []any{s.prefix(r, from), long} })
+	case claimCommand:
+		if r.isLease[from] || from == 0 {
+			return // only values are claimed
+		}
+		ok := r.doc.claim(from)
+		r.run(ok, "scriptClaim", func(s *server) []any {
+			return []any{s.prefix(r, from), len(s.prefix(r, from)) + len(`,"fresh":`) + 13 + len(`,"claim":`), long, ""}
+		})
+	case 8, 9:
+		r.doc.hold(who)
+		r.run(true, "scriptHold", func(*server) []any { return []any{holderTokens[who], long, 0} })
+	case 10:
+		r.briefHold(who)
+	case 11:
+		lag := r.random.IntN(4) == 0
+		r.doc.unhold(who, lag)
+		r.run(true, "scriptHold", func(*server) []any { return []any{holderTokens[who], 0, map[bool]int{true: long}[lag]} })
+	case 12:
+		existed := r.doc.kind != missing && r.doc.kind != held
+		r.doc.invalidate()
+		r.run(existed, "scriptInvalidate", func(*server) []any { return nil })
+	case 13:
+		r.evictOrSpoil()
+	}
+}
+
+// lease asks for the lease, with the document that the caller could not use.
+func (r *rig) lease(unusable string) {
+	ok := r.doc.lease(r.last + 1)
+	r.issue(ok, true)
+	r.run(ok, "scriptLease", func(s *server) []any { return []any{s.next(), long, unusable} })
+}
+
+// issue makes the tokens known that servers are about to make.
+func (r *rig) issue(ok, lease bool) {
+	if ok {
+		r.last++
+		r.isLease[r.last] = lease
+	}
+}
+
+// briefHold places a hold that has expired when it returns.
+func (r *rig) briefHold(who int) {
+	r.doc.hold(who)
+	r.run(true, "scriptHold", func(*server) []any { return []any{holderTokens[who], 1, 0} })
+	r.doc.unhold(who, false)
+	for _, s := range r.servers {
+		for before := s.now(r.t); s.now(r.t) < before+2; {
+		}
+		if s.fastForward != nil {
+			s.fastForward(2 * time.Millisecond)
+		}
+	}
+}
+
+// evictOrSpoil deletes the key, or puts there what nobody can read, and has a caller find that: it is given the lease.
+func (r *rig) evictOrSpoil() {
+	const spoilt = "?"
+	spoil := r.random.IntN(2) == 0
+	r.log = append(r.log, fmt.Sprintf("evict, spoil: %v", spoil))
+	for _, s := range r.servers {
+		r.must(s.client.Del(r.t.Context(), key).Err())
+		if spoil {
+			r.must(s.client.Set(r.t.Context(), key, spoilt, 0).Err())
+		}
+	}
+	r.doc = document{}
+	if !spoil {
+		return
+	}
+	for _, script := range []string{"scriptFill", "scriptRelease", "scriptRenew"} { // nobody's lease is gone by that
+		r.run(false, script, func(s *server) []any { return []any{s.prefix(r, r.last), s.next(), valueOf(0), long, long} })
+	}
+	r.lease(spoilt)
+}
+
+func valueOf(version uint8) string {
+	return fmt.Sprintf(`","fresh":%13d,"claim":%13d,"value":%d}`, 0, 0, version)
+}
+
+// prefix is how the document begins that a load started from.
+func (s *server) prefix(r *rig, from uint8) string {
+	if r.isLease[from] {
+		return `{"lease":"` + s.tokens[from] + `"`
+	}
+	return `{"id":"` + s.tokens[from] + `"`
+}
+
+// next makes a nonce.
+func (s *server) next() string {
+	s.nonce++
+	return strconv.Itoa(s.nonce)
+}
+
+func (s *server) now(t *testing.T) int64 {
+	now, err := s.client.Time(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return now.UnixMilli()
+}
+
+// run runs a script on all servers, and compares the answers with the model's.
+func (r *rig) run(want bool, script string, args func(s *server) []any) {
+	r.t.Helper()
+	r.log = append(r.log, fmt.Sprintf("%s %v: %v, then %+v", script, args(r.servers[0]), want, r.doc))
+	for _, s := range r.servers {
+		reply, err := s.scripts[script].Run(context.Background(), s.client, []string{key}, args(s)...).Result()
+		r.must(err)
+		if list, ok := reply.([]any); ok {
+			reply = list[0]
+		}
+		number, _ := reply.(int64) // a claim answers with its time
+		if got := number > 0; got != want {
+			r.t.Errorf("%s answers %v to %s, and the model %v", s.name, reply, script, want)
+		}
+	}
+}
+
+// check compares the document of each server with the model's.
+func (r *rig) check() {
+	r.t.Helper()
+	for _, s := range r.servers {
+		text, err := s.client.Get(r.t.Context(), key).Result()
+		if err != redis.Nil {
+			r.must(err)
+		}
+		got := readDocument(r.t, text, s.now(r.t))
+		if got.token != "" && len(s.tokens) == int(r.last) {
+			s.tokens = append(s.tokens, got.token) // it was made just now
+		}
+		want := stored{
+			kind: r.doc.kind, token: s.tokens[r.doc.token], version: int(r.doc.version),
+			waited: r.doc.waited, claimed: r.doc.claimed, holders: r.doc.holders,
+		}
+		if got != want {
+			r.t.Errorf("%s holds %+v, and the model %+v", s.name, got, want)
+		}
+	}
+}
+
+func (r *rig) must(err error) {
+	r.t.Helper()
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// libraryScripts takes the scripts from the library's source, where each stands beside its name.
+func libraryScripts(t *testing.T) map[string]*redis.Script {
+	t.Helper()
+	files, err := filepath.Glob("../../*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	scripts := make(map[string]*redis.Script)
+	for _, name := range files {
+		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			if name, text, ok := scriptOf(n); ok {
+				scripts[name] = redis.NewScript(text)
+			}
+			return true
+		})
+	}
+	for _, name := range []string{
+		"scriptLease", "scriptFill", "scriptRenew", "scriptRelease", "scriptClaim", "scriptHold", "scriptInvalidate",
+	} {
+		if scripts[name] == nil {
+			t.Fatalf("the library has no %s any more", name)
+		}
+	}
+	return scripts
+}
+
+// scriptOf recognizes scriptX: redis.NewScript(`...`).
+func scriptOf(n ast.Node) (name, text string, ok bool) {
+	pair, isPair := n.(*ast.KeyValueExpr)
+	if !isPair {
+		return "", "", false
+	}
+	id, isIdent := pair.Key.(*ast.Ident)
+	call, isCall := pair.Value.(*ast.CallExpr)
+	if !isIdent || !isCall || len(call.Args) != 1 || !strings.HasPrefix(id.Name, "script") {
+		return "", "", false
+	}
+	literal, isLiteral := call.Args[0].(*ast.BasicLit)
+	if !isLiteral {
+		return "", "", false
+	}
+	text, err := strconv.Unquote(literal.Value)
+	return id.Name, text, err == nil
+}
