@@ -2,6 +2,7 @@ package aside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -28,7 +29,10 @@ func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
 }
 
 func (c *Cache[K, V]) invalidateAll(ctx context.Context) error {
-	number := c.owed.incurAll(c.expiry())
+	if err := c.alone(ctx); errors.Is(err, errManyNodes) {
+		return err // nothing is owed: it would fail for ever, and no key be read from the cache
+	}
+	number := c.owed.incurAll()
 	err := c.removeAll(ctx)
 	if err == nil {
 		c.owed.settleAll(number)
@@ -41,27 +45,31 @@ func (c *Cache[K, V]) invalidateAll(ctx context.Context) error {
 // removeAll removes every entry that was there, as a value or as a lease, when it was called: SCAN returns each key that
 // is there all the time, and one that comes later began later.
 func (c *Cache[K, V]) removeAll(ctx context.Context) error {
-	switch rdb := c.store.rdb.(type) {
-	case *redis.ClusterClient:
-		return c.removeFromAll(ctx, rdb)
-	case *redis.Client:
-		return c.removeFrom(ctx, rdb)
-	default: // an AutoPipeliner does not show what is behind it
-		if err := c.alone(ctx); err != nil {
-			return err
-		}
-		return c.removeFrom(ctx, rdb)
+	if cluster, ok := c.store.rdb.(*redis.ClusterClient); ok {
+		return c.removeFromAll(ctx, cluster)
 	}
+	if err := c.alone(ctx); err != nil {
+		return err
+	}
+	return c.removeFrom(ctx, c.store.rdb)
 }
 
-// alone returns an error if a client of an unknown type talks to a Cluster, of which SCAN would see one node.
+// errManyNodes says that the client does not show all nodes of its Cluster.
+var errManyNodes = errors.New("InvalidateAll needs the redis.ClusterClient itself")
+
+// alone returns errManyNodes if a client that does not show what is behind it, an AutoPipeliner, talks to a Cluster, of
+// which SCAN would see one node.
 func (c *Cache[K, V]) alone(ctx context.Context) error {
+	switch c.store.rdb.(type) {
+	case *redis.Client, *redis.ClusterClient:
+		return nil
+	}
 	b := newBudget(c.config.timeout)
 	info, err := within(ctx, &b, func(ctx context.Context) (string, error) {
 		return c.store.rdb.Info(ctx, "cluster").Result()
 	}, nil)
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
-		err = fmt.Errorf("a %T over a Cluster cannot scan its nodes: give New the redis.ClusterClient", c.store.rdb)
+		err = fmt.Errorf("aside: cache %q has a %T over a Cluster: %w", c.name, c.store.rdb, errManyNodes)
 	}
 	return err
 }

@@ -78,7 +78,7 @@ func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string)
 
 // oweHolds is runHolds, after which what was not confirmed is invalidated in the background.
 func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) {
-	number := c.owed.incur(names, c.expiry())
+	number := c.owed.incur(names)
 	confirmed, failed, err := c.runHolds(ctx, names, token, life, lag)
 	c.owed.settle(confirmed, number)
 	if err == nil {
