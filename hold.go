@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -50,14 +49,13 @@ func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 	end := every(c.config.hold/3, func() {
 		running <- struct{}{}
 		defer func() { <-running }()
-		for chunk := range slices.Chunk(t.held(c), chunkSize) {
+		c.store.chunks(t.held(c), func(chunk []string) (failed []string) {
 			if t.over() {
-				return
+				return chunk
 			}
-			if _, _, err := c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0); err != nil {
-				return // the next renewal is soon enough
-			}
-		}
+			_, failed, _ = c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0) // what failed is renewed next time
+			return failed
+		})
 	})
 	return func() {
 		end()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -216,11 +215,10 @@ func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 		c.owed.settleAll(number)
 		return true
 	}
-	for chunk := range slices.Chunk(names, chunkSize) {
-		if _, err := c.remove(ctx, chunk, number); err != nil {
-			break // Redis is not there: one timeout is enough
-		}
-	}
+	c.store.chunks(names, func(chunk []string) []string {
+		failed, _ := c.remove(ctx, chunk, number)
+		return failed
+	})
 	return all || len(names) > 0
 }
 
