@@ -20,7 +20,11 @@ import (
 // an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
 //
 // If Redis fails it, it returns the error and is tried again in the background, until which this process reads all keys
-// from the loader. Inside InTx it acts once the transaction has ended, and reads inside go to the loader.
+// from the loader.
+//
+// Inside InTx it acts once the transaction has ended, before InTx returns, and reads inside go to the loader. If the outcome
+// is unknown it acts again in the background, WithHold later, when a COMMIT has landed if ever. It holds nothing: until it
+// has acted, other reads may be served what is cached.
 func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
 	if t := txOf(ctx); t != nil && t.with(c, func(p *part) { p.all = true }) {
 		return nil

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -211,5 +212,30 @@ func TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThe
 		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
 		mustGet(t, c, 1)
 		equal(t, "whether it hits again", c.Stats().Hits > hits, true)
+	})
+}
+
+func TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHold(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load, aside.WithHold(10*time.Second))
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = c.InvalidateAll(ctx)
+			return errDown
+		})
+		mustGet(t, c, 1)
+		rows.setPrice(1, 90) // the COMMIT lands
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+func TestInvalidateAllOfATransactionThatCommittedIsDoneOnce(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load)
+		inTx(t, func(ctx context.Context) error { return c.InvalidateAll(ctx) })
+		time.Sleep(time.Hour)
+		equal(t, "the number of scans", tap.sent("scan"), 1)
 	})
 }

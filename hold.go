@@ -47,8 +47,12 @@ func (c *Cache[K, V]) runHolds(
 func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 	running := make(chan struct{}, 1) // holds one while a renewal runs
 	end := every(c.config.hold/3, func() {
-		running <- struct{}{}
-		defer func() { <-running }()
+		select {
+		case running <- struct{}{}:
+			defer func() { <-running }()
+		default:
+			return // stopped just now
+		}
 		c.store.chunks(t.held(c), func(chunk []string) (failed []string) {
 			if t.over() {
 				return chunk
@@ -69,26 +73,44 @@ func (c *Cache[K, V]) release(ctx context.Context, token string, names []string)
 	c.oweHolds(ctx, names, token, 0, c.config.lag)
 }
 
-// prolong holds names that could not be held while the transaction ran, and whose outcome is unknown.
+// prolong holds names whose outcome is unknown for WithHold from now on. Those that Redis does not confirm are invalidated
+// as soon as it is there, and again when a COMMIT has landed if ever.
 func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string) {
-	c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)
+	failed := c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)
+	if len(failed) > 0 {
+		c.afterHold(func() { _ = c.invalidate(ctx, failed) }) // is owed if it fails
+	}
 }
 
 // oweHolds is runHolds, after which what was not confirmed is invalidated in the background.
-func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) {
+func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) (failed []string) {
 	number := c.owed.incur(names)
 	confirmed, failed, err := c.runHolds(ctx, names, token, life, lag)
 	c.owed.settle(confirmed, number)
-	if err == nil {
-		return
+	if err != nil {
+		c.retry(c.owed.fail(failed))
+		c.config.logger.Warn("aside: a transaction ended, and its keys are not invalidated yet", "cache", c.name, "error", err)
 	}
-	c.retry(c.owed.fail(failed))
-	c.config.logger.Warn("aside: a transaction ended, and its keys are not invalidated yet", "cache", c.name, "error", err)
+	return failed
 }
 
-// settleAll is InvalidateAll after the transaction in which it was called.
-func (c *Cache[K, V]) settleAll(ctx context.Context) {
+// settleAll is InvalidateAll after the transaction in which it was called, and once more if its outcome is unknown.
+func (c *Cache[K, V]) settleAll(ctx context.Context, committed bool) {
 	if err := c.invalidateAll(ctx); err != nil {
 		c.config.logger.Warn("aside: a transaction ended, and its cache is not invalidated yet", "cache", c.name, "error", err)
 	}
+	if !committed {
+		c.afterHold(func() { c.settleAll(ctx, true) })
+	}
+}
+
+// afterHold calls fn when a COMMIT whose answer was lost has landed if ever, unless the Cache is closed before.
+func (c *Cache[K, V]) afterHold(fn func()) {
+	c.background.start(func() {
+		select {
+		case <-time.After(c.config.hold):
+			fn()
+		case <-c.background.closing.Done():
+		}
+	})
 }

@@ -24,11 +24,12 @@ import (
 //
 // That fn returns nil means that the transaction has committed: the holds are released, and the next Get loads the
 // committed row. If fn returns an error or panics, the transaction may have committed all the same (a COMMIT whose answer
-// was lost), so the holds are left to expire: nothing is cached for the keys for up to WithHold, and nothing is stale. So
-// it is when the process dies at any point. While fn runs, the holds are renewed.
+// was lost), so the holds are renewed once more and left to expire: nothing is cached for the keys for WithHold, and
+// nothing is stale. So it is when the process dies at any point. While fn runs, the holds are renewed.
 //
-// InTx returns fn's error and nothing else, and re-panics fn's panic. Releasing takes at most WithRedisTimeout and does
-// not end with ctx; a release that fails leaves the hold to expire.
+// InTx returns fn's error and nothing else, and re-panics fn's panic. What it does with the holds at the end takes at most
+// WithRedisTimeout and does not end with ctx. Where Redis does not confirm that, the keys are invalidated in the
+// background, as by an Invalidate that has failed.
 //
 // Inside, a read of a key that was invalidated there goes to the loader, with this ctx, on the caller's goroutine. Reads
 // of other keys may hit, and no read fills the cache or shares its load: the loader may see uncommitted rows.
@@ -66,7 +67,7 @@ type member interface {
 	renew(ctx context.Context, t *tx) (stop func())
 	release(ctx context.Context, token string, names []string)
 	prolong(ctx context.Context, token string, names []string)
-	settleAll(ctx context.Context)
+	settleAll(ctx context.Context, committed bool)
 }
 
 // A part is what was invalidated of one Cache.
@@ -93,12 +94,15 @@ func (t *tx) with(m member, use func(p *part)) bool {
 }
 
 // has reports whether name was invalidated in the tx.
-func (t *tx) has(m member, name string) (has bool) {
-	t.with(m, func(p *part) {
-		_, has = p.names[name]
-		has = has || p.all
-	})
-	return has
+func (t *tx) has(m member, name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.parts[m]
+	if p == nil || t.ended {
+		return false
+	}
+	_, has := p.names[name]
+	return has || p.all
 }
 
 // held returns the names of m whose holds were placed.
@@ -119,12 +123,8 @@ func (p *part) held() []string {
 	return only(slices.Collect(maps.Keys(p.names)), func(name string) bool { return p.names[name] })
 }
 
-// unheld returns the names whose holds were not confirmed.
-func (p *part) unheld() []string {
-	return only(slices.Collect(maps.Keys(p.names)), func(name string) bool { return !p.names[name] })
-}
-
-// end releases the holds after a commit, and without one leaves them to expire, the caches side by side.
+// end releases the holds after a commit, and leaves them to expire if the outcome is unknown, the caches side by side.
+// Then all are placed anew: one may have expired or been evicted, or never have been placed.
 func (t *tx) end(ctx context.Context) {
 	t.mu.Lock()
 	t.ended = true
@@ -135,13 +135,16 @@ func (t *tx) end(ctx context.Context) {
 			if p.stop != nil {
 				p.stop()
 			}
-			if t.committed && len(p.names) > 0 {
-				m.release(ctx, t.token, slices.Collect(maps.Keys(p.names)))
-			} else if names := p.unheld(); len(names) > 0 {
+			names := slices.Collect(maps.Keys(p.names))
+			switch {
+			case len(names) == 0:
+			case t.committed:
+				m.release(ctx, t.token, names)
+			default:
 				m.prolong(ctx, t.token, names)
 			}
 			if p.all {
-				m.settleAll(ctx)
+				m.settleAll(ctx, t.committed)
 			}
 		})
 	}
