@@ -67,7 +67,7 @@ func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 			}
 			rows := newTable()
 			var ids []int
-			for id := range 60 {
+			for id := range 300 {
 				ids = append(ids, id)
 				rows.setPrice(id, 100)
 			}
@@ -90,6 +90,10 @@ func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 				costs("misses", 3, getMany)
 				costs("hits", 1, getMany)
 				costs("Invalidate", 1, func() error { return c.Invalidate(t.Context(), ids...) })
+				costs("holds and releases", 2, func() error {
+					return aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, ids...) })
+				})
+				equal(t, "the document of the last", r.get("test:299"), "")
 			}
 			equal(t, "the number of batch loads", rows.loads.Load(), 2)
 		})
