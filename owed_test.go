@@ -109,6 +109,7 @@ func TestMoreFailedInvalidationsThanAreRememberedBypassTheCache(t *testing.T) {
 		}
 		tap.answer("invalidate", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), keys...)
+		equal(t, "Owed, which is all of the cache", c.Stats().Owed, 1)
 		rows.setPrice(1, 90) // that there is a debt for it was forgotten: all are owed
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)
 		tap.answer("invalidate", nil)
