@@ -144,3 +144,31 @@ func TestFailuresAfterAllWasPaidAreTriedAgainToo(t *testing.T) {
 		}
 	})
 }
+
+func TestHoldOfAnInnerInTxLastsUntilTheOuterOneEnds(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, newTable().load)
+		inTx(t, func(ctx context.Context) error {
+			err := aside.InTx(ctx, func(ctx context.Context) error { return c.Invalidate(ctx, 1) })
+			equal(t, "whether it is held after the inner one", r.held("test:1"), true)
+			return err
+		})
+		equal(t, "whether it is held after the outer one", r.held("test:1"), false)
+	})
+}
+
+func TestOlderInvalidateAllDoesNotSettleANewerOne(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load, patient)
+		scanned := tap.after("scan")
+		first := make(chan error)
+		go func() { first <- c.InvalidateAll(context.Background()) }()
+		scanned.wait()
+		tap.answer("scan", redisError("OOPS"))
+		_ = c.InvalidateAll(t.Context())
+		scanned.release()
+		equal(t, "the error of the older one", <-first, nil)
+		equal(t, "Owed", c.Stats().Owed, 1)
+		tap.answer("scan", nil)
+	})
+}
