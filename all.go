@@ -2,6 +2,7 @@ package aside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -21,9 +22,13 @@ import (
 // an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
 //
 // If Redis fails it, it returns the error and is tried again in the background, until which this process reads all keys
-// from the loader. Inside InTx it acts once the transaction has ended, and reads inside go to the loader.
+// from the loader.
+//
+// Inside InTx it acts once the transaction has ended, before InTx returns, and reads inside go to the loader. If the outcome
+// is unknown it acts again in the background, WithHold later, when a COMMIT has landed if ever. It holds nothing: until it
+// has acted, other reads may be served what is cached.
 func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
-	defer watch.Tell(ctx, c.name, nil)
+	defer watch.Tell(ctx, watch.Invalidation{Cache: c.name})
 	if t := txOf(ctx); t != nil && t.with(c, func(p *part) { p.all = true }) {
 		return nil
 	}
@@ -31,7 +36,10 @@ func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
 }
 
 func (c *Cache[K, V]) invalidateAll(ctx context.Context) error {
-	number := c.owed.incurAll(c.expiry())
+	if err := c.alone(ctx); errors.Is(err, errManyNodes) {
+		return err // nothing is owed: it would fail for ever, and no key be read from the cache
+	}
+	number := c.owed.incurAll()
 	err := c.removeAll(ctx)
 	if err == nil {
 		c.owed.settleAll(number)
@@ -47,32 +55,36 @@ func (c *Cache[K, V]) removeAll(ctx context.Context) error {
 	return c.walk(ctx, c.prefix, c.removePage)
 }
 
-// walk calls visit with the names that begin with prefix, those that are there all the time at least once.
-func (c *Cache[K, V]) walk(ctx context.Context, prefix string, visit visitor) error {
-	switch rdb := c.store.rdb.(type) {
-	case *redis.ClusterClient:
-		return c.walkAll(ctx, rdb, prefix, visit)
-	case *redis.Client:
-		return c.walkOne(ctx, rdb, prefix, visit)
-	default: // an AutoPipeliner does not show what is behind it
-		if err := c.alone(ctx); err != nil {
-			return err
-		}
-		return c.walkOne(ctx, rdb, prefix, visit)
-	}
-}
-
-// A visitor is called on several goroutines for a Cluster.
+// A visitor is called with pages of names, on several goroutines for a Cluster.
 type visitor = func(ctx context.Context, names []string) error
 
-// alone returns an error if a client of an unknown type talks to a Cluster, of which SCAN would see one node.
+// walk visits the names that begin with prefix, those that are there all the time at least once.
+func (c *Cache[K, V]) walk(ctx context.Context, prefix string, visit visitor) error {
+	if cluster, ok := c.store.rdb.(*redis.ClusterClient); ok {
+		return c.walkAll(ctx, cluster, prefix, visit)
+	}
+	if err := c.alone(ctx); err != nil {
+		return err
+	}
+	return c.walkOne(ctx, c.store.rdb, prefix, visit)
+}
+
+// errManyNodes says that the client does not show all nodes of its Cluster.
+var errManyNodes = errors.New("InvalidateAll needs the redis.ClusterClient itself")
+
+// alone returns errManyNodes if a client that does not show what is behind it, an AutoPipeliner, talks to a Cluster, of
+// which SCAN would see one node.
 func (c *Cache[K, V]) alone(ctx context.Context) error {
+	switch c.store.rdb.(type) {
+	case *redis.Client, *redis.ClusterClient:
+		return nil
+	}
 	b := newBudget(c.config.timeout)
 	info, err := within(ctx, &b, func(ctx context.Context) (string, error) {
 		return c.store.rdb.Info(ctx, "cluster").Result()
 	}, nil)
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
-		err = fmt.Errorf("a %T over a Cluster cannot scan its nodes: give New the redis.ClusterClient", c.store.rdb)
+		err = fmt.Errorf("aside: cache %q has a %T over a Cluster: %w", c.name, c.store.rdb, errManyNodes)
 	}
 	return err
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,31 +17,18 @@ import (
 	"github.com/asidecache/aside"
 )
 
-func TestInvalidateAllThroughAnAutoPipelinerReachesEveryPrimary(t *testing.T) {
+// It could only scan one node of them. Nothing is owed, for ever, by what can never be done.
+func TestInvalidateAllThroughAnAutoPipelinerOverAClusterIsRefused(t *testing.T) {
 	r := autoPipelined(t, clusterRig(t))
-	rows := newTable()
-	c, _ := process(r, rows.load)
-	var ids []int
-	for id := range 60 {
-		ids = append(ids, id)
-		rows.setPrice(id, 100)
+	c, _ := process(r, newTable(product{1, "lamp", 100}).load)
+	mustGet(t, c, 1)
+	err := c.InvalidateAll(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "redis.ClusterClient") {
+		t.Errorf("InvalidateAll returned %v", err)
 	}
-	if _, err := c.GetMany(t.Context(), ids); err != nil {
-		t.Fatal(err)
-	}
-	for id := range 60 {
-		rows.setPrice(id, 90)
-	}
-	if err := c.InvalidateAll(t.Context()); err != nil {
-		t.Skipf("it is refused: %v", err) // which would be as good
-	}
-	stale := 0
-	for _, id := range ids {
-		if mustGet(t, c, id).Price != 90 {
-			stale++
-		}
-	}
-	equal(t, "the number of stale entries of 60", stale, 0)
+	equal(t, "Owed", c.Stats().Owed, 0)
+	mustGet(t, c, 1)
+	equal(t, "Hits", c.Stats().Hits, 1)
 }
 
 // Every node lists the replicas of a primary in an order of its own.
@@ -224,5 +212,30 @@ func TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThe
 		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
 		mustGet(t, c, 1)
 		equal(t, "whether it hits again", c.Stats().Hits > hits, true)
+	})
+}
+
+func TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHold(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load, aside.WithHold(10*time.Second))
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = c.InvalidateAll(ctx)
+			return errDown
+		})
+		mustGet(t, c, 1)
+		rows.setPrice(1, 90) // the COMMIT lands
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+func TestInvalidateAllOfATransactionThatCommittedIsDoneOnce(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load)
+		inTx(t, func(ctx context.Context) error { return c.InvalidateAll(ctx) })
+		time.Sleep(time.Hour)
+		equal(t, "the number of scans", tap.sent("scan"), 1)
 	})
 }

@@ -22,6 +22,7 @@ import (
 // closes it.
 type breaker struct {
 	nodeOf  func(name string) string // the primary that serves a name
+	cluster bool                     // there may be several
 	probe   func(ctx context.Context, name string) error
 	start   func(func()) bool // runs a probing in the background
 	closing context.Context   // ends with the Cache
@@ -50,6 +51,7 @@ type circuit struct {
 func newBreaker(rdb redis.UniversalClient) *breaker {
 	b := &breaker{nodeOf: func(string) string { return "" }}
 	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		b.cluster = true
 		b.nodeOf = func(name string) string {
 			if !b.answered.Load() {
 				return "" // the client does not know the nodes yet, and would ask for them

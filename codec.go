@@ -24,7 +24,9 @@ type jsonCodec struct {
 	numbers bool // V holds a json.Number, a type that the engine does not know unless it is told
 }
 
-func (jsonCodec) Marshal(v any) ([]byte, error) { return jsonv2.Marshal(v, jsonOptions, numberMarshalers) }
+func (jsonCodec) Marshal(v any) ([]byte, error) {
+	return jsonv2.Marshal(v, jsonOptions, numberMarshalers)
+}
 
 func (c jsonCodec) Unmarshal(data []byte, v any) error {
 	if c.numbers {

@@ -144,8 +144,8 @@
 // Out of memory is not down: hits are served and Invalidate works, while what is loaded is not stored.
 //
 // Invalidate is always tried. When Redis does not confirm it, Invalidate returns an error and is tried again in the
-// background, until it succeeds or the entry must have expired. Until then this process reads the key from the loader;
-// other processes may serve what is cached.
+// background until it succeeds. Until then this process reads the key from the loader; other processes may serve what is
+// cached.
 //
 // # The Redis client
 //

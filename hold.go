@@ -53,14 +53,13 @@ func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 		}
 		defer running.Unlock()
 		names, tags := t.held(c)
-		for chunk := range slices.Chunk(names, chunkSize) {
+		c.store.chunks(names, func(chunk []string) (failed []string) {
 			if t.over() {
-				return
+				return chunk
 			}
-			if _, _, err := c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0); err != nil {
-				return // the next renewal is soon enough
-			}
-		}
+			_, failed, _ = c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0) // what failed is renewed next time
+			return failed
+		})
 		if len(tags) > 0 && !t.over() {
 			_ = c.runTagHolds(ctx, tags, t.token, c.config.hold+c.config.lag, 0) // the same
 		}
@@ -73,15 +72,16 @@ func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 
 // finish is what a Cache does when a transaction ends.
 func (c *Cache[K, V]) finish(ctx context.Context, t *tx, p *part) {
+	names, tags := slices.Collect(maps.Keys(p.names)), slices.Collect(maps.Keys(p.tags))
 	if t.committed {
-		c.release(ctx, t.token, slices.Collect(maps.Keys(p.names)))
-		c.releaseTags(ctx, t.token, slices.Collect(maps.Keys(p.tags)))
+		c.release(ctx, t.token, names)
+		c.releaseTags(ctx, t.token, tags)
 	} else {
-		c.prolong(ctx, t.token, placed(p.names, false))
-		c.prolongTags(ctx, t.token, placed(p.tags, false))
+		c.prolong(ctx, t.token, names)
+		c.prolongTags(ctx, t.token, tags)
 	}
 	if p.all {
-		c.settleAll(ctx)
+		c.settleAll(ctx, t.committed)
 	}
 }
 
@@ -89,34 +89,52 @@ func (c *Cache[K, V]) finish(ctx context.Context, t *tx, p *part) {
 // is ended too. Where the end is not confirmed an invalidation is owed: the hold may be gone, and the entry filled.
 func (c *Cache[K, V]) release(ctx context.Context, token string, names []string) {
 	c.oweHolds(ctx, names, token, 0, c.config.lag)
-	watch.Tell(ctx, c.name, names)
+	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Names: names})
 }
 
-// prolong holds names that could not be held while the transaction ran, and whose outcome is unknown.
+// prolong holds names whose outcome is unknown for WithHold from now on. Those that Redis does not confirm are invalidated
+// as soon as it is there, and again when a COMMIT has landed if ever.
 func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string) {
-	c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)
+	failed := c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)
+	if len(failed) > 0 {
+		c.afterHold(func() { _ = c.invalidate(ctx, failed) }) // is owed if it fails
+	}
 }
 
 // oweHolds is runHolds, after which what was not confirmed is invalidated in the background.
-func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) {
+func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) (failed []string) {
 	if len(names) == 0 {
-		return
+		return nil
 	}
-	number := c.owed.incur(names, c.expiry())
+	number := c.owed.incur(names)
 	confirmed, failed, err := c.runHolds(ctx, names, token, life, lag)
 	c.owed.settle(confirmed, number)
-	if err == nil {
-		return
+	if err != nil {
+		c.retry(c.owed.fail(failed))
+		c.config.logger.Warn("aside: a transaction ended, and its keys are not invalidated yet", "cache", c.name, "error", err)
 	}
-	c.retry(c.owed.fail(failed))
-	c.config.logger.Warn("aside: a transaction ended, and its keys are not invalidated yet", "cache", c.name, "error", err)
+	return failed
 }
 
-// settleAll is InvalidateAll after the transaction in which it was called.
-func (c *Cache[K, V]) settleAll(ctx context.Context) {
+// settleAll is InvalidateAll after the transaction in which it was called, and once more if its outcome is unknown.
+func (c *Cache[K, V]) settleAll(ctx context.Context, committed bool) {
 	if err := c.invalidateAll(ctx); err != nil {
 		c.config.logger.Warn("aside: a transaction ended, and its cache is not invalidated yet", "cache", c.name, "error", err)
 	}
+	if !committed {
+		c.afterHold(func() { c.settleAll(ctx, true) })
+	}
+}
+
+// afterHold calls fn when a COMMIT whose answer was lost has landed if ever, unless the Cache is closed before.
+func (c *Cache[K, V]) afterHold(fn func()) {
+	c.background.start(func() {
+		select {
+		case <-time.After(c.config.hold):
+			fn()
+		case <-c.background.closing.Done():
+		}
+	})
 }
 
 // tagged reports whether entries of the Cache may have tags.
@@ -161,15 +179,17 @@ func (c *Cache[K, V]) releaseTags(ctx context.Context, token string, tags []stri
 		return
 	}
 	_ = c.runTagHolds(ctx, tags, token, 0, 0) // or they expire
+	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Tags: tags})
 }
 
-// prolongTags holds tags that could not be held while the transaction ran, and whose outcome is unknown.
+// prolongTags is what prolong is for names.
 func (c *Cache[K, V]) prolongTags(ctx context.Context, token string, tags []string) {
 	if len(tags) == 0 {
 		return
 	}
 	if err := c.holdAndRemoveTags(ctx, token, tags); err != nil {
 		c.oweTagsOfTx(tags, err)
+		c.afterHold(func() { _ = c.invalidateTags(ctx, tags) }) // is owed if it fails
 	}
 }
 

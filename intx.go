@@ -24,11 +24,12 @@ import (
 //
 // That fn returns nil means that the transaction has committed: the holds are released, and the next Get loads the
 // committed row. If fn returns an error or panics, the transaction may have committed all the same (a COMMIT whose answer
-// was lost), so the holds are left to expire: nothing is cached for the keys for up to WithHold, and nothing is stale. So
-// it is when the process dies at any point. While fn runs, the holds are renewed.
+// was lost), so the holds are renewed once more and left to expire: nothing is cached for the keys for WithHold, and
+// nothing is stale. So it is when the process dies at any point. While fn runs, the holds are renewed.
 //
-// InTx returns fn's error and nothing else, and re-panics fn's panic. Releasing takes at most WithRedisTimeout and does
-// not end with ctx; a release that fails leaves the hold to expire.
+// InTx returns fn's error and nothing else, and re-panics fn's panic. What it does with the holds at the end takes at most
+// WithRedisTimeout and does not end with ctx. Where Redis does not confirm that, the keys are invalidated in the
+// background, as by an Invalidate that has failed.
 //
 // Inside, a read of a key that was invalidated there goes to the loader, with this ctx, on the caller's goroutine. Reads
 // of other keys may hit, and no read fills the cache or shares its load: the loader may see uncommitted rows.
@@ -65,7 +66,8 @@ type tx struct {
 type member interface {
 	// renew places the holds anew every so often, until stop is called, which waits.
 	renew(ctx context.Context, t *tx) (stop func())
-	// finish releases the holds of p after a commit, and without one has all that was invalidated held for a while.
+	// finish releases the holds of p after a commit, and leaves them to expire if the outcome is unknown. Then all are
+	// placed anew: one may have expired or been evicted, or never have been placed.
 	finish(ctx context.Context, t *tx, p *part)
 	// tagged reports whether entries may have tags.
 	tagged() bool
@@ -112,7 +114,7 @@ func (t *tx) has(m member, name string) bool {
 
 // held returns the names and tags of m whose holds were placed.
 func (t *tx) held(m member) (names, tags []string) {
-	t.with(m, func(p *part) { names, tags = placed(p.names, true), placed(p.tags, true) })
+	t.with(m, func(p *part) { names, tags = placed(p.names), placed(p.tags) })
 	return names, tags
 }
 
@@ -126,7 +128,9 @@ func (t *tx) over() bool {
 // note adds what is invalidated to holds, as not placed yet.
 func note(holds map[string]bool, added []string) {
 	for _, a := range added {
-		holds[a] = holds[a]
+		if _, ok := holds[a]; !ok {
+			holds[a] = false
+		}
 	}
 }
 
@@ -137,9 +141,9 @@ func confirm(holds map[string]bool, confirmed []string) {
 	}
 }
 
-// placed returns the holds that were placed, or those that were not.
-func placed(holds map[string]bool, was bool) []string {
-	return only(slices.Collect(maps.Keys(holds)), func(h string) bool { return holds[h] == was })
+// placed returns the holds that were placed.
+func placed(holds map[string]bool) []string {
+	return only(slices.Collect(maps.Keys(holds)), func(h string) bool { return holds[h] })
 }
 
 // end finishes the parts, the caches side by side.

@@ -137,6 +137,81 @@ func TestKeyThatWasNotHeldIsNotCachedWhileTheOutcomeIsUnknown(t *testing.T) {
 	})
 }
 
+// It was cut off for longer than WithHold, and came back before fn returned an error though the COMMIT had landed.
+func TestHoldThatHasExpiredIsPlacedAnewWhenTheOutcomeIsUnknown(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		writer, tap := process(r, rows.load, aside.WithHold(10*time.Second))
+		reader, _ := process(r, rows.load)
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = writer.Invalidate(ctx, 1)
+			tap.answer("hold", errDown)
+			time.Sleep(11 * time.Second)
+			mustGet(t, reader, 1) // stores 100
+			rows.setPrice(1, 90)
+			tap.answer("hold", nil)
+			return errDown
+		})
+		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
+	})
+}
+
+func TestHoldLastsForWholeWithHoldAfterAnUnknownOutcome(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load, aside.WithHold(9*time.Second))
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = c.Invalidate(ctx, 1)
+			time.Sleep(2 * time.Second) // the next renewal is yet to come
+			return errDown
+		})
+		time.Sleep(9*time.Second - time.Millisecond)
+		mustGet(t, c, 1)
+		rows.setPrice(1, 90) // the COMMIT lands
+		time.Sleep(time.Millisecond)
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+// Neither hold nor its renewal at the end could be placed, and the COMMIT lands after Redis took an invalidation.
+func TestKeyThatCouldNotBeHeldIsInvalidatedAgainAfterWithHold(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		writer, tap := process(r, rows.load, aside.WithHold(10*time.Second))
+		reader, _ := process(r, rows.load)
+		tap.answer("hold", errDown)
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = writer.Invalidate(ctx, 1)
+			return errDown
+		})
+		time.Sleep(time.Second)
+		equal(t, "Owed", writer.Stats().Owed, 0)
+		mustGet(t, reader, 1) // stores 100
+		rows.setPrice(1, 90)
+		time.Sleep(9 * time.Second)
+		synctest.Wait()
+		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
+	})
+}
+
+// A goroutine that waits for ever is an error of synctest.
+func TestRenewalThatIsDueWhenTheTransactionEndsLeavesNothingBehind(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load, aside.WithHold(3*time.Second))
+		for range 1000 {
+			inTx(t, func(ctx context.Context) error {
+				err := c.Invalidate(ctx, 1)
+				time.Sleep(time.Second)
+				return err
+			})
+			equal(t, "the document", r.get("test:1"), "")
+		}
+		if n := tap.sent("hold"); n == 3000 {
+			t.Error("every renewal came first, so nothing was shown")
+		}
+	})
+}
+
 // A holdServer answers pipelines of holds itself, until it hangs.
 type holdServer struct {
 	tap

@@ -16,9 +16,8 @@ import (
 // round trip to each server concerned. It is sent even if ctx has ended, and does not end with it: the rows have changed,
 // whoever is still listening. It is sent even if Redis is known to be down.
 //
-// An error says that Redis did not confirm all of them. Those are tried again in the background, until they succeed or
-// the entry must have expired, and until then this process reads them from the loader; other processes may serve what is
-// cached.
+// An error says that Redis did not confirm all of them. Those are tried again in the background until they succeed, and
+// until then this process reads them from the loader; other processes may serve what is cached.
 //
 // Inside InTx, it holds the keys until the transaction has ended: nothing is cached for them, and this process and all
 // others load. An error says that a hold could not be placed while there is still time to roll back. If it is ignored,
@@ -35,7 +34,7 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	if observe := c.config.observer.Invalidate; observe != nil {
 		observe(ctx, InvalidateInfo{Cache: c.name, Names: names, Took: time.Since(start), Err: err})
 	}
-	watch.Tell(ctx, c.name, names)
+	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Names: names})
 	return err
 }
 
@@ -62,7 +61,7 @@ func (c *Cache[K, V]) holdOrRemove(ctx context.Context, names []string) error {
 
 // invalidate removes the entries of names, and remembers those that it could not.
 func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
-	number := c.owed.incur(names, c.expiry()) // before anything is sent: see owed
+	number := c.owed.incur(names) // before anything is sent: see owed
 	failed, err := c.remove(ctx, names, number)
 	c.n.invalidations.Add(uint64(len(names)))
 	c.n.invalidationErrors.Add(uint64(len(failed)))

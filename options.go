@@ -131,7 +131,8 @@ func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
 
 // WithHold sets how long a hold of InTx lasts without being renewed: for how long nothing is cached for a key after the
 // process has died inside InTx, or after fn has returned an error. It must outlive the longest time that a COMMIT can be
-// in flight. The default is 30 seconds, and it must be at least a second.
+// in flight, twice over: holds are renewed every third of it, so that is how much of one may be gone when the process
+// dies. The default is 30 seconds, and it must be at least a second.
 func WithHold(d time.Duration) Option { return func(c *config) { c.hold = d } }
 
 // WithReplicaLag is for loaders that read from a replica of the database that is up to d behind: for d after an

@@ -3,7 +3,7 @@ package aside
 import (
 	"context"
 	"fmt"
-	"slices"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,7 +11,8 @@ import (
 
 // owed are the invalidations that Redis has not confirmed. One is owed from before its first attempt is sent until an
 // attempt is confirmed that was sent no earlier than it was called. As long as a name is owed, this process does not read
-// it from the cache, whatever has become of the attempts. Those that failed are tried again in the background.
+// it from the cache, whatever has become of the attempts. Those that failed are tried again in the background, and none is
+// given up: how long another process keeps what it stored is not known here.
 //
 // An attempt settles what was owed when it was sent and nothing newer: an Invalidate that is called while another is under
 // way may speak of a later write.
@@ -28,14 +29,13 @@ type owed struct {
 type debt struct {
 	number uint64
 	failed bool
-	until  time.Time // when what it is about must have expired; zero: never
 }
 
 // maxOwed bounds how many names are remembered that failed. Beyond it all names are owed.
 const maxOwed = 10_000
 
 // incur notes that names are owed, until an attempt with the number that it returns.
-func (o *owed) incur(names []string, until time.Time) uint64 {
+func (o *owed) incur(names []string) uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.names == nil {
@@ -43,18 +43,18 @@ func (o *owed) incur(names []string, until time.Time) uint64 {
 	}
 	o.last++
 	for _, name := range names {
-		o.names[name] = debt{number: o.last, failed: o.names[name].failed, until: until}
+		o.names[name] = debt{number: o.last, failed: o.names[name].failed}
 	}
 	o.recount()
 	return o.last
 }
 
 // incurAll notes that all names are owed.
-func (o *owed) incurAll(until time.Time) uint64 {
+func (o *owed) incurAll() uint64 {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.last++
-	o.every = debt{number: o.last, failed: o.every.failed, until: until}
+	o.every = debt{number: o.last, failed: o.every.failed}
 	o.recount()
 	return o.last
 }
@@ -96,10 +96,10 @@ func (o *owed) fail(names []string) (begin bool) {
 			o.names[name] = d
 		}
 	}
-	if len(o.names) > maxOwed {
+	if len(o.names) > maxOwed && o.countFailed() > maxOwed { // those under way end soon
 		o.last++
 		o.every = debt{number: o.last, failed: true}
-		clear(o.names)
+		maps.DeleteFunc(o.names, func(_ string, d debt) bool { return d.failed })
 	}
 	return o.begin()
 }
@@ -148,30 +148,18 @@ func (o *owed) has(name string) bool {
 	return ok || o.every.number != 0
 }
 
-// due forgets the debts whose entries have expired, and returns those that are to be tried again, with a number that
-// settles them. If none is left, whoever is trying ends.
-func (o *owed) due(now time.Time) (names []string, all bool, number uint64) {
+// due returns what is to be tried again, with a number that settles it. If nothing is, whoever is trying ends.
+func (o *owed) due() (names []string, all bool, number uint64) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for name, d := range o.names {
-		switch {
-		case d.expired(now):
-			delete(o.names, name)
-		case d.failed:
+		if d.failed {
 			names = append(names, name)
 		}
 	}
-	if o.every.expired(now) {
-		o.every = debt{}
-	}
-	o.recount()
 	all = o.every.failed
 	o.trying = len(names) > 0 || all
 	return names, all, o.last
-}
-
-func (d debt) expired(now time.Time) bool {
-	return d.failed && !d.until.IsZero() && now.After(d.until)
 }
 
 // stop notes that nobody tries.
@@ -182,16 +170,21 @@ func (o *owed) stop() {
 }
 
 // failedCount is how many invalidations failed and are still owed.
-func (o *owed) failedCount() (n int) {
+func (o *owed) failedCount() int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	n := o.countFailed()
+	if o.every.failed {
+		n++
+	}
+	return n
+}
+
+func (o *owed) countFailed() (n int) {
 	for _, d := range o.names {
 		if d.failed {
 			n++
 		}
-	}
-	if o.every.failed {
-		n++
 	}
 	return n
 }
@@ -229,32 +222,16 @@ func (c *Cache[K, V]) payInBackground(begin bool, o *owed, once func(context.Con
 
 // payOnce sends what failed and is still owed, and reports whether anything was.
 func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
-	names, all, number := c.owed.due(time.Now())
-	if all {
-		if c.removeAll(ctx) == nil {
-			c.owed.settleAll(number)
-		}
+	names, all, number := c.owed.due()
+	if all && c.removeAll(ctx) == nil {
+		c.owed.settleAll(number)
 		return true
 	}
-	for chunk := range slices.Chunk(names, chunkSize) {
-		if _, err := c.remove(ctx, chunk, number); err != nil {
-			break // Redis is not there: one timeout is enough
-		}
-	}
-	return len(names) > 0
-}
-
-// expiry is when an entry that is there now, or that a load under way is yet to fill, must have expired.
-func (c *Cache[K, V]) expiry() time.Time {
-	if c.ttlFunc != nil {
-		return time.Time{} // it may say anything
-	}
-	const never = 100 * 365 * 24 * time.Hour
-	life := max(c.config.ttl, c.config.absentTTL)
-	if life > never || c.config.stale > never || c.config.loadTimeout > never {
-		return time.Time{}
-	}
-	return time.Now().Add(life + c.config.stale + c.config.loadTimeout + c.config.timeout)
+	c.store.chunks(names, func(chunk []string) []string {
+		failed, _ := c.remove(ctx, chunk, number)
+		return failed
+	})
+	return all || len(names) > 0
 }
 
 // owedCount is how many keys and tags are owed.

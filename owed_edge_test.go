@@ -110,20 +110,6 @@ func TestGetManyLoadsTheKeysThatAreOwedAndReadsTheOthers(t *testing.T) {
 	})
 }
 
-func TestInvalidationIsNotGivenUpWhenTTLsAreUnknown(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, tap := process(r, newTable().load, aside.WithTTL(time.Minute),
-			aside.WithTTLFunc(func(int, product) time.Duration { return 0 }))
-		tap.answer("invalidate", redisError("NOPERM"))
-		_ = c.Invalidate(t.Context(), 1)
-		time.Sleep(time.Hour)
-		equal(t, "Owed", c.Stats().Owed, 1)
-		tap.answer("invalidate", nil)
-		time.Sleep(2 * time.Second)
-		equal(t, "Owed once Redis takes it", c.Stats().Owed, 0)
-	})
-}
-
 func TestCloseSendsWhatIsOwedOnceMore(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, tap := process(r, newTable(product{1, "lamp", 100}).load)

@@ -78,15 +78,23 @@ func TestOlderAttemptDoesNotSettleANewerInvalidate(t *testing.T) {
 	})
 }
 
-func TestInvalidationIsGivenUpOnceTheEntryMustHaveExpired(t *testing.T) {
+// Another process may have stored the entry with a longer TTL than this one's.
+func TestFailedInvalidationIsNeverGivenUp(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, tap := process(r, newTable().load, aside.WithTTL(time.Minute), aside.WithAbsentTTL(0))
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load, aside.WithTTL(time.Minute))
+		other, _ := process(r, rows.load, aside.WithTTL(24*time.Hour))
+		mustGet(t, other, 1)
+		rows.setPrice(1, 90)
 		tap.answer("invalidate", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), 1)
-		time.Sleep(time.Minute)
-		equal(t, "Owed, after the TTL", c.Stats().Owed, 1)
-		time.Sleep(15 * time.Second)
-		equal(t, "Owed, after the TTL and a load", c.Stats().Owed, 0)
+		time.Sleep(time.Hour)
+		equal(t, "Owed", c.Stats().Owed, 1)
+		equal(t, "the price in this process", mustGet(t, c, 1).Price, 90)
+		tap.answer("invalidate", nil)
+		time.Sleep(2 * time.Second)
+		equal(t, "Owed once Redis takes it", c.Stats().Owed, 0)
+		equal(t, "the price in the other", mustGet(t, other, 1).Price, 90)
 	})
 }
 
@@ -101,6 +109,7 @@ func TestMoreFailedInvalidationsThanAreRememberedBypassTheCache(t *testing.T) {
 		}
 		tap.answer("invalidate", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), keys...)
+		equal(t, "Owed, which is all of the cache", c.Stats().Owed, 1)
 		rows.setPrice(1, 90) // that there is a debt for it was forgotten: all are owed
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)
 		tap.answer("invalidate", nil)
@@ -110,6 +119,48 @@ func TestMoreFailedInvalidationsThanAreRememberedBypassTheCache(t *testing.T) {
 		hits := c.Stats().Hits
 		mustGet(t, c, 1)
 		equal(t, "the hits once all entries are invalidated", c.Stats().Hits-hits, 1)
+	})
+}
+
+func TestInvalidationsUnderWayDoNotCountAsFailed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load, patient)
+		mustGet(t, c, 1)
+		keys := make([]int, 10_001)
+		for i := range keys {
+			keys[i] = i + 10
+		}
+		many := tap.before("invalidate")
+		done := make(chan error)
+		go func() { done <- c.Invalidate(context.Background(), keys...) }()
+		many.wait()
+		tap.answer("invalidate", redisError("OOM"))
+		_ = c.Invalidate(t.Context(), 2)
+		equal(t, "Owed", c.Stats().Owed, 1)
+		mustGet(t, c, 1)
+		equal(t, "the hits of a key that is not owed", c.Stats().Hits, 1)
+		tap.answer("invalidate", nil)
+		many.release()
+		<-done
+	})
+}
+
+func TestKeysArePaidThoughTheCacheAsAWholeCannotBe(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load)
+		other, _ := process(r, rows.load)
+		mustGet(t, other, 1)
+		rows.setPrice(1, 90)
+		tap.answer("scan", redisError("NOPERM"))
+		_ = c.InvalidateAll(t.Context())
+		tap.answer("invalidate", redisError("NOPERM"))
+		_ = c.Invalidate(t.Context(), 1)
+		tap.answer("invalidate", nil)
+		time.Sleep(2 * time.Second)
+		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
+		equal(t, "Owed, for all keys", c.Stats().Owed, 1)
+		tap.answer("scan", nil)
 	})
 }
 

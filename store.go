@@ -84,11 +84,13 @@ type reply struct {
 
 // lookMany reads documents in one round trip to each server concerned.
 func (s *store) lookMany(ctx context.Context, b *budget, names []string) []reply {
-	return s.each(ctx, b, names, false, func(ctx context.Context) []reply {
-		if _, single := s.rdb.(*redis.Client); single && len(names) > 1 {
-			return s.mget(ctx, names)
-		}
-		return s.getAll(ctx, names) // the names of an MGET must share a slot
+	return spread(s, b, names, itself, func(b *budget, part []string) []reply {
+		return s.each(ctx, b, part, false, func(ctx context.Context) []reply {
+			if _, single := s.rdb.(*redis.Client); single && len(part) > 1 {
+				return s.mget(ctx, part)
+			}
+			return s.getAll(ctx, part) // the names of an MGET must share a slot
+		})
 	})
 }
 
@@ -262,6 +264,13 @@ func (s *store) readIndex(ctx context.Context, b *budget, index, from string, co
 
 // run runs the steps in one round trip to each server concerned.
 func (s *store) run(ctx context.Context, b *budget, steps []step) []reply {
+	return spread(s, b, steps, func(st step) string { return st.name }, func(b *budget, part []step) []reply {
+		return s.runPart(ctx, b, part)
+	})
+}
+
+// runPart runs the steps of one part of spread.
+func (s *store) runPart(ctx context.Context, b *budget, steps []step) []reply {
 	names := make([]string, len(steps))
 	for i, st := range steps {
 		names[i] = st.name

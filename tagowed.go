@@ -6,7 +6,6 @@ import (
 	"runtime"
 	"slices"
 	"sync"
-	"time"
 	"weak"
 
 	"github.com/redis/go-redis/v9"
@@ -40,7 +39,7 @@ var owedTagsByClient sync.Map // weak.Pointer[owedTags] by redis.UniversalClient
 
 // oweTags has tags invalidated in the background, and kept from reads until then.
 func (c *Cache[K, V]) oweTags(tags []string) {
-	c.owedTags.incur(tags, time.Time{})
+	c.owedTags.incur(tags)
 	c.retryTags(c.owedTags.fail(tags))
 }
 
@@ -60,7 +59,7 @@ func (c *Cache[K, V]) retryTags(begin bool) {
 
 // payTagsOnce tries each of the tags that are owed, and reports whether any was.
 func (c *Cache[K, V]) payTagsOnce(ctx context.Context) bool {
-	tags, all, number := c.owedTags.due(time.Now())
+	tags, all, number := c.owedTags.due()
 	if all && c.removeEveryTag(ctx) == nil {
 		c.owedTags.settleAll(number)
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside/internal/watch"
 )
 
 // Tags: how what was filled from a row is found, when it is not the entry of the row.
@@ -69,6 +71,7 @@ func (c *Cache[K, V]) InvalidateTags(ctx context.Context, tags ...string) error 
 	if observe := c.config.observer.Invalidate; observe != nil {
 		observe(ctx, InvalidateInfo{Cache: c.name, Tags: tags, Took: time.Since(start), Err: err})
 	}
+	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Tags: tags})
 	return err
 }
 

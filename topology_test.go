@@ -67,7 +67,7 @@ func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 			}
 			rows := newTable()
 			var ids []int
-			for id := range 60 {
+			for id := range 300 {
 				ids = append(ids, id)
 				rows.setPrice(id, 100)
 			}
@@ -90,6 +90,10 @@ func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 				costs("misses", 3, getMany)
 				costs("hits", 1, getMany)
 				costs("Invalidate", 1, func() error { return c.Invalidate(t.Context(), ids...) })
+				costs("holds and releases", 2, func() error {
+					return aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, ids...) })
+				})
+				equal(t, "the document of the last", r.get("test:299"), "")
 			}
 			equal(t, "the number of batch loads", rows.loads.Load(), 2)
 		})
@@ -397,16 +401,67 @@ func TestKeysOfTheOtherPrimariesStillHit(t *testing.T) {
 	}
 	equal(t, "Down", c.Stats().Down, true)
 	r.until(func() bool { return keptHit(c) }) // once it has found out which they are
+	before := other.Stats().Hits
 	readAll(other)
+	equal(t, "the number of hits of a batch before the outage is noticed", other.Stats().Hits-before, uint64(len(kept)))
 	r.until(func() bool { return keptHit(other) })
 	if err := c.Invalidate(t.Context(), all...); err == nil {
 		t.Error("Invalidate of all returned nil")
 	}
+	equal(t, "Owed", c.Stats().Owed, len(lost))
 
 	victim.Continue()
 	r.until(func() bool { return c.Invalidate(t.Context(), all...) == nil && !c.Stats().Down })
-	readAll(c)
-	before := c.Stats().Hits
-	readAll(c)
-	equal(t, "the number of hits after it is back", c.Stats().Hits-before, uint64(len(all)))
+	r.until(func() bool { // once what was sent before has arrived
+		readAll(c)
+		before := c.Stats().Hits
+		readAll(c)
+		return c.Stats().Hits-before == uint64(len(all))
+	})
+}
+
+// A primary of three hangs, with more of the keys than one pipeline takes.
+func TestAPrimaryThatHangsKeepsNeitherRetriesNorRenewalsFromTheOthers(t *testing.T) {
+	t.Parallel()
+	r, s := ownCluster(t, "--cluster-require-full-coverage", "no")
+	victim := s.Nodes[0]
+	var all, lost []int
+	var kept []string
+	for id := 0; len(lost) < 1001; id++ {
+		all = append(all, id)
+		if name := "test:" + strconv.Itoa(id); s.Primary(name) == victim {
+			lost = append(lost, id)
+		} else {
+			kept = append(kept, name)
+		}
+	}
+	ofKept := func(do func(p redis.Pipeliner, name string) *redis.IntCmd) (sum int) {
+		cmds, _ := r.raw.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+			for _, name := range kept {
+				do(p, name)
+			}
+			return nil
+		})
+		for _, cmd := range cmds {
+			sum += int(cmd.(*redis.IntCmd).Val())
+		}
+		return sum
+	}
+	c, tap := process(r, newTable().load, aside.WithRedisTimeout(time.Second), aside.WithHold(4*time.Second))
+	r.until(func() bool { return c.Invalidate(t.Context(), all...) == nil })
+	inTx(t, func(ctx context.Context) error {
+		err := c.Invalidate(ctx, all...)
+		victim.Stop()
+		ofKept(func(p redis.Pipeliner, name string) *redis.IntCmd { return p.Del(t.Context(), name) })
+		r.until(func() bool { // they are held anew
+			return len(kept) == ofKept(func(p redis.Pipeliner, name string) *redis.IntCmd { return p.Exists(t.Context(), name) })
+		})
+		tap.answer("hold", errDown)
+		return err
+	})
+	equal(t, "Owed", c.Stats().Owed, len(all))
+	tap.answer("hold", nil)
+	r.until(func() bool { return c.Stats().Owed == len(lost) })
+	victim.Continue()
+	r.until(func() bool { return c.Stats().Owed == 0 })
 }

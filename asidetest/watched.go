@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -120,8 +121,8 @@ func (w *watched) mistake(cache, name string, e entry) string {
 func (w *watched) of(cache string) (names map[string]bool, all bool, n int) {
 	names = make(map[string]bool)
 	for _, i := range w.seen {
-		if i.Cache != cache {
-			continue
+		if i.Cache != cache || i.Tags != nil {
+			continue // which entries have a tag is not known
 		}
 		all = all || i.Names == nil
 		n += len(i.Names)
@@ -134,6 +135,9 @@ func (w *watched) of(cache string) (names map[string]bool, all bool, n int) {
 
 // touched reports whether one of the entries was invalidated, or may have been.
 func (w *watched) touched() bool {
+	if slices.ContainsFunc(w.seen, func(i watch.Invalidation) bool { return i.Tags != nil }) {
+		return true
+	}
 	for _, e := range w.entries {
 		cache, name := e.identify(w.ctx)
 		if names, all, n := w.of(cache); all || names[name] || e.made() > n {
@@ -147,7 +151,10 @@ func (w *watched) touched() bool {
 func (w *watched) instead() string {
 	var did []string
 	for _, i := range w.seen {
-		if did = append(did, i.Names...); i.Names == nil {
+		switch did = append(did, i.Names...); {
+		case i.Tags != nil:
+			did = append(did, fmt.Sprintf("tags %q, which the entry does not have, or too early", i.Tags))
+		case i.Names == nil:
 			did = append(did, fmt.Sprintf("all of cache %q", i.Cache))
 		}
 	}

@@ -7,6 +7,7 @@ import "context"
 type Invalidation struct {
 	Cache string
 	Names []string // nil for all of the cache
+	Tags  []string // in place of names
 }
 
 type key struct{}
@@ -17,8 +18,8 @@ func With(ctx context.Context, fn func(Invalidation)) context.Context {
 }
 
 // Tell tells of an invalidation whom it may concern.
-func Tell(ctx context.Context, cache string, names []string) {
+func Tell(ctx context.Context, i Invalidation) {
 	if fn, ok := ctx.Value(key{}).(func(Invalidation)); ok {
-		fn(Invalidation{Cache: cache, Names: names})
+		fn(i)
 	}
 }
