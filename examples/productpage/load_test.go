@@ -84,7 +84,13 @@ func TestTheLedgerCatchesAWriteThatDidNotInvalidate(t *testing.T) {
 
 func TestALoadThatForgetsToInvalidateFindsStaleReads(t *testing.T) {
 	a := startApp(t, config{})
-	err := a.runLoad(t.Context(), io.Discard, loadConfig{duration: 2 * time.Second, noInvalidate: true})
+	var err error
+	for range 30 { // a busy machine may take more than one to write what is read again
+		err = a.runLoad(t.Context(), io.Discard, loadConfig{duration: time.Second, noInvalidate: true})
+		if err != nil {
+			break
+		}
+	}
 	if err == nil || !strings.Contains(err.Error(), "stale reads") {
 		t.Errorf("error %v, want stale reads", err)
 	}
