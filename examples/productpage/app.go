@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
-	"errors"
 	"log/slog"
 	"net"
 	"net/http"
@@ -37,7 +35,7 @@ func newApp(ctx context.Context, cfg config) (_ *app, err error) {
 	}
 	a.stops = append(a.stops, stop)
 
-	a.db = &SQLCatalog{db: db}
+	a.db = newSQLCatalog(db)
 	a.cached, err = NewCachedCatalog(rdb, a.db, aside.WithTTL(5*time.Minute))
 	if err != nil {
 		return nil, err
@@ -46,27 +44,11 @@ func newApp(ctx context.Context, cfg config) (_ *app, err error) {
 	seeded, err := a.db.setUp(ctx)
 	if err == nil && seeded && cfg.redis != "" {
 		// That was a write like any other: this Redis may have served another database before.
-		err = a.invalidateAll(ctx)
-	}
-	if errors.Is(err, ErrNotInvalidated) {
-		slog.WarnContext(ctx, "old pages may be served until their TTL", "error", err)
-		err = nil
+		if err := a.cached.InvalidateAll(ctx); err != nil {
+			slog.WarnContext(ctx, "other processes may serve old pages until Redis is back", "error", err)
+		}
 	}
 	return a, err
-}
-
-// invalidateAll invalidates all products that there are.
-func (a *app) invalidateAll(ctx context.Context) error {
-	for i := range categories {
-		products, err := a.db.ProductsInCategory(ctx, int64(i+1))
-		if err != nil && !errors.Is(err, sql.ErrNoRows) {
-			return err
-		}
-		if err := a.cached.invalidate(ctx, products...); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // close undoes newApp, the last first.
@@ -78,7 +60,7 @@ func (a *app) close() {
 
 // serve answers requests until ctx ends, then lets those under way finish.
 func (a *app) serve(ctx context.Context, listener net.Listener) error {
-	server := &http.Server{Handler: handler(a.cached, a.stats), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: a.handler(), ReadHeaderTimeout: 5 * time.Second}
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {
@@ -89,6 +71,12 @@ func (a *app) serve(ctx context.Context, listener net.Listener) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*requestTimeout)
 	defer cancel()
 	return server.Shutdown(ctx)
+}
+
+// handler gives the pages of products a whole Catalog, and the one that needs a single read a function: that of a Cache is
+// the same as that of the repository.
+func (a *app) handler() http.Handler {
+	return handler(a.cached, a.cached.categories.Get, a.stats)
 }
 
 func (a *app) stats() any {

@@ -29,6 +29,10 @@ func TestOnEachBackend(t *testing.T) {
 		{"EveryReadSeesAPriceSetBefore", everyReadSeesAPriceSetBefore},
 		{"BothListsSeeAProductMoved", bothListsSeeAProductMoved},
 		{"EveryReadSeesAProductAddedWhoseAbsenceWasRemembered", everyReadSeesAProductAddedWhoseAbsenceWasRemembered},
+		{"EveryReadSeesACategoryRenamed", everyReadSeesACategoryRenamed},
+		{"ACategoryCountsItsProducts", aCategoryCountsItsProducts},
+		{"WhatIsReadWhileAWriteCommitsIsNotRemembered", whatIsReadWhileAWriteCommitsIsNotRemembered},
+		{"MovesOfOneProductAtOnceLeaveEveryListRight", movesOfOneProductAtOnceLeaveEveryListRight},
 		{"WhatDoesNotExistIsNotFound", whatDoesNotExistIsNotFound},
 		{"ALoadSeesNothingStale", aLoadSeesNothingStale},
 	}

@@ -11,10 +11,10 @@ import (
 // A product that does not exist is sql.ErrNoRows.
 type Catalog interface {
 	ProductByID(ctx context.Context, id int64) (Product, error)
-	ProductBySlug(ctx context.Context, key ShopSlug) (Product, error)
+	ProductBySlug(ctx context.Context, shop, slug string) (Product, error)
 
-	// ProductsByID returns those of the products that exist.
-	ProductsByID(ctx context.Context, ids []int64) (map[int64]Product, error)
+	// ProductsByID returns those of the products that exist, in any order.
+	ProductsByID(ctx context.Context, ids []int64) ([]Product, error)
 
 	// ProductsInCategory returns the products of a category by their ids. A category without products has no page: it is
 	// sql.ErrNoRows, as is one that does not exist.
@@ -29,6 +29,9 @@ type Catalog interface {
 
 	// MoveProduct puts a product into another existing category. It returns the product before and after.
 	MoveProduct(ctx context.Context, id, categoryID int64) (before, after Product, err error)
+
+	// RenameCategory returns the category as changed. Every page and list of its products shows the name.
+	RenameCategory(ctx context.Context, id int64, name string) (Category, error)
 }
 
 // ErrExists is returned by AddProduct.
@@ -36,23 +39,21 @@ var ErrExists = errors.New("the product exists already")
 
 // A Product is all that its page shows.
 type Product struct {
-	ID         int64  `json:"id"`
-	Shop       string `json:"shop"`
-	Slug       string `json:"slug"`
-	Name       string `json:"name"`
-	CategoryID int64  `json:"category_id"`
-	Category   string `json:"category"`
-	Cents      int64  `json:"cents"`
-	Version    int64  `json:"version"` // grows with each write of the product
+	ID              int64  `json:"id"`
+	Shop            string `json:"shop"`
+	Slug            string `json:"slug"` // unique in its shop
+	Name            string `json:"name"`
+	CategoryID      int64  `json:"category_id"`
+	Category        string `json:"category"`
+	CategoryVersion int64  `json:"category_version"` // grows with each rename of the category
+	Cents           int64  `json:"cents"`
+	Version         int64  `json:"version"` // grows with each write of the product
 }
 
-// A ShopSlug is a product's address on the web: a slug is unique in its shop.
-type ShopSlug struct {
-	Shop string
-	Slug string
-}
-
-// ShopSlug returns the address of p.
-func (p Product) ShopSlug() ShopSlug {
-	return ShopSlug{Shop: p.Shop, Slug: p.Slug}
+// A Category is what the head of its list shows.
+type Category struct {
+	ID       int64  `json:"id"`
+	Name     string `json:"name"`
+	Version  int64  `json:"version"`
+	Products int64  `json:"products"` // how many there are
 }

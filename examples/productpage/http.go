@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"net/http"
+	"slices"
 	"time"
 )
 
@@ -15,19 +16,19 @@ const (
 // An endpoint answers a request with what to send as JSON, or with an error.
 type endpoint func(r *http.Request) (any, error)
 
-// handler serves catalog, and the counters that stats returns.
-func handler(catalog Catalog, stats func() any) http.Handler {
+// A getter reads one thing by its id.
+type getter[V any] = func(ctx context.Context, id int64) (V, error)
+
+// handler serves catalog, what category returns, and the counters that stats returns.
+func handler(catalog Catalog, category getter[Category], stats func() any) http.Handler {
 	mux := http.NewServeMux()
 	for pattern, serve := range map[string]endpoint{
-		"GET /products/{id}": withID(func(r *http.Request, id int64) (any, error) {
-			return catalog.ProductByID(r.Context(), id)
-		}),
+		"GET /products/{id}":            show(catalog.ProductByID),
+		"GET /categories/{id}":          show(category),
+		"GET /categories/{id}/products": show(catalog.ProductsInCategory),
 		"GET /shops/{shop}/products/{slug}": func(r *http.Request) (any, error) {
-			return catalog.ProductBySlug(r.Context(), ShopSlug{Shop: r.PathValue("shop"), Slug: r.PathValue("slug")})
+			return catalog.ProductBySlug(r.Context(), r.PathValue("shop"), r.PathValue("slug"))
 		},
-		"GET /categories/{id}/products": withID(func(r *http.Request, id int64) (any, error) {
-			return catalog.ProductsInCategory(r.Context(), id)
-		}),
 		"GET /products": func(r *http.Request) (any, error) {
 			ids, err := queryIDs(r)
 			if err != nil {
@@ -66,6 +67,16 @@ func handler(catalog Catalog, stats func() any) http.Handler {
 			_, after, err := catalog.MoveProduct(r.Context(), id, change.CategoryID)
 			return after, err
 		}),
+		"PUT /categories/{id}/name": withID(func(r *http.Request, id int64) (any, error) {
+			var change struct{ Name string }
+			if err := decode(r, &change); err != nil {
+				return nil, err
+			}
+			if change.Name == "" {
+				return nil, errNoName
+			}
+			return catalog.RenameCategory(r.Context(), id, change.Name)
+		}),
 		"GET /stats": func(*http.Request) (any, error) {
 			return stats(), nil
 		},
@@ -94,12 +105,17 @@ func withID(serve func(r *http.Request, id int64) (any, error)) endpoint {
 	}
 }
 
+// show is an endpoint that answers with what has the id.
+func show[V any](get getter[V]) endpoint {
+	return withID(func(r *http.Request, id int64) (any, error) { return get(r.Context(), id) })
+}
+
 // inOrder lists the products found in the order in which they were asked for.
-func inOrder(found map[int64]Product, ids []int64) []Product {
+func inOrder(found []Product, ids []int64) []Product {
 	list := make([]Product, 0, len(found))
 	for _, id := range ids {
-		if p, ok := found[id]; ok {
-			list = append(list, p)
+		if i := slices.IndexFunc(found, func(p Product) bool { return p.ID == id }); i >= 0 {
+			list = append(list, found[i])
 		}
 	}
 	return list

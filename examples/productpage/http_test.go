@@ -31,7 +31,7 @@ func serve(t *testing.T, h http.Handler) *client {
 }
 
 func serveApp(t *testing.T, a *app) *client {
-	return serve(t, handler(a.cached, a.stats))
+	return serve(t, a.handler())
 }
 
 // do sends a request, fails the test unless it is answered with status, and decodes the answer into into unless that is
@@ -76,6 +76,13 @@ func (c *client) list(path string) []Product {
 	return list
 }
 
+func (c *client) category(id int64) Category {
+	c.t.Helper()
+	var category Category
+	c.do("GET", fmt.Sprintf("/categories/%d", id), "", http.StatusOK, &category)
+	return category
+}
+
 // everywhere reads a product by each of the four methods.
 func (c *client) everywhere(p Product) map[string]Product {
 	c.t.Helper()
@@ -100,11 +107,15 @@ func pick(list []Product, id int64) Product {
 func everyReadIsServedFromTheCache(t *testing.T, a *app) {
 	c := serveApp(t, a)
 	want := c.everywhere(c.get("/products/7"))
+	category := c.category(7)
 	queries := a.db.Queries()
 	for method, got := range c.everywhere(want["by id"]) {
 		if got != want[method] || got.ID != 7 {
 			t.Errorf("%s: %+v, before that %+v", method, got, want[method])
 		}
+	}
+	if got := c.category(7); got != category || got.ID != 7 {
+		t.Errorf("%+v, before that %+v", got, category)
 	}
 	if again := a.db.Queries() - queries; again != 0 {
 		t.Errorf("%d database queries for what was read before", again)
@@ -189,7 +200,9 @@ func TestABatchKeepsTheOrderAskedFor(t *testing.T) {
 
 func whatDoesNotExistIsNotFound(t *testing.T, a *app) {
 	c := serveApp(t, a)
+	c.do("GET", "/categories/99", "", http.StatusNotFound, nil)
 	c.do("GET", "/categories/99/products", "", http.StatusNotFound, nil)
+	c.do("PUT", "/categories/99/name", `{"name": "New"}`, http.StatusNotFound, nil)
 	c.do("PUT", "/products/5000/price", `{"cents": 1}`, http.StatusNotFound, nil)
 	c.do("PUT", "/products/5000/category", `{"category_id": 1}`, http.StatusNotFound, nil)
 	c.do("PUT", "/products/1/category", `{"category_id": 99}`, http.StatusNotFound, nil)
@@ -208,6 +221,7 @@ func TestABadRequestIsRefused(t *testing.T) {
 		c.do("PUT", "/products/1/price", body, http.StatusBadRequest, nil)
 	}
 	c.do("POST", "/products", `{"id": 6000, "category_id": 1}`, http.StatusBadRequest, nil)
+	c.do("PUT", "/categories/1/name", `{}`, http.StatusBadRequest, nil)
 }
 
 // failing is a Catalog that cannot be read.
@@ -229,7 +243,7 @@ func TestErrorsHaveTheirStatus(t *testing.T) {
 		{aside.ErrNotFound, http.StatusNotFound},
 		{errors.New("the database is on fire"), http.StatusInternalServerError},
 	} {
-		c := serve(t, handler(failing{err: fmt.Errorf("product 1: %w", test.err)}, nil))
+		c := serve(t, handler(failing{err: fmt.Errorf("product 1: %w", test.err)}, nil, nil))
 		c.do("GET", "/products/1", "", test.status, nil)
 	}
 }
@@ -261,13 +275,31 @@ func TestPagesAreServedAndWrittenWithoutRedis(t *testing.T) {
 
 	var written Product
 	c.do("PUT", "/products/7/price", `{"cents": 333}`, http.StatusOK, &written)
+	c.do("PUT", "/categories/7/name", `{"name": "New"}`, http.StatusOK, nil)
 	for method, got := range c.everywhere(written) {
-		if got != written || got.Cents != 333 {
-			t.Errorf("%s: %+v, written was %+v", method, got, written)
+		if got.Cents != 333 || got.Category != "New" {
+			t.Errorf("%s: %+v, want 333 cents and the category New", method, got)
 		}
 	}
-	if _, err := a.cached.SetPrice(t.Context(), 7, 444); !errors.Is(err, ErrNotInvalidated) {
-		t.Errorf("a write that Redis did not hear of: error %v, want ErrNotInvalidated", err)
+	if owed := a.cached.products.Stats().Owed; owed == 0 {
+		t.Error("nothing is owed for writes that Redis did not hear of")
+	}
+}
+
+func TestWritesWithoutRedisReachItWhenItIsBack(t *testing.T) {
+	redis := miniredis.RunT(t)
+	a := startApp(t, config{redis: redis.Addr()})
+	serveApp(t, a).get("/products/7")
+	redis.SetError("LOADING")
+	if _, err := a.cached.SetPrice(t.Context(), 7, 333); err != nil {
+		t.Fatal(err)
+	}
+	redis.SetError("")
+	if err := a.cached.Close(); err != nil { // which pays what is owed
+		t.Fatal(err)
+	}
+	if redis.Exists("product:7") {
+		t.Error("the old entry is still there")
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
@@ -9,25 +10,37 @@ import (
 	"sync/atomic"
 )
 
-// A ledger tells stale reads. It knows of each product the version of its last acknowledged write: one that returned
-// nil, so that its Invalidate has returned too. A read that starts later must see that version or a newer one.
+// A ledger tells stale reads. It knows of each product, and of each category, the version of its last acknowledged write:
+// one that returned nil, so that it has committed and its holds are released. A read that starts later must see that
+// version or a newer one.
 //
 // What a read may see of a write under way, or of one that failed, is open, and the ledger counts neither as stale.
 type ledger struct {
-	entries    map[int64]*ledgerEntry // by product
-	ids        []int64                // of all products, in order
-	categories map[int64][]int64      // the ids of the products of each category
+	seeded     []Product              // by id, as they were at first; their addresses and categories do not change
+	products   map[int64]*ledgerEntry // by id
+	categories map[int64]*ledgerEntry // the same
+	lists      map[int64][]int64      // the ids of the products of each category
 }
 
+// A ledgerEntry is about a product or a category.
 type ledgerEntry struct {
-	product Product    // as it was at first; its address and its category do not change
-	writing sync.Mutex // held from before a write until it is acknowledged: the writes of one product are serialised
+	writing sync.Mutex // held from before a write until it is acknowledged: the writes of one row are serialised
 	acked   atomic.Int64
+}
+
+func newLedgerEntry(version int64) *ledgerEntry {
+	e := new(ledgerEntry)
+	e.acked.Store(version)
+	return e
 }
 
 // newLedger begins with the versions that catalog, the database, has now.
 func newLedger(ctx context.Context, catalog Catalog) (*ledger, error) {
-	l := &ledger{entries: make(map[int64]*ledgerEntry), categories: make(map[int64][]int64)}
+	l := &ledger{
+		products:   make(map[int64]*ledgerEntry),
+		categories: make(map[int64]*ledgerEntry),
+		lists:      make(map[int64][]int64),
+	}
 	for i := range categories {
 		id := int64(i + 1)
 		products, err := catalog.ProductsInCategory(ctx, id)
@@ -35,44 +48,47 @@ func newLedger(ctx context.Context, catalog Catalog) (*ledger, error) {
 			return nil, err
 		}
 		for _, p := range products {
-			e := &ledgerEntry{product: p}
-			e.acked.Store(p.Version)
-			l.entries[p.ID] = e
-			l.ids = append(l.ids, p.ID)
-			l.categories[id] = append(l.categories[id], p.ID)
+			l.seeded = append(l.seeded, p)
+			l.products[p.ID] = newLedgerEntry(p.Version)
+			l.categories[id] = newLedgerEntry(p.CategoryVersion)
+			l.lists[id] = append(l.lists[id], p.ID)
 		}
 	}
-	slices.Sort(l.ids)
+	slices.SortFunc(l.seeded, func(a, b Product) int { return cmp.Compare(a.ID, b.ID) })
 	return l, nil
 }
 
-// write runs a write of the product id and notes it once it is acknowledged.
-func (l *ledger) write(id int64, write func() (Product, error)) error {
-	e := l.entries[id]
+// write runs a write of what e is about, and notes the version that it returns once it is acknowledged.
+func (l *ledger) write(e *ledgerEntry, write func() (version int64, err error)) error {
 	e.writing.Lock()
 	defer e.writing.Unlock()
-	p, err := write()
+	version, err := write()
 	if err == nil {
-		e.acked.Store(p.Version)
+		e.acked.Store(version)
 	}
 	return err
 }
 
-// read runs a read of the products ids and returns how many of them it saw stale. A product that the read did not
-// return at all is stale: each of them exists.
+// read runs a read of the products ids and returns how many of them it saw stale, or with a category that is. A product
+// that the read did not return at all is stale: each of them exists.
 func (l *ledger) read(ids []int64, read func() ([]Product, error)) (stale int, err error) {
-	acked := make(map[int64]int64, len(ids))
+	missing := make(map[int64]bool, len(ids))
+	acked := make(map[*ledgerEntry]int64)
 	for _, id := range ids { // before the read starts
-		acked[id] = l.entries[id].acked.Load()
+		missing[id] = true
+		acked[l.products[id]] = l.products[id].acked.Load()
+	}
+	for _, e := range l.categories {
+		acked[e] = e.acked.Load()
 	}
 	products, err := read()
 	if err != nil {
 		return 0, err
 	}
 	for _, p := range products {
-		if p.Version >= acked[p.ID] {
-			delete(acked, p.ID)
+		if p.Version >= acked[l.products[p.ID]] && p.CategoryVersion >= acked[l.categories[p.CategoryID]] {
+			delete(missing, p.ID)
 		}
 	}
-	return len(acked), nil
+	return len(missing), nil
 }

@@ -34,7 +34,7 @@ func (a *app) runLoad(ctx context.Context, out io.Writer, cfg loadConfig) error 
 	writes := Catalog(a.cached) // in both halves: what Redis has from an earlier run must not become stale
 	if cfg.noInvalidate {
 		writes = a.db
-		defer a.invalidateAll(context.WithoutCancel(ctx))
+		defer a.cached.InvalidateAll(context.WithoutCancel(ctx))
 	}
 	without := a.measure(ctx, cfg, l, a.db, writes)
 	with := a.measure(ctx, cfg, l, a.cached, writes)

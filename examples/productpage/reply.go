@@ -18,11 +18,6 @@ import (
 var errBadRequest = errors.New("bad request")
 
 func reply(w http.ResponseWriter, r *http.Request, body any, err error) {
-	if errors.Is(err, ErrNotInvalidated) {
-		// The write has happened, and telling the client otherwise would not undo it.
-		slog.WarnContext(r.Context(), "old pages may be served until their TTL", "path", r.URL.Path, "error", err)
-		err = nil
-	}
 	if err == nil {
 		w.Header().Set("Content-Type", "application/json")
 		json.NewEncoder(w).Encode(body)
@@ -48,8 +43,11 @@ func reply(w http.ResponseWriter, r *http.Request, body any, err error) {
 	http.Error(w, err.Error(), status)
 }
 
-// errNoPrice refuses a price that is missing or makes no sense.
-var errNoPrice = fmt.Errorf("%w: cents must be more than 0", errBadRequest)
+// These refuse what is missing or makes no sense.
+var (
+	errNoPrice = fmt.Errorf("%w: cents must be more than 0", errBadRequest)
+	errNoName  = fmt.Errorf("%w: name must not be empty", errBadRequest)
+)
 
 func queryIDs(r *http.Request) ([]int64, error) {
 	fields := strings.Split(r.URL.Query().Get("ids"), ",")

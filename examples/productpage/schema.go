@@ -7,8 +7,9 @@ import (
 
 var schema = []string{
 	`CREATE TABLE IF NOT EXISTS categories (
-		id   BIGINT PRIMARY KEY,
-		name TEXT NOT NULL
+		id      BIGINT PRIMARY KEY,
+		name    TEXT NOT NULL,
+		version BIGINT NOT NULL
 	)`,
 	`CREATE TABLE IF NOT EXISTS products (
 		id          BIGINT PRIMARY KEY,
@@ -58,7 +59,7 @@ func (c *SQLCatalog) setUp(ctx context.Context) (seeded bool, err error) {
 			return err
 		}
 		for i, name := range categories {
-			if _, err := tx.ExecContext(ctx, `INSERT INTO categories (id, name) VALUES ($1, $2)`, i+1, name); err != nil {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO categories (id, name, version) VALUES ($1, $2, 1)`, i+1, name); err != nil {
 				return err
 			}
 		}

@@ -11,8 +11,13 @@ import (
 // SQLCatalog is the Catalog in the database, Postgres or SQLite: they understand every statement here alike. It knows
 // nothing of the cache.
 type SQLCatalog struct {
-	db      *sql.DB
-	queries atomic.Int64
+	db           *sql.DB
+	queries      *atomic.Int64
+	beforeCommit func(ctx context.Context, changed ...Product) error // nil if nobody asked
+}
+
+func newSQLCatalog(db *sql.DB) *SQLCatalog {
+	return &SQLCatalog{db: db, queries: new(atomic.Int64)}
 }
 
 // Queries returns how many queries the reading methods have sent to the database.
@@ -22,7 +27,7 @@ func (c *SQLCatalog) Queries() int64 {
 
 // selectProducts is one statement, and so one snapshot, also for the list: no row of it is older than another.
 const selectProducts = `
-	SELECT p.id, p.shop, p.slug, p.name, c.id, c.name, r.cents, p.version
+	SELECT p.id, p.shop, p.slug, p.name, c.id, c.name, c.version, r.cents, p.version
 	FROM products p
 	JOIN categories c ON c.id = p.category_id
 	JOIN prices r ON r.product_id = p.id
@@ -33,12 +38,12 @@ func (c *SQLCatalog) ProductByID(ctx context.Context, id int64) (Product, error)
 	return scan(c.db.QueryRowContext(ctx, selectProducts+`p.id = $1`, id))
 }
 
-func (c *SQLCatalog) ProductBySlug(ctx context.Context, key ShopSlug) (Product, error) {
+func (c *SQLCatalog) ProductBySlug(ctx context.Context, shop, slug string) (Product, error) {
 	c.queries.Add(1)
-	return scan(c.db.QueryRowContext(ctx, selectProducts+`p.shop = $1 AND p.slug = $2`, key.Shop, key.Slug))
+	return scan(c.db.QueryRowContext(ctx, selectProducts+`p.shop = $1 AND p.slug = $2`, shop, slug))
 }
 
-func (c *SQLCatalog) ProductsByID(ctx context.Context, ids []int64) (map[int64]Product, error) {
+func (c *SQLCatalog) ProductsByID(ctx context.Context, ids []int64) ([]Product, error) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -48,15 +53,7 @@ func (c *SQLCatalog) ProductsByID(ctx context.Context, ids []int64) (map[int64]P
 		args[i] = id
 		places[i] = "$" + strconv.Itoa(i+1)
 	}
-	list, err := c.list(ctx, `p.id IN (`+strings.Join(places, ", ")+`)`, args...)
-	if err != nil {
-		return nil, err
-	}
-	products := make(map[int64]Product, len(list))
-	for _, p := range list {
-		products[p.ID] = p
-	}
-	return products, nil
+	return c.list(ctx, `p.id IN (`+strings.Join(places, ", ")+`)`, args...)
 }
 
 func (c *SQLCatalog) ProductsInCategory(ctx context.Context, categoryID int64) ([]Product, error) {
@@ -65,6 +62,16 @@ func (c *SQLCatalog) ProductsInCategory(ctx context.Context, categoryID int64) (
 		return nil, sql.ErrNoRows
 	}
 	return list, err
+}
+
+const selectCategory = `
+	SELECT c.id, c.name, c.version, (SELECT count(*) FROM products WHERE category_id = c.id)
+	FROM categories c
+	WHERE c.id = $1`
+
+func (c *SQLCatalog) CategoryByID(ctx context.Context, id int64) (Category, error) {
+	c.queries.Add(1)
+	return scanCategory(c.db.QueryRowContext(ctx, selectCategory, id))
 }
 
 func (c *SQLCatalog) list(ctx context.Context, where string, args ...any) ([]Product, error) {
@@ -85,8 +92,14 @@ func (c *SQLCatalog) list(ctx context.Context, where string, args ...any) ([]Pro
 	return list, rows.Err()
 }
 
-func scan(row interface{ Scan(...any) error }) (Product, error) {
-	var p Product
-	err := row.Scan(&p.ID, &p.Shop, &p.Slug, &p.Name, &p.CategoryID, &p.Category, &p.Cents, &p.Version)
+type row interface{ Scan(...any) error }
+
+func scan(r row) (p Product, err error) {
+	err = r.Scan(&p.ID, &p.Shop, &p.Slug, &p.Name, &p.CategoryID, &p.Category, &p.CategoryVersion, &p.Cents, &p.Version)
 	return p, err
+}
+
+func scanCategory(r row) (c Category, err error) {
+	err = r.Scan(&c.ID, &c.Name, &c.Version, &c.Products)
+	return c, err
 }

@@ -5,30 +5,40 @@ import (
 	"database/sql"
 )
 
-func (c *SQLCatalog) AddProduct(ctx context.Context, p Product) (stored Product, err error) {
-	err = c.inTx(ctx, func(tx *sql.Tx) error {
-		if err := categoryExists(ctx, tx, p.CategoryID); err != nil {
-			return err
-		}
-		inserted, err := tx.ExecContext(ctx, `
-			INSERT INTO products (id, shop, slug, name, category_id, version) VALUES ($1, $2, $3, $4, $5, 1)
-			ON CONFLICT DO NOTHING`, p.ID, p.Shop, p.Slug, p.Name, p.CategoryID)
-		if err != nil {
-			return err
-		}
-		if n, err := inserted.RowsAffected(); err != nil {
-			return err
-		} else if n == 0 {
-			return ErrExists
-		}
-		_, err = tx.ExecContext(ctx, `INSERT INTO prices (product_id, cents) VALUES ($1, $2)`, p.ID, p.Cents)
-		if err != nil {
-			return err
-		}
-		stored, err = productIn(ctx, tx, p.ID)
-		return err
+// BeforeCommit returns a SQLCatalog on the same database, each of whose writes calls hook as the last thing in its
+// transaction, with the ctx of the write and each product that it changes, as it was and as it will be. If hook fails,
+// the transaction is rolled back, and the write returns the error.
+func (c *SQLCatalog) BeforeCommit(hook func(ctx context.Context, changed ...Product) error) *SQLCatalog {
+	return &SQLCatalog{db: c.db, queries: c.queries, beforeCommit: hook}
+}
+
+func (c *SQLCatalog) AddProduct(ctx context.Context, p Product) (added Product, err error) {
+	err = c.write(ctx, func(tx *sql.Tx) (changed []Product, err error) {
+		added, err = add(ctx, tx, p)
+		return []Product{added}, err
 	})
-	return stored, err
+	return added, err
+}
+
+func add(ctx context.Context, tx *sql.Tx, p Product) (added Product, err error) {
+	if err := categoryExists(ctx, tx, p.CategoryID); err != nil {
+		return Product{}, err
+	}
+	inserted, err := tx.ExecContext(ctx, `
+		INSERT INTO products (id, shop, slug, name, category_id, version) VALUES ($1, $2, $3, $4, $5, 1)
+		ON CONFLICT DO NOTHING`, p.ID, p.Shop, p.Slug, p.Name, p.CategoryID)
+	if err != nil {
+		return Product{}, err
+	}
+	if n, err := inserted.RowsAffected(); err != nil {
+		return Product{}, err
+	} else if n == 0 {
+		return Product{}, ErrExists
+	}
+	if _, err = tx.ExecContext(ctx, `INSERT INTO prices (product_id, cents) VALUES ($1, $2)`, p.ID, p.Cents); err != nil {
+		return Product{}, err
+	}
+	return productIn(ctx, tx, p.ID)
 }
 
 func (c *SQLCatalog) SetPrice(ctx context.Context, id, cents int64) (Product, error) {
@@ -49,25 +59,49 @@ func (c *SQLCatalog) MoveProduct(ctx context.Context, id, categoryID int64) (bef
 	})
 }
 
+func (c *SQLCatalog) RenameCategory(ctx context.Context, id int64, name string) (renamed Category, err error) {
+	err = c.write(ctx, func(tx *sql.Tx) (changed []Product, err error) {
+		_, err = tx.ExecContext(ctx, `UPDATE categories SET name = $1, version = version + 1 WHERE id = $2`, name, id)
+		if err != nil {
+			return nil, err
+		}
+		renamed, err = scanCategory(tx.QueryRowContext(ctx, selectCategory, id))
+		return nil, err // the rows of products are as they were
+	})
+	return renamed, err
+}
+
 // change runs fn in a transaction that begins with counting the version of a product. That locks its row, whatever table
 // fn writes to: the writes of one product come one after the other, and what change returns is what the product was and
 // has become. Without the lock, SetPrice could return a category that MoveProduct has just emptied of the product, and
 // the list to be invalidated would be the wrong one.
 func (c *SQLCatalog) change(ctx context.Context, id int64, fn func(*sql.Tx) error) (before, after Product, err error) {
-	err = c.inTx(ctx, func(tx *sql.Tx) (err error) {
+	err = c.write(ctx, func(tx *sql.Tx) (changed []Product, err error) {
 		if _, err = tx.ExecContext(ctx, `UPDATE products SET version = version + 1 WHERE id = $1`, id); err != nil {
-			return err
+			return nil, err
 		}
 		if before, err = productIn(ctx, tx, id); err != nil {
-			return err
+			return nil, err
 		}
 		if err = fn(tx); err != nil {
-			return err
+			return nil, err
 		}
 		after, err = productIn(ctx, tx, id)
-		return err
+		return []Product{before, after}, err
 	})
 	return before, after, err
+}
+
+// write is inTx for a fn that returns what it changed, which the hook is told before the COMMIT. All writes but that of
+// the schema go through it, so that none can forget to tell.
+func (c *SQLCatalog) write(ctx context.Context, fn func(*sql.Tx) (changed []Product, err error)) error {
+	return c.inTx(ctx, func(tx *sql.Tx) error {
+		changed, err := fn(tx)
+		if err != nil || c.beforeCommit == nil {
+			return err
+		}
+		return c.beforeCommit(ctx, changed...)
+	})
 }
 
 // inTx commits what fn did, unless fn fails.

@@ -2,9 +2,7 @@ package main
 
 import (
 	"context"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -20,13 +18,13 @@ type worker struct {
 
 func newWorker(l *ledger, reads, writes Catalog, seed uint64) *worker {
 	r := rand.New(rand.NewPCG(seed, 0))
-	zipf := rand.NewZipf(r, 1.2, 1, uint64(len(l.ids)-1))
+	zipf := rand.NewZipf(r, 1.2, 1, uint64(len(l.seeded)-1))
 	return &worker{ledger: l, reads: reads, writes: writes, rand: r, zipf: zipf}
 }
 
 // product draws a product. The first is drawn most often.
 func (w *worker) product() Product {
-	return w.ledger.entries[w.ledger.ids[w.zipf.Uint64()]].product
+	return w.ledger.seeded[w.zipf.Uint64()]
 }
 
 // repeat calls fn until ctx ends, so many times a second on average, at random moments as visitors come; at rate 0
@@ -60,11 +58,11 @@ func (w *worker) read(ctx context.Context) {
 		})
 	case kind < 80:
 		w.check([]int64{p.ID}, func() ([]Product, error) {
-			p, err := w.reads.ProductBySlug(ctx, p.ShopSlug())
+			p, err := w.reads.ProductBySlug(ctx, p.Shop, p.Slug)
 			return []Product{p}, err
 		})
 	case kind < 90:
-		w.check(w.ledger.categories[p.CategoryID], func() ([]Product, error) {
+		w.check(w.ledger.lists[p.CategoryID], func() ([]Product, error) {
 			return w.reads.ProductsInCategory(ctx, p.CategoryID)
 		})
 	default:
@@ -74,8 +72,7 @@ func (w *worker) read(ctx context.Context) {
 			ids[i] = w.product().ID
 		}
 		w.check(ids, func() ([]Product, error) {
-			found, err := w.reads.ProductsByID(ctx, ids)
-			return slices.Collect(maps.Values(found)), err
+			return w.reads.ProductsByID(ctx, ids)
 		})
 	}
 }
@@ -97,11 +94,21 @@ func (w *worker) check(ids []int64, read func() ([]Product, error)) {
 	w.result.reads++
 }
 
+// write sets the price of a product, or now and then renames its category, to what it is called already.
 func (w *worker) write(ctx context.Context) {
-	id := w.product().ID
-	err := w.ledger.write(id, func() (Product, error) {
-		return w.writes.SetPrice(ctx, id, 100+w.rand.Int64N(9900))
-	})
+	p := w.product()
+	var err error
+	if w.rand.IntN(100) < 96 {
+		err = w.ledger.write(w.ledger.products[p.ID], func() (int64, error) {
+			changed, err := w.writes.SetPrice(ctx, p.ID, 100+w.rand.Int64N(9900))
+			return changed.Version, err
+		})
+	} else {
+		err = w.ledger.write(w.ledger.categories[p.CategoryID], func() (int64, error) {
+			renamed, err := w.writes.RenameCategory(ctx, p.CategoryID, p.Category)
+			return renamed.Version, err
+		})
+	}
 	if err != nil {
 		w.result.unacknowledged++
 		return
