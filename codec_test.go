@@ -39,7 +39,6 @@ func (p *pointerMarshaler) UnmarshalJSON(b []byte) error {
 
 type everything struct {
 	embedded
-	*label      `json:"-"`
 	Bool        bool
 	Int         int64
 	Uint        uint8
