@@ -80,7 +80,7 @@ func (c *Cache[K, V]) alone(ctx context.Context) error {
 		return nil
 	}
 	b := newBudget(c.config.timeout)
-	info, err := within(ctx, &b, func(ctx context.Context) (string, error) {
+	info, err := within(ctx, c.store, &b, func(ctx context.Context) (string, error) {
 		return c.store.rdb.Info(ctx, "cluster").Result()
 	}, nil)
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
@@ -119,7 +119,7 @@ func (c *Cache[K, V]) walkAll(ctx context.Context, cluster *redis.ClusterClient,
 // knows the latter.
 func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
 	b := newBudget(c.config.timeout)
-	return within(ctx, &b, func(ctx context.Context) (string, error) {
+	return within(ctx, c.store, &b, func(ctx context.Context) (string, error) {
 		var mu sync.Mutex
 		var lines []string
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
@@ -148,7 +148,7 @@ func (c *Cache[K, V]) walkOne(ctx context.Context, node redis.Cmdable, prefix st
 	pattern := globEscaper.Replace(prefix) + "*"
 	for cursor := uint64(0); ; {
 		b := newBudget(c.config.timeout)
-		p, err := within(ctx, &b, func(ctx context.Context) (page, error) {
+		p, err := within(ctx, c.store, &b, func(ctx context.Context) (page, error) {
 			names, next, err := node.Scan(ctx, cursor, pattern, 1000).Result()
 			return page{names, next}, err
 		}, nil)

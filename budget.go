@@ -32,19 +32,26 @@ func (e timeoutError) Unwrap() error { return context.DeadlineExceeded }
 // errSpent says that a command was not sent, since the call has no time left for Redis.
 var errSpent = errors.New("aside: the call has spent its time on Redis")
 
-// within calls fn, which talks to Redis, and leaves it when the budget is spent or ctx ends. That is the only way to
-// bound every client: by default go-redis ignores the deadline of a ctx, waits 5 s for a reply and tries four times. What
-// is left behind ends by the client's own timeouts, and may still reach Redis: the protocol makes late commands harmless.
+// within calls fn, which talks to Redis, and leaves it when the budget is spent or ctx ends. By default go-redis ignores
+// the deadline of a ctx, waits 5 s for a reply and tries four times, so a client that is not bounded (see isBounded) is
+// left behind: it ends by its own timeouts, and may still reach Redis. The protocol makes late commands harmless.
 //
 // The end of ctx does not stop fn, whose outcome late, if not nil, is then told: if all callers are in more of a hurry than
 // WithRedisTimeout, somebody must notice all the same that Redis hangs.
-func within[T any](ctx context.Context, b *budget, fn func(context.Context) (T, error), late func(error)) (T, error) {
+func within[T any](
+	ctx context.Context, s *store, b *budget, fn func(context.Context) (T, error), late func(error),
+) (T, error) {
 	var zero T
 	if b.spent() {
 		return zero, errSpent
 	}
 	start := time.Now()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.left)
+	if s.bounded && ctx.Done() == nil {
+		defer cancel()
+		a := answerOf(bounded, fn)
+		return after(b, start, bounded, a)
+	}
 	done := make(chan answer[T], 1)
 	go func() {
 		done <- answerOf(bounded, fn)
@@ -52,18 +59,22 @@ func within[T any](ctx context.Context, b *budget, fn func(context.Context) (T, 
 	}()
 	select {
 	case <-bounded.Done():
-		a := answerOr(done, timeoutError{b.total})
-		if b.left -= time.Since(start); a.err != nil && bounded.Err() == context.DeadlineExceeded {
-			a.err = timeoutError{b.total}
-			b.spend()
-		}
-		return a.value, a.err
+		return after(b, start, bounded, answerOr(done, timeoutError{b.total}))
 	case <-ctx.Done():
 		if late != nil {
 			context.AfterFunc(bounded, func() { late(answerOr(done, timeoutError{b.total}).err) })
 		}
 		return zero, ctx.Err()
 	}
+}
+
+// after accounts for what fn took, and tells an answer that did not come in time from other errors.
+func after[T any](b *budget, start time.Time, bounded context.Context, a answer[T]) (T, error) {
+	if b.left -= time.Since(start); a.err != nil && bounded.Err() == context.DeadlineExceeded {
+		a.err = timeoutError{b.total}
+		b.spend()
+	}
+	return a.value, a.err
 }
 
 // answerOr returns the answer that is there, or else err.

@@ -81,6 +81,7 @@ func (c *Cache[K, V]) validate(rdb redis.UniversalClient) error {
 		errs = append(errs, errors.New("the loader is nil"))
 	}
 	t := reflect.TypeFor[V]()
+	c.config.shared = c.config.shared || copies(t)
 	c.nilPointer = t.Kind() == reflect.Pointer
 	if _, ok := c.config.codec.(jsonCodec); ok {
 		errs = append(errs, checkValue(t))
@@ -106,6 +107,7 @@ func (c *Cache[K, V]) bind() error {
 func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 	c.store = &store{
 		rdb:     rdb,
+		bounded: isBounded(rdb),
 		timeout: c.config.timeout,
 		lease:   max(2*time.Second, 4*c.config.timeout),
 		nonces:  newNonces(),
@@ -115,7 +117,7 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 	c.background.init()
 	b := newBreaker(rdb)
 	b.closing, b.start, b.changed = c.background.closing, c.background.start, c.redisChanged
-	b.probe = c.store.probe
+	b.probe = c.probe
 	c.store.breaker = b
 }
 
@@ -156,19 +158,19 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, r ReadInfo) (v V, _ ReadIn
 	b := newBudget(c.config.timeout)
 	var unusable []byte
 	if c.usable(r.Name) && !m.wrote(c, r.Name) {
-		doc, err := c.store.look(ctx, &b, r.Name)
-		if err != nil {
-			if r.Err = ctx.Err(); r.Err != nil {
-				return v, r
-			}
-			c.lookFailed(r.Name, &b, err)
+		found := c.store.look(ctx, &b, r.Name)
+		if r.Err = ctx.Err(); r.Err != nil {
+			return v, r
 		}
-		e := parse(doc)
-		if v, r.Err = c.read(&e); !errors.Is(r.Err, errUnusable) {
+		if found.err != nil {
+			c.lookFailed(r.Name, &b, found.err)
+		}
+		e := parse(found.doc)
+		if v, r.Err = c.read(&e, found.shared); r.Err != errUnusable {
 			r.Outcome = c.hit(ctx, m, key, r.Name, &e)
 			return v, r
 		}
-		unusable = c.unusable(&e, doc)
+		unusable = c.unusable(&e, found.doc)
 	}
 	c.n.misses.Add(1)
 	if m.inTx() {
@@ -190,8 +192,8 @@ func (c *Cache[K, V]) lookFailed(name string, b *budget, err error) {
 // errUnusable says that a document is no answer: there is none, it is no value, or it cannot be read.
 var errUnusable = errors.New("aside: unusable document")
 
-// read takes the value, or the absence, out of a document.
-func (c *Cache[K, V]) read(e *entry) (V, error) {
+// read takes the value, or the absence, out of a document, which others may share.
+func (c *Cache[K, V]) read(e *entry, shared *decoding) (V, error) {
 	var zero V
 	if e.state != present && e.state != absent || e.version != c.config.version {
 		return zero, errUnusable
@@ -202,10 +204,24 @@ func (c *Cache[K, V]) read(e *entry) (V, error) {
 	if e.state == absent {
 		return zero, c.absent
 	}
-	if v, ok := c.decode(e.value); ok {
-		return v, nil
+	v, ok := c.decodeFor(shared, e.value)
+	if !ok {
+		return zero, errUnusable
 	}
-	return zero, errUnusable
+	return v, nil
+}
+
+// decodeFor decodes for one of those who share data, once for all if they may share the value, too.
+func (c *Cache[K, V]) decodeFor(shared *decoding, data []byte) (v V, ok bool) {
+	switch {
+	case shared == nil:
+		return c.decode(data)
+	case !c.config.shared:
+		return c.decode(c.unshared(data))
+	}
+	shared.once.Do(func() { shared.value, shared.ok = c.decode(data) })
+	v, _ = shared.value.(V)
+	return v, shared.ok
 }
 
 // decode makes a value that shares memory with no other. What makes a codec panic is unreadable, too.

@@ -163,7 +163,7 @@ func (c *Cache[K, V]) lost(w *want[K, V], err error) {
 // adopt takes a document as the result, if it can be used.
 func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
 	data := f.unshared(e.value)
-	v, err := f.read(e)
+	v, err := f.read(e, nil)
 	if errors.Is(err, errUnusable) {
 		return false
 	}

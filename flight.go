@@ -136,6 +136,9 @@ func (c *Cache[K, V]) share(ctx context.Context, f *flight[V], w *want[K, V]) (V
 		var zero V
 		return zero, raised(f.err)
 	}
+	if c.config.shared {
+		return f.value, nil
+	}
 	if v, ok := c.decode(c.unshared(f.data)); ok {
 		return v, nil
 	}

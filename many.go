@@ -118,7 +118,7 @@ func (c *Cache[K, V]) take(ctx context.Context, w *want[K, V], r reply, found ma
 		return e, false
 	}
 	e = parse(r.doc)
-	v, err := c.read(&e)
+	v, err := c.read(&e, nil)
 	if errors.Is(err, errUnusable) {
 		w.unusable = c.unusable(&e, r.doc)
 		return e, false

@@ -25,6 +25,7 @@ type config struct {
 	tags        any // func(K, V) []string
 	key         any // func(K) string
 	codec       Codec
+	shared      bool
 	version     int
 	loadTimeout time.Duration
 	timeout     time.Duration // Redis
@@ -108,6 +109,11 @@ func WithKey[K comparable](f func(K) string) Option { return func(c *config) { c
 
 // WithCodec sets how values become bytes. The default is JSON, by encoding/json.
 func WithCodec(codec Codec) Option { return func(c *config) { c.codec = codec } }
+
+// WithShared lets callers that read the same entry at the same time share one decoded value: a promise of yours that nobody
+// modifies what Get returns. It saves decoding where many read a hot entry. By default each caller gets a value of its own;
+// values that hold no pointer, slice, map or interface are copied anyway, and decoded once.
+func WithShared() Option { return func(c *config) { c.shared = true } }
 
 // WithVersion sets the version of V's encoding. What another version has stored is a miss, and is replaced by the next
 // load. Raise it when old entries would decode into something wrong. The default is 0.

@@ -220,6 +220,15 @@ func (c *Cache[K, V]) payInBackground(begin bool, o *owed, once func(context.Con
 	}
 }
 
+// probe asks whether the server of name is back. If so, what is owed is sent before anything is read from it again.
+func (c *Cache[K, V]) probe(ctx context.Context, name string) error {
+	err := c.store.probe(ctx, name)
+	if !unreachable(err) && c.owed.count.Load() > 0 {
+		c.payOnce(ctx)
+	}
+	return err
+}
+
 // payOnce sends what failed and is still owed, and reports whether anything was.
 func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 	names, all, number := c.owed.due()

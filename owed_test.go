@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -174,5 +175,37 @@ func TestCloseTellsOfInvalidationsThatAreOwed(t *testing.T) {
 		}
 		tap.answer("invalidate", nil)
 		equal(t, "what Close returns once Redis takes them", c.Close(), nil)
+	})
+}
+
+func TestWhatIsOwedIsSentBeforeAnythingIsReadFromARedisThatIsBack(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		c, w := inWeather(r, rows.load)
+		mustGet(t, c, 1)
+		mustGet(t, c, 2)
+		w.answer(errDown)
+		rows.setPrice(1, 90)
+		if err := c.Invalidate(t.Context(), 1); err == nil {
+			t.Error("Invalidate returned nil")
+		}
+		for range 3 {
+			mustGet(t, c, 2)
+		}
+		time.Sleep(10 * time.Second)
+		w.sentSince()
+		w.become(nil)
+		hits := c.Stats().Hits
+		for c.Stats().Hits == hits {
+			mustGet(t, c, 2)
+			time.Sleep(time.Millisecond)
+		}
+		var sent []string
+		for _, s := range w.sentSince() {
+			sent = append(sent, s.verb)
+		}
+		if first := slices.Index(sent, "get"); !slices.Contains(sent[:first], "invalidate") {
+			t.Errorf("it sent %v", sent)
+		}
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,7 +27,9 @@ import (
 //   - Nothing but a fill that compared stores a value.
 type store struct {
 	rdb     redis.UniversalClient
+	bounded bool          // rdb ends by the deadline of a ctx
 	timeout time.Duration // what one call of the user may spend on Redis
+	looks   sync.Map      // *looks by primary
 	lease   time.Duration // how long a lease lives unless renewed
 	breaker *breaker
 	nonces  nonces
@@ -49,26 +52,11 @@ func (s *store) note(names []string, replies []reply, write bool) {
 // returnedLife is how long a returned lease stays to be seen by those who wait for it: several of their polls.
 const returnedLife = time.Second
 
-// look reads one document; nil is the missing key.
-func (s *store) look(ctx context.Context, b *budget, name string) ([]byte, error) {
-	doc, err := within(ctx, b, func(ctx context.Context) ([]byte, error) {
-		doc, err := s.rdb.Get(ctx, name).Bytes()
-		return doc, notNil(err)
-	}, func(err error) { s.note([]string{name}, []reply{{err: err}}, false) })
-	switch {
-	case err == nil:
-		s.breaker.succeeded(name, false)
-	case err != ctx.Err() && err != errSpent:
-		s.note([]string{name}, []reply{{err: err}}, false)
-	}
-	return doc, err
-}
-
 // probe asks the server of name whether it would write. Nothing has this member, so nothing changes, whatever lies under
 // the name; but a read-only replica refuses the command.
 func (s *store) probe(ctx context.Context, name string) error {
 	b := newBudget(s.timeout)
-	_, err := within(ctx, &b, func(ctx context.Context) (int64, error) {
+	_, err := within(ctx, s, &b, func(ctx context.Context) (int64, error) {
 		return s.rdb.SRem(ctx, name, "aside: are you there?").Result()
 	}, nil)
 	return err
@@ -145,7 +133,7 @@ func (s *store) each(
 		}
 		return replies
 	}
-	replies, err := within(ctx, b,
+	replies, err := within(ctx, s, b,
 		func(ctx context.Context) ([]reply, error) { return work(ctx), nil },
 		func(err error) { s.note(names, all(err), write) })
 	if err != nil {
