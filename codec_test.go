@@ -39,7 +39,6 @@ func (p *pointerMarshaler) UnmarshalJSON(b []byte) error {
 
 type everything struct {
 	embedded
-	*label      `json:"-"`
 	Bool        bool
 	Int         int64
 	Uint        uint8
@@ -77,7 +76,6 @@ type everything struct {
 	Zero        time.Time      `json:",omitzero"`
 	Quoted      int            `json:",string"`
 	Ignored     string         `json:"-"`
-	Dash        string         `json:"-,"`
 	unexported  string
 }
 
@@ -91,13 +89,13 @@ func sampleOfEverything() everything {
 		Any: map[string]any{"z": 1.5, "y": []any{nil, true, "s"}}, Anys: []any{int64(1), nil},
 		Raw: json.RawMessage(`{"a": [1, 2 ]}`), Number: "12.50", Time: time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC),
 		Duration: time.Second, Addr: netip.MustParseAddr("10.0.0.1"), Big: big.NewInt(1 << 60), Text: texted{"t"},
-		Own: pointerMarshaler{5}, Renamed: "r", Quoted: 42, Ignored: "i", Dash: "d", unexported: "u",
+		Own: pointerMarshaler{5}, Renamed: "r", Quoted: 42, Ignored: "i", unexported: "u",
 	}
 }
 
 func TestJSONMeansWhatEncodingJSONDoes(t *testing.T) {
 	values := []any{
-		sampleOfEverything(), everything{}, true, 1, -0.0, 1e-7, 1e20, 123456789.125, "", "<>&\u2029", []string(nil), []string{},
+		sampleOfEverything(), everything{}, true, 1, math.Copysign(0, -1), 1e-7, 1e20, 123456789.125, "", "<>&\u2029", []string(nil), []string{},
 		map[string]int(nil), map[string]int{}, [0]int{}, struct{}{}, []byte(nil), []byte{}, time.Time{}, time.Duration(-1),
 		[]*int{nil}, map[string]*everything{"a": nil}, math.MaxFloat64, float32(math.MaxFloat32), uint64(math.MaxUint64),
 		any(map[string]any{"n": json.Number("1e3")}), []json.Number{"", "-1"}, json.RawMessage("null"), []any{}, map[string]any{"a": map[string]any{}}, label("x"), [3]label{"a"},

@@ -238,36 +238,6 @@ func TestTheHandlerOfTheREADMEFindsNoRow(t *testing.T) {
 	equal(t, "the status", w.Code, http.StatusNotFound)
 }
 
-func TestTheUnitTestOfTheREADME(t *testing.T) {
-	repo := NewRepository()
-	server := miniredis.RunT(t)
-	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
-	t.Cleanup(func() { rdb.Close() })
-	products, err := aside.New(rdb, "product", repo.ProductByID)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { products.Close() })
-
-	p, err := products.Get(t.Context(), 2)
-	server.FastForward(time.Hour) // now every entry has expired
-	server.SetError("LOADING it") // now Redis is down
-
-	equal(t, "what was read", p, before)
-	equal(t, "the error", err, nil)
-	server.SetError("")
-	equal(t, "the number of entries", len(server.Keys()), 0)
-	server.SetError("LOADING it")
-	r := &rig{t: t}
-	r.until(func() bool {
-		p, err = products.Get(t.Context(), 2)
-		return products.Stats().Down
-	})
-	equal(t, "what is read without Redis", p, before)
-	equal(t, "the error without Redis", err, nil)
-	server.SetError("")
-}
-
 func TestTheObserverOfTheREADME(t *testing.T) {
 	_, rdb := startMiniredis(t)
 	repo, down := NewRepository(), false

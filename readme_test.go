@@ -48,6 +48,7 @@ func TestEverySnippetIsCompiled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	files = append(files, filepath.Join("asidetest", "example_test.go"))
 	var source strings.Builder
 	for _, file := range files {
 		source.WriteString(spaced(read(t, file)))
@@ -55,7 +56,7 @@ func TestEverySnippetIsCompiled(t *testing.T) {
 	for _, page := range pages {
 		for _, snippet := range blocks(t, page, "go") {
 			if !strings.Contains(source.String(), spaced(snippet)) {
-				t.Errorf("%s has this, which stands in no Go file of the package:\n%s", page, snippet)
+				t.Errorf("%s has this, which stands in no Go file of the package, and in no example of asidetest:\n%s", page, snippet)
 			}
 		}
 	}

@@ -206,16 +206,19 @@ var scripts = [...]*redis.Script{
 	//
 	//	1  done
 	//
-	// The score of an entry is when it will have expired, in us since 1970. It grows each time that the entry is added, and
-	// in so small units it tells this time from all others: see scriptUnindex.
+	// The score of an entry is when it will have expired, in us since 1970. It is another one each time that the entry is
+	// added, even if the clock stands still: it grows as long as the entry is there, and ends in a number that is counted
+	// for the index. The count is the score of the member '', below those of entries.
 	scriptIndex: redis.NewScript(`
 		local now = redis.call('TIME')
 		local us = now[1] * 1000000 + now[2]
-		redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', us))
+		redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', us))
 		local longest = redis.call('PTTL', KEYS[1])
 		for i = 1, #ARGV, 2 do
+			local count = -redis.call('ZINCRBY', KEYS[1], -1, '')
 			local before = tonumber(redis.call('ZSCORE', KEYS[1], ARGV[i]) or 0)
-			redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(us + ARGV[i + 1] * 1000, before + 1)), ARGV[i])
+			local expiry = (math.ceil(us / 1000) + ARGV[i + 1]) * 1000 + count % 1000
+			redis.call('ZADD', KEYS[1], string.format('%.0f', math.max(expiry, before + 1)), ARGV[i])
 			longest = math.max(longest, ARGV[i + 1] + 1000)
 		end
 		redis.call('PEXPIRE', KEYS[1], string.format('%.0f', longest))

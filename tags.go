@@ -41,7 +41,7 @@ import (
 // have read the row from before the commit, does not fill, however late it ends.
 //
 // What may come late or twice: a record, which costs a fill or two; an index, which adds the entry again; the removal from
-// an index, which compares scores. A score is made by the server and is another one each time that an entry is added.
+// an index, which compares scores. A score is made by the server, another one each time that an entry is added.
 // (To remove by name alone would lose an entry that has been added since.)
 const (
 	journalName   = "aside-tags"
@@ -146,7 +146,7 @@ func (c *Cache[K, V]) record(ctx context.Context, steps []step) error {
 // bearing: an entry that is added again only moves to where it is still to come. One that somebody else takes out
 // meanwhile has been invalidated before.
 func (c *Cache[K, V]) removeIndexed(ctx context.Context, index string) error {
-	for from, count := "-inf", indexPage; ; {
+	for from, count := "0", indexPage; ; {
 		b := newBudget(c.config.timeout)
 		page, err := c.store.readIndex(ctx, &b, index, from, int64(count))
 		if err != nil {

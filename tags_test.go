@@ -232,15 +232,15 @@ func TestLateDuplicatesLoseNoEntryOfAnIndex(t *testing.T) {
 
 func TestJournalThatWasLostRefusesTheLoadsUnderWay(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newSlowTable(product{1, "lamps", 100})
+		rows := newSlowTable(product{1, "lamps", 100}, product{2, "desks", 200})
 		reader, _ := process(r, rows.load, categories)
 		writer, _ := process(r, rows.table.load, categories)
 		slow := getting(reader, 1)
 		<-rows.read
 		rows.setPrice(1, 90)
 		mustRecord(t, r, "lamps")
-		r.del("aside-tags") // evicted
-		mustGet(t, writer, 1)
+		r.del("aside-tags")   // evicted
+		mustGet(t, writer, 2) // begins a new one
 		rows.flow()
 		price(t, "what the slow reader gets", slow, 100)
 		equal(t, "the price elsewhere", mustGet(t, writer, 1).Price, 90)
@@ -284,7 +284,7 @@ func TestBooksOfTagsDoNotOutliveTheirEntries(t *testing.T) {
 		mustGet(t, c, 2)
 		time.Sleep(2 * time.Minute) // the first is gone
 		mustGet(t, c, 1)
-		size := r.raw.ZCard(t.Context(), "aside-tag=lamps").Val()
+		size := r.raw.ZCount(t.Context(), "aside-tag=lamps", "0", "+inf").Val()
 		equal(t, "the entries in the index", size, 2)
 		time.Sleep(25 * time.Hour)
 		keys := r.raw.Keys(t.Context(), "*").Val()
@@ -373,7 +373,7 @@ func TestInvalidateTagsOfManyEntries(t *testing.T) {
 		tap.reset()
 		mustInvalidateTags(t, c, "lamps")
 		equal(t, "the entries that are left", len(keysWith(r, "test:*")), 0)
-		equal(t, "the index", len(keysWith(r, "aside-tag=*")), 0)
+		equal(t, "the index", r.raw.ZCount(t.Context(), "aside-tag=lamps", "0", "+inf").Val(), 0)
 		if _, trips := tap.count(); trips > 30 {
 			t.Errorf("it took %d round trips", trips)
 		}

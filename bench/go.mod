@@ -15,6 +15,8 @@ require (
 	github.com/zeromicro/go-zero v1.10.3
 )
 
+require github.com/go-json-experiment/json v1.27.2 // indirect
+
 require (
 	github.com/asidecache/aside v0.0.0
 	github.com/beorn7/perks v1.0.1 // indirect
