@@ -40,10 +40,12 @@
 //     confirmed.
 //   - Invalidate was called before the COMMIT, outside InTx. A Get in between loads the row as it was and stores it again.
 //   - Redis evicted the index of a tag before the entries that it lists.
-//   - A transaction outlived its holds, since its process stood still, and the process died before it released them.
+//   - A transaction lost its holds before its COMMIT, and the process died before it released them or placed them anew. They
+//     are lost by a DEL, a FLUSHALL, an eviction or an empty restart of Redis, or since the process stood still for longer
+//     than [WithHold]. If it does not die, only reads that start between the COMMIT and then may be stale.
 //   - Redis failed over. Its replication is asynchronous, so the new primary may not know of the last commands that the
 //     old one has acknowledged, an Invalidate among them. Until a client has noticed the failover, it may also be served
-//     by the old primary.
+//     by the old primary. A restart from a snapshot loses the last commands, too.
 //   - The loader reads from a replica of the database, which lags behind, without [WithReplicaLag]: a load after
 //     Invalidate may find the old row.
 //   - The loader took an open transaction out of its ctx, and saw rows that were never committed. Run the transaction in

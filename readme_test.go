@@ -14,6 +14,9 @@ import (
 // pages are what a user and a contributor read besides the documentation of the code.
 var pages = []string{"README.md", "CONTRIBUTING.md"}
 
+// consistency is the page about why the promises hold. Its blocks are diagrams.
+var consistency = filepath.Join("docs", "consistency.md")
+
 // blocks returns the code blocks of a page in a language.
 func blocks(t *testing.T, page, language string) []string {
 	t.Helper()
@@ -86,7 +89,7 @@ func TestTheREADMEListsTheOptionsThatThereAre(t *testing.T) {
 			}
 		}
 	}
-	for _, page := range append([]string{"doc.go", "CHANGELOG.md"}, pages...) {
+	for _, page := range append([]string{"doc.go", "CHANGELOG.md", consistency}, pages...) {
 		for _, name := range regexp.MustCompile(`\bWith[A-Z]\w+`).FindAllString(read(t, page), -1) {
 			if !options[name] {
 				t.Errorf("%s speaks of %s, which does not exist", page, name)
@@ -96,14 +99,41 @@ func TestTheREADMEListsTheOptionsThatThereAre(t *testing.T) {
 }
 
 func TestEveryLinkLeadsToAFile(t *testing.T) {
-	for _, page := range pages {
+	elsewhere := regexp.MustCompile(`://|^(examples|proof)/`) // or in other modules, which a download does not have
+	for _, page := range append([]string{consistency}, pages...) {
 		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
 			target := m[1]
-			if strings.Contains(target, "://") || strings.HasPrefix(target, "examples/") { // not in a download of the module
+			if !strings.Contains(target, "://") {
+				target = filepath.ToSlash(filepath.Join(filepath.Dir(page), target))
+			}
+			if elsewhere.MatchString(target) {
 				continue
 			}
 			if _, err := os.Stat(target); err != nil {
 				t.Errorf("%s links to %s: %v", page, target, err)
+			}
+		}
+	}
+}
+
+func TestEveryTestThatAPageNamesExists(t *testing.T) {
+	var source strings.Builder
+	for _, pattern := range []string{"*_test.go", "proof/*/*_test.go"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if files == nil {
+			t.Skip("the proof is not in a download of the module")
+		}
+		for _, file := range files {
+			source.WriteString(read(t, file))
+		}
+	}
+	for _, page := range append([]string{consistency}, pages...) {
+		for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(read(t, page), -1) {
+			if !strings.Contains(source.String(), "\nfunc "+name+"(") {
+				t.Errorf("%s names %s, which does not exist", page, name)
 			}
 		}
 	}

@@ -85,6 +85,9 @@ func (s *store) lookMany(ctx context.Context, b *budget, names []string) []reply
 // mget takes what is no string for a missing key, as MGET does; the lease finds out.
 func (s *store) mget(ctx context.Context, names []string) []reply {
 	values, err := s.rdb.MGet(ctx, names...).Result()
+	if err == nil && len(values) != len(names) {
+		err = fmt.Errorf("aside: Redis answered an MGET of %d keys with %d values", len(names), len(values))
+	}
 	replies := make([]reply, len(names))
 	for i := range replies {
 		if err != nil {
