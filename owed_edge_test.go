@@ -22,11 +22,14 @@ type attempts struct {
 
 func (a *attempts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if aside.Verb(cmd) != "invalidate" {
+		verb := aside.Verb(cmd)
+		if verb != "invalidate" && verb != "srem" {
 			return next(ctx, cmd)
 		}
 		a.mu.Lock()
-		a.at = append(a.at, time.Now())
+		if verb == "invalidate" {
+			a.at = append(a.at, time.Now())
+		}
 		fail := a.fail
 		a.mu.Unlock()
 		if fail {

@@ -242,15 +242,12 @@ func unindexStep(index string, entries []redis.Z) step {
 func formatScore(score float64) string { return strconv.FormatFloat(score, 'f', 0, 64) }
 
 // readIndex reads the first entries of an index from a score on.
-func (s *store) readIndex(ctx context.Context, b *budget, index, from string, count int64) (page []redis.Z, err error) {
-	replies := s.each(ctx, b, []string{index}, false, func(ctx context.Context) []reply {
-		page, err = s.rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
-		return []reply{{err: err}}
-	})
-	if err := replies[0].err; err != nil {
-		return nil, err
-	}
-	return page, nil
+func (s *store) readIndex(ctx context.Context, b *budget, index, from string, count int64) ([]redis.Z, error) {
+	page, err := within(ctx, s, b, func(ctx context.Context) ([]redis.Z, error) {
+		return s.rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
+	}, nil)
+	s.note([]string{index}, []reply{{err: err}}, false)
+	return page, err
 }
 
 // run runs the steps in one round trip to each server concerned.
