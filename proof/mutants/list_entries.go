@@ -5,7 +5,7 @@ var ofEntries = []mutant{
 	{
 		"a document that could not be used is replaced only if it is still those bytes", "scripts.go",
 		`if doc and doc ~= ARGV[3] then`, `if doc and ARGV[3] == '' then`,
-		"TestUnreadableDocumentIsReplacedOnlyIfItIsStillThoseBytes/miniredis",
+		"TestUnreadableDocumentIsReplacedOnlyIfItIsStillThoseBytes",
 	},
 	{
 		"a lease is given to one at a time", "scripts.go",
@@ -15,7 +15,7 @@ var ofEntries = []mutant{
 	{
 		"a lease without a TTL, which was not made here and would never end, is replaced", "scripts.go",
 		`and redis.call('PTTL', KEYS[1]) >= 0 then`, `then`,
-		"GAP TestForeignDocumentWithAFamiliarFieldIsAMissThatRepairsItself",
+		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
 	{
 		"who waits marks the lease, so that its return is told", "scripts.go",
@@ -25,12 +25,12 @@ var ofEntries = []mutant{
 	{
 		"marking a lease as waited for leaves it its TTL", "scripts.go",
 		`',"waited":true}', 'KEEPTTL')`, `',"waited":true}')`,
-		"GAP TestLeaseOfADeadProcessIsTakenOverOnceItExpires/miniredis",
+		"TestLeaseThatIsWaitedForExpires",
 	},
 	{
 		"a lease expires", "scripts.go",
 		`redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])`, `redis.call('SET', KEYS[1], lease, 'PX', ARGV[2] * 1000)`,
-		"TestLeaseOfADeadProcessIsTakenOverOnceItExpires/miniredis",
+		"TestLeaseOfADeadProcessIsTakenOverOnceItExpires",
 	},
 	{
 		"a command that is executed twice makes two leases", "scripts.go",
@@ -66,7 +66,7 @@ var ofEntries = []mutant{
 		`~= ARGV[1] then return 0 end
 		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`, `~= ARGV[1] then end
 		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`,
-		"GAP TestDelayedRenewalLeavesTheTTLOfAValue/miniredis",
+		"TestDelayedRenewalLeavesTheTTLOfAValue",
 	},
 	{
 		"the lease of a load that goes on is renewed", "fetch.go",
@@ -114,7 +114,7 @@ var ofEntries = []mutant{
 	{
 		"a lease whose reply was lost is one's own when the client asks again", "store.go",
 		`code == 1 || st.made(doc)`, `code == 1`,
-		"GAP TestLeaseWhoseReplyWasLostIsKnownAgain/miniredis",
+		"TestLeaseWhoseReplyWasLostIsKnownAgain",
 	},
 	{
 		"each lease has a nonce of its own", "store.go",
@@ -141,12 +141,12 @@ var ofEntries = []mutant{
 	{
 		"a token is compared to its end, not as the beginning of another", "entry.go",
 		"return leasePrefix + string(e.token) + `\"`", "return leasePrefix + string(e.token)",
-		"GAP TestNoTokenStandsForALongerOne",
+		"TestNoTokenStandsForALongerOne",
 	},
 	{
 		"an id is compared to its end, not as the beginning of another", "entry.go",
 		"return idPrefix + string(e.token) + `\"`", "return idPrefix + string(e.token)",
-		"GAP TestNoTokenStandsForALongerOne",
+		"TestNoTokenStandsForALongerOne",
 	},
 	{
 		"a value that was cut short is not read", "entry.go",
@@ -161,7 +161,7 @@ var ofEntries = []mutant{
 	{
 		"a value of another version is not read", "cache.go",
 		`|| e.version != c.config.version {`, `{`,
-		"TestUnreadableDocumentIsAMissThatRepairsItself/miniredis",
+		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
 	{
 		"a document that was written by hand is not claimed in place", "refresh.go",
@@ -173,7 +173,7 @@ var ofEntries = []mutant{
 		`|| c.isNil(v) {
 		var zero V`, `{
 		var zero V`,
-		"TestNullForAPointerIsAMiss/miniredis",
+		"TestNullForAPointerIsAMiss",
 	},
 	{
 		"what is not a string is not taken for a failure of Redis", "breaker.go",

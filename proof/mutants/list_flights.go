@@ -5,7 +5,7 @@ var ofFlights = []mutant{
 	{
 		"who arrived after the deciding command was sent does not join", "internal/protocol/protocol.go",
 		`decided && arrived < sealed`, `decided`,
-		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay/miniredis",
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
 	},
 	{
 		"who arrived during a load that decided nothing does not join", "internal/protocol/protocol.go",
@@ -25,7 +25,7 @@ var ofFlights = []mutant{
 	replies := f.store.run(f.ctx, &f.budget, steps)
 	f.seal()
 	for i, r := range replies {`,
-		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay/miniredis",
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
 	},
 	{
 		"a look by the lease command is sealed before it is sent", "fetch.go",
@@ -33,7 +33,7 @@ var ofFlights = []mutant{
 	for i, r := range f.runMarked(steps) {`, `	replies := f.runMarked(steps)
 	f.seal()
 	for i, r := range replies {`,
-		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay/miniredis",
+		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay",
 	},
 	{
 		"a look while waiting is sealed before it is sent", "fetch.go",
@@ -43,12 +43,12 @@ var ofFlights = []mutant{
 		replies := f.store.lookMany(f.ctx, &poll, names)
 		f.seal()
 		for i, r := range replies {`,
-		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay/miniredis",
+		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay",
 	},
 	{
 		"a flight stops being joinable before it sends its fill", "flight.go",
 		`flights.Forget(w.name)`, `_ = flights`,
-		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay/miniredis",
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
 	},
 	{
 		"a flight is closed before the fill, not after", "fetch.go",
@@ -57,7 +57,7 @@ var ofFlights = []mutant{
 	var failed []step`, `	defer f.close()
 	f.seal()
 	var failed []step`,
-		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay/miniredis",
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
 	},
 	{
 		"a caller has arrived before it looks", "flight.go",
@@ -67,7 +67,7 @@ var ofFlights = []mutant{
 	{
 		"an absence that was found before the caller arrived is not for it, other errors are", "flight.go",
 		`if f.err != nil && !f.absent {`, `if f.err != nil {`,
-		"GAP TestCallerAfterInvalidateDoesNotJoinAnOlderAbsence/miniredis",
+		"TestCallerAfterInvalidateDoesNotJoinAnOlderAbsence",
 	},
 	{
 		"who joins a flight whose owner got no place goes on", "flight.go",
@@ -84,7 +84,7 @@ var ofFlights = []mutant{
 	{
 		"a flight goes on without its owner", "flight.go",
 		`ctx:    context.WithoutCancel(ctx),`, `ctx:    ctx,`,
-		"TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn/miniredis",
+		"TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn",
 	},
 	{
 		"misses of one process share one load", "flight.go",

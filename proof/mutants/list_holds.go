@@ -10,7 +10,7 @@ var ofHolds = []mutant{
 	{
 		"holders whose time is over are left out", "scripts.go",
 		`elseif token ~= ARGV[1] and expiry > ms then`, `elseif token ~= ARGV[1] then`,
-		"GAP TestReleaseLeavesOutHoldersWhoseTimeIsOver/miniredis",
+		"TestReleaseLeavesOutHoldersWhoseTimeIsOver",
 	},
 	{
 		"a hold lasts as long as its longest holder", "scripts.go",
@@ -39,19 +39,19 @@ var ofHolds = []mutant{
 			return 1
 		elseif doc then
 			redis`,
-		"TestReleaseOfAHoldThatIsGoneInvalidates/miniredis",
+		"TestReleaseOfAHoldThatIsGoneInvalidates",
 	},
 	{
 		"an invalidation leaves a hold", "scripts.go",
 		`== '{"hold":' then return 0 end
 		return`, `== '{"hold":' then end
 		return`,
-		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded/miniredis",
+		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
 	},
 	{
 		"under a hold everybody loads and nobody fills", "entry.go",
 		`case bytes.HasPrefix(doc, []byte(holdPrefix)):`, `case false:`,
-		"TestNothingIsCachedUnderAHold/miniredis",
+		"TestNothingIsCachedUnderAHold",
 	},
 	{
 		"each run of InTx has a token of its own", "intx.go",
@@ -71,7 +71,7 @@ var ofHolds = []mutant{
 	{
 		"a commit releases the holds", "hold.go",
 		`if t.committed {`, `if false {`,
-		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded/miniredis",
+		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
 	},
 	{
 		"an InTx inside another joins it", "intx.go",
@@ -88,12 +88,12 @@ var ofHolds = []mutant{
 	if p == nil`, `defer t.mu.Unlock()
 	p := t.parts[m]
 	if p == nil`,
-		"TestInvalidateUnderTheCtxOfATransactionThatHasEndedActsAtOnce/miniredis",
+		"TestInvalidateUnderTheCtxOfATransactionThatHasEndedActsAtOnce",
 	},
 	{
 		"a key is read from the loader inside though it could not be held", "intx.go",
 		`if _, has := p.names[name]; has || p.all {`, `if p.names[name] || p.all {`,
-		"GAP TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
+		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
 		"after InvalidateAll inside, reads inside go to the loader", "intx.go",
@@ -103,17 +103,17 @@ var ofHolds = []mutant{
 	{
 		"after InvalidateTags inside, reads inside go to the loader", "intx.go",
 		`return m.tagged() && t.tagged`, `return false`,
-		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded/miniredis",
+		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded",
 	},
 	{
 		"a read inside of a key that was invalidated there does not hit", "cache.go",
 		`c.usable(r.Name) && !m.wrote(c, r.Name) {`, `c.usable(r.Name) {`,
-		"GAP TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
+		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
 		"GetMany inside of a key that was invalidated there does not hit", "many.go",
 		`c.usable(w.name) && !m.wrote(c, w.name) {`, `c.usable(w.name) {`,
-		"GAP TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
+		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
 		"a read inside fills nothing and shares nothing", "cache.go",
@@ -137,7 +137,7 @@ var ofHolds = []mutant{
 	{
 		"a hold is renewed while the transaction runs", "hold.go",
 		`every(c.config.hold/3, func()`, `every(c.config.hold*3, func()`,
-		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded/miniredis",
+		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
 	},
 	{
 		"no renewal comes after the release", "hold.go",

@@ -24,7 +24,7 @@ var ofLoads = []mutant{
 	case held, returned:`, `	case leased, held:
 		f.wait(w)
 	case returned:`,
-		"TestNothingIsCachedUnderAHold/miniredis",
+		"TestNothingIsCachedUnderAHold",
 	},
 	{
 		"who waited for a lease that came back without a value loads at once", "fetch.go",
@@ -51,12 +51,12 @@ var ofLoads = []mutant{
 	{
 		"a value of no life is not stored", "fetch.go",
 		`w.err == nil && w.data != nil && w.life > 0 }`, `w.err == nil && w.data != nil }`,
-		"TestNegativeTTLAndNoAbsentTTLStoreNothing/miniredis",
+		"TestNegativeTTLAndNoAbsentTTLStoreNothing",
 	},
 	{
 		"a value that cannot be encoded is not stored", "fetch.go",
 		`w.err == nil && w.data != nil && w.life > 0 }`, `w.err == nil && w.life > 0 }`,
-		"TestValueThatCannotBeEncodedReachesItsOwnerAndIsNotStored/miniredis",
+		"TestValueThatCannotBeEncodedReachesItsOwnerAndIsNotStored",
 	},
 	{
 		"a failed load stores nothing", "fetch.go",
@@ -66,7 +66,7 @@ var ofLoads = []mutant{
 	{
 		"an absence is stored only if it is to be", "fetch.go",
 		`case w.absent && f.config.absentTTL > 0:`, `case w.absent:`,
-		"TestNegativeTTLAndNoAbsentTTLStoreNothing/miniredis",
+		"TestNegativeTTLAndNoAbsentTTLStoreNothing",
 	},
 	{
 		"a refresh that fails leaves the value that is there", "fetch.go",
@@ -131,7 +131,7 @@ var ofLoads = []mutant{
 		`		w.unusable = c.unusable(&e, r.doc)
 		return e, false`, `		w.unusable = c.unusable(&e, r.doc)
 		return e, e.state == present`,
-		"TestUnreadableDocumentIsAMissThatRepairsItself/miniredis",
+		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
 	{
 		"a batch that Invalidate has overtaken does not fill", "many.go",
@@ -139,11 +139,11 @@ var ofLoads = []mutant{
 		case`, `found[w.key] = w.value
 			c.store.rdb.Set(ctx, w.name, w.data, 0)
 		case`,
-		"TestBatchLoadDoesNotFillAfterInvalidate/miniredis",
+		"TestBatchLoadDoesNotFillAfterInvalidate",
 	},
 	{
 		"a key that is given twice is looked for once", "many.go",
 		`if _, again := seen[key]; again {`, `if false {`,
-		"TestGetManyLoadsWhatIsMissingInOneBatch/miniredis",
+		"TestGetManyLoadsWhatIsMissingInOneBatch",
 	},
 }

@@ -21,7 +21,7 @@ var ofOutages = []mutant{
 	{
 		"a panic in a hook of the client is a failed command", "budget.go",
 		`if p := recover(); p != nil {`, `if p := any(nil); p != nil {`,
-		"GAP TestPanicInAHookOfTheClientIsAFailedCommand",
+		"TestPanicInAHookOfTheClientIsAFailedCommand",
 	},
 	{
 		"three failures in a row mean down", "breaker.go",
@@ -41,7 +41,7 @@ var ofOutages = []mutant{
 		}`, `} else if unreachable(r.err) {
 			b.failed(c, names[i], r.err, write)
 		}`,
-		"TestOneFailedCommandIsOneFailure",
+		"TestOneFailedCommandIsOneFailure/redis",
 	},
 	{
 		"while Redis is down no read waits for it", "breaker.go",

@@ -5,38 +5,38 @@ var ofTags = []mutant{
 	{
 		"a load tells of a record that was made since its mark", "scripts.go",
 		`for i = 2, #records do`, `for i = 3, #records do`,
-		"TestLoadUnderWayDoesNotFillAfterInvalidateTags/.*/miniredis",
+		"TestLoadUnderWayDoesNotFillAfterInvalidateTags",
 	},
 	{
 		"a record may name several tags", "scripts.go",
 		`for j = 3, #fields, 2 do`, `for j = 3, math.min(3, #fields), 2 do`,
-		"TestLoadUnderWayDoesNotFillAfterInvalidateTags/.*/miniredis",
+		"TestLoadUnderWayDoesNotFillAfterInvalidateTags",
 	},
 	{
 		"a load whose mark is gone does not fill", "scripts.go",
 		`if not records[1] or records[1][1] ~= ARGV[1] or records[1][2][2] ~= ARGV[2] then return {0, ''} end`,
 		`if not records[1] then return {1, ''} end`,
-		"TestJournalThatWasLostRefusesTheLoadsUnderWay/miniredis",
+		"TestJournalThatWasLostRefusesTheLoadsUnderWay",
 	},
 	{
 		"another record with the id of the mark is not the mark", "scripts.go",
 		`or records[1][2][2] ~= ARGV[2] then`, `then`,
-		"GAP TestJournalThatBeganAnewUnderTheSameIDRefusesTheLoadsUnderWay/miniredis",
+		"TestJournalThatBeganAnewUnderTheSameIDRefusesTheLoadsUnderWay",
 	},
 	{
 		"a record about all tags refuses every load under way", "scripts.go",
 		`if fields[j] == 'all' then return {0, ''} end`, ``,
-		"TestVeryManyOwedTagsAreEveryTag/miniredis",
+		"TestVeryManyOwedTagsAreEveryTag",
 	},
 	{
 		"what was filled while a tag was held is not kept", "scripts.go",
 		`mark[#mark + 1] = member:match(' (.*)')`, ``,
-		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded/miniredis",
+		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded",
 	},
 	{
 		"a load that began while one of its tags was held does not fill", "mark.go",
 		`append(strings.Fields(string(since.doc)), f.mark.held...)`, `strings.Fields(string(since.doc))`,
-		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded/miniredis",
+		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded",
 	},
 	{
 		"each transaction holds a tag for itself", "scripts.go",
@@ -46,32 +46,32 @@ var ofTags = []mutant{
 	{
 		"a shorter lag does not shorten a longer one of a tag", "scripts.go",
 		`token == 'lag' and tonumber(redis.call('ZSCORE', KEYS[1], member)) or 0)`, `0)`,
-		"GAP TestShorterReplicaLagDoesNotShortenALongerOneOfATag/miniredis",
+		"TestShorterReplicaLagDoesNotShortenALongerOneOfATag",
 	},
 	{
 		"the holds of tags expire with the last", "scripts.go",
 		`if last[2] then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - ms)) end`, ``,
-		"TestBooksOfTagsDoNotOutliveTheirEntries/miniredis",
+		"TestBooksOfTagsDoNotOutliveTheirEntries",
 	},
 	{
 		"an entry that is added again has another score", "scripts.go",
 		`math.max(expiry, before + 1)`, `expiry - count % 1000`,
-		"TestLateDuplicatesLoseNoEntryOfAnIndex/miniredis",
+		"TestLateDuplicatesLoseNoEntryOfAnIndex",
 	},
 	{
 		"an entry that has been added again stays in the index", "scripts.go",
 		`if score and tonumber(score) == tonumber(ARGV[i + 1]) then`, `if score then`,
-		"TestLateDuplicatesLoseNoEntryOfAnIndex/miniredis",
+		"TestLateDuplicatesLoseNoEntryOfAnIndex",
 	},
 	{
 		"an index lives as long as its longest entry", "scripts.go",
 		`longest = math.max(longest, ARGV[i + 1] + 1000)`, `longest = ARGV[i + 1] + 1000`,
-		"GAP TestIndexLivesAsLongAsItsLongestEntry/miniredis",
+		"TestIndexLivesAsLongAsItsLongestEntry",
 	},
 	{
 		"entries that have expired are taken out of the index", "scripts.go",
 		`redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', us))`, ``,
-		"TestBooksOfTagsDoNotOutliveTheirEntries/miniredis",
+		"TestBooksOfTagsDoNotOutliveTheirEntries",
 	},
 	{
 		"an entry is in the index before the journal is read", "mark.go",
@@ -82,27 +82,27 @@ var ofTags = []mutant{
 		ok = since.err == nil && since.ok
 	}`, `	since := f.store.run(f.ctx, &f.budget, []step{sinceStep(f.mark)})[0]
 	ok := since.err == nil && since.ok && firstError(f.store.run(f.ctx, &f.budget, steps)) == nil`,
-		"TestLoadUnderWayDoesNotFillAfterInvalidateTags/.*/miniredis",
+		"TestLoadUnderWayDoesNotFillAfterInvalidateTags",
 	},
 	{
 		"a load whose mark or index failed does not fill", "mark.go",
 		`w.barred = !ok || slices`, `w.barred = slices`,
-		"TestJournalThatWasLostRefusesTheLoadsUnderWay/miniredis",
+		"TestJournalThatWasLostRefusesTheLoadsUnderWay",
 	},
 	{
 		"what is barred is not filled", "mark.go",
 		`w.barred = !ok || slices`, `w.barred = false && slices`,
-		"TestSlowLoadDoesNotFillAfterInvalidateTags/miniredis",
+		"TestSlowLoadDoesNotFillAfterInvalidateTags",
 	},
 	{
 		"an entry is in the index of each of its tags", "mark.go",
 		`for _, tag := range w.tags {`, `for _, tag := range w.tags[:1] {`,
-		"TestInvalidateTagsRemovesWhatWasFilledWithTheTagsInEveryCache/miniredis",
+		"TestInvalidateTagsRemovesWhatWasFilledWithTheTagsInEveryCache",
 	},
 	{
 		"an entry is in the index as long as it may be served stale", "mark.go",
 		`saturated(f.window, w.life, f.config.stale)`, `saturated(f.window, w.life)`,
-		"GAP TestEntryIsInTheIndexAsLongAsItIsServed/miniredis",
+		"TestEntryIsInTheIndexAsLongAsItIsServed",
 	},
 	{
 		"an entry is in the index as long as its fill may come late", "mark.go",
@@ -128,7 +128,7 @@ var ofTags = []mutant{
 	}
 	for _, tag := range tags {`, `	defer func() { _ = c.record(ctx, c.store.recordSteps(tags)) }()
 	for _, tag := range tags {`,
-		"TestLoadUnderWayDoesNotFillAfterInvalidateTags/.*/miniredis",
+		"TestLoadUnderWayDoesNotFillAfterInvalidateTags",
 	},
 	{
 		"an entry is taken out of the index only after it is invalidated", "tags.go",
@@ -150,7 +150,7 @@ var ofTags = []mutant{
 	{
 		"an index is read to its end", "tags.go",
 		`if len(page) < count {`, `if true {`,
-		"TestInvalidateTagsOfManyEntries",
+		"TestInvalidateTagsOfManyEntries/redis",
 	},
 	{
 		"nothing with a tag is filled for the lag", "tags.go",
@@ -179,7 +179,7 @@ var ofTags = []mutant{
 		return err
 	}
 	return c.runTagHolds(ctx, tags, token, c.config.hold+c.config.lag, 0)`,
-		"GAP TestLoadThatBeginsBetweenTheHoldsAndTheRecordDoesNotFill",
+		"TestLoadThatBeginsBetweenTheHoldsAndTheRecordDoesNotFill",
 	},
 	{
 		"the end of a hold of a tag invalidates once more", "hold.go",
@@ -193,6 +193,6 @@ var ofTags = []mutant{
 	{
 		"no entry of a cache with tags is filled while the journal is down", "fetch.go",
 		`|| f.tagsFunc != nil && !f.store.breaker.up(journalName)`, ``,
-		"GAP TestKeysOfTheOtherPrimariesStillHit",
+		"TestKeysOfTheOtherPrimariesStillHit",
 	},
 }

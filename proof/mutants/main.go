@@ -5,7 +5,7 @@
 //	go run ./proof/mutants                 # some minutes
 //	go run ./proof/mutants -list
 //	go run ./proof/mutants -only fill      # those whose rule, file or catcher matches
-//	go run ./proof/mutants -only fill -run '.*/miniredis'   # what else catches them
+//	go run ./proof/mutants -only fill -run "Test.*"   # what else catches them
 //
 // It is run from the root of the repository, which it leaves alone: the compiler is told to read a copy in the place of
 // the file that is mutated.
