@@ -19,11 +19,6 @@ var ofOutages = []mutant{
 		"TestCallersInAHurryNoticeThatRedisHangs",
 	},
 	{
-		"a panic in a hook of the client is a failed command", "budget.go",
-		`if p := recover(); p != nil {`, `if p := any(nil); p != nil {`,
-		"TestPanicInAHookOfTheClientIsAFailedCommand",
-	},
-	{
 		"three failures in a row mean down", "breaker.go",
 		`c.failures < failuresToOpen ||`, `c.failures < 2*failuresToOpen ||`,
 		"TestThreeFailuresInARowMeanDown",

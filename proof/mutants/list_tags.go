@@ -171,17 +171,6 @@ var ofTags = []mutant{
 		"TestFailedInvalidateTagsIsOwedByTheWholeProcess",
 	},
 	{
-		"tags are held before what has them is invalidated", "hold.go",
-		`	if err := c.runTagHolds(ctx, tags, token, c.config.hold+c.config.lag, 0); err != nil {
-		return err
-	}
-	return c.removeTags(ctx, tags)`, `	if err := c.removeTags(ctx, tags); err != nil {
-		return err
-	}
-	return c.runTagHolds(ctx, tags, token, c.config.hold+c.config.lag, 0)`,
-		"TestLoadThatBeginsBetweenTheHoldsAndTheRecordDoesNotFill",
-	},
-	{
 		"the end of a hold of a tag invalidates once more", "hold.go",
 		`	if err := c.removeTags(ctx, tags); err != nil {
 		c.oweTagsOfTx(tags, err)

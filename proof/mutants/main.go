@@ -68,6 +68,9 @@ func hunt(selected []mutant, run string) (ok bool, err error) {
 	}
 	defer os.RemoveAll(dir)
 	t := tests{dir: dir, run: run}
+	if err := t.buildLibrary(context.Background()); err != nil {
+		return false, err
+	}
 	if run == "" {
 		if err := t.pass(context.Background(), selected); err != nil {
 			return false, err

@@ -16,8 +16,43 @@ import (
 
 // tests builds the library's tests and runs them.
 type tests struct {
-	dir string // for what is built
-	run string // the tests to run in the place of the catchers
+	dir     string // for what is built
+	run     string // the tests to run in the place of the catchers
+	library string // the tests of the library as it is, but for its scripts, which mutate as they are told
+}
+
+// A build takes seconds, so the mutants of the scripts share one, in which the environment says what to replace.
+const (
+	scriptsFile  = "scripts.go"
+	mutateScript = `package aside
+
+import (
+	"os"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+func mutatedScript(source string) *redis.Script {
+	if old := os.Getenv("MUTANT_OLD"); old != "" {
+		source = strings.Replace(source, old, os.Getenv("MUTANT_NEW"), 1)
+	}
+	return redis.NewScript(source)
+}
+`
+)
+
+// buildLibrary builds library.
+func (t *tests) buildLibrary(ctx context.Context) error {
+	source, err := os.ReadFile(scriptsFile)
+	if err != nil {
+		return fmt.Errorf("this must be run from the root of the repository: %w", err)
+	}
+	mutable := strings.ReplaceAll(string(source), "redis.NewScript(", "mutatedScript(")
+	t.library, err = t.build(ctx, "library", map[string][]byte{
+		scriptsFile: []byte(mutable), "mutated_script.go": []byte(mutateScript),
+	})
+	return err
 }
 
 // hang is how long a test may take: all that catch a mutant take far less without it.
@@ -25,18 +60,13 @@ const hang = 40 * time.Second
 
 // pass checks that the catchers are there and pass on the library as it is.
 func (t tests) pass(ctx context.Context, selected []mutant) error {
-	binary, err := t.build(ctx, "library", nil)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(binary)
 	passed := make(map[string]bool)
 	var errs []error
 	for _, m := range selected {
 		if passed[m.catcher] {
 			continue
 		}
-		out, err := test(ctx, binary, m.catcher)
+		out, err := test(ctx, t.library, m.catcher)
 		passed[m.catcher] = true
 		switch {
 		case err != nil:
@@ -54,17 +84,19 @@ func (t tests) try(ctx context.Context, i int, m mutant) (outcome string, caught
 	if err != nil {
 		return err.Error(), false
 	}
-	name := fmt.Sprint("mutant", i)
-	binary, err := t.build(ctx, name, map[string][]byte{m.file: mutated})
-	if err != nil {
-		return err.Error(), false
+	binary, env := t.library, []string{"MUTANT_OLD=" + m.old, "MUTANT_NEW=" + m.new}
+	if m.file != scriptsFile {
+		env = nil
+		if binary, err = t.build(ctx, fmt.Sprint("mutant", i), map[string][]byte{m.file: mutated}); err != nil {
+			return err.Error(), false
+		}
+		defer os.Remove(binary)
 	}
-	defer os.Remove(binary)
 	run := m.catcher
 	if t.run != "" {
 		run = t.run
 	}
-	out, err := test(ctx, binary, run)
+	out, err := test(ctx, binary, run, env...)
 	switch failed := failures(out); {
 	case err == nil:
 		return "SURVIVED " + run, false
@@ -112,7 +144,7 @@ func (t tests) build(ctx context.Context, name string, replaced map[string][]byt
 var errHung = errors.New("the test hangs")
 
 // test runs the tests that run names: on miniredis alone, in virtual time, unless it says otherwise.
-func test(ctx context.Context, binary, run string) (out string, err error) {
+func test(ctx context.Context, binary, run string, env ...string) (out string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*hang) // if its own timeout does not end it
 	defer cancel()
 	var output bytes.Buffer
@@ -121,6 +153,7 @@ func test(ctx context.Context, binary, run string) (out string, err error) {
 		args = append(args, "-test.skip=.*/^(redis|cluster)$|.*/.*/^(redis|cluster)$")
 	}
 	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = time.Second
 	err = cmd.Run()
