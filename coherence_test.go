@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -273,5 +274,28 @@ func TestCallersWithoutRedisDoNotJoinAnOlderLoad(t *testing.T) {
 		price(t, "what the late caller gets", late, 90)
 		price(t, "what the later caller gets", later, 90)
 		equal(t, "the number of loads", rows.loads.Load(), 2)
+	})
+}
+
+// That there is no row is an error, but one that an Invalidate makes old.
+func TestCallerAfterInvalidateDoesNotJoinAnOlderAbsence(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable()
+		reader, _ := process(r, rows.load)
+		early := getting(reader, 1)
+		<-rows.read // nothing
+		rows.mu.Lock()
+		rows.rows[1] = product{1, "lamp", 90}
+		rows.mu.Unlock()
+		mustInvalidate(t, reader, 1)
+		late := getting(reader, 1)
+		r.untilMisses(reader, 2)
+		rows.go_ <- struct{}{}
+		if got := <-early; !errors.Is(got.err, aside.ErrNotFound) {
+			t.Errorf("the early caller gets %v", got)
+		}
+		<-rows.read
+		rows.go_ <- struct{}{}
+		price(t, "what the caller after Invalidate gets", late, 90)
 	})
 }

@@ -224,3 +224,21 @@ func FuzzRender(f *testing.F) {
 		}
 	})
 }
+
+// The microseconds in a token are not padded, so one token may begin with another.
+func TestNoTokenStandsForALongerOne(t *testing.T) {
+	for _, doc := range []string{
+		`{"lease":"a-1-2.30"}`,
+		string(header{fresh: time.UnixMilli(1), took: 1}.appendTo([]byte(idPrefix+"a-1-2.30"), []byte("1"), true)),
+	} {
+		longer := parse([]byte(doc))
+		shorter := longer
+		shorter.token = longer.token[:len(longer.token)-1]
+		if !strings.HasPrefix(doc, longer.prefix()) {
+			t.Errorf("%s does not begin with its own %s", doc, longer.prefix())
+		}
+		if strings.HasPrefix(doc, shorter.prefix()) {
+			t.Errorf("%s begins with %s", doc, shorter.prefix())
+		}
+	}
+}

@@ -172,3 +172,39 @@ func TestOlderInvalidateAllDoesNotSettleANewerOne(t *testing.T) {
 		tap.answer("scan", nil)
 	})
 }
+
+// Redis holds the row from before, which only the ctx knows.
+func TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load)
+		mustGet(t, c, 1)
+		tap.answer("hold", redisError("OOM"))
+		err := aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = c.Invalidate(ctx, 1)
+			rows.setPrice(1, 90)
+			p, err := c.Get(ctx, 1)
+			equal(t, "the price inside", p.Price, 90)
+			many, _ := c.GetMany(ctx, []int{1})
+			equal(t, "the price of GetMany inside", many[1].Price, 90)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tap.answer("hold", nil)
+	})
+}
+
+// What is left out is not written again with a time in the past, which Redis would refuse.
+func TestReleaseLeavesOutHoldersWhoseTimeIsOver(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		r.put("test:1", `{"hold":{"dead":1}}`)
+		c, _ := process(r, newTable(product{1, "lamp", 100}).load)
+		err := aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, 1) })
+		if err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "what the last holder leaves", r.get("test:1"), "")
+	})
+}

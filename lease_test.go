@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/asidecache/aside"
 )
 
@@ -201,5 +203,65 @@ func TestLeaseThatComesTooLateIsGivenBack(t *testing.T) {
 		synctest.Wait()
 		equal(t, "the number of leases", tap.sent("lease"), 1)
 		equal(t, "the document that is left", r.get("test:1"), "")
+	})
+}
+
+// A renewal that comes late finds the value that was filled, whose life is its own.
+func TestDelayedRenewalLeavesTheTTLOfAValue(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, func(ctx context.Context, id int) (product, error) {
+			time.Sleep(3 * time.Second)
+			return rows.load(ctx, id)
+		}, aside.WithTTL(time.Hour))
+		mustGet(t, c, 1)
+		if _, err := tap.again(r, "renew"); err != nil {
+			t.Fatal(err)
+		}
+		if ttl := r.raw.PTTL(t.Context(), "test:1").Val(); ttl < 50*time.Minute {
+			t.Errorf("the value lives for %v", ttl)
+		}
+	})
+}
+
+// twice has every lease command executed twice, as a client that loses the first reply does.
+type twice struct{}
+
+func (twice) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (twice) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (twice) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if aside.Verb(cmd) == "lease" {
+			_ = next(ctx, cmd)
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestLeaseWhoseReplyWasLostIsKnownAgain(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		rdb.AddHook(twice{})
+		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
+		start := time.Now()
+		mustGet(t, c, 1)
+		equal(t, "the time that it waited for itself", time.Since(start), 0)
+		equal(t, "whether it filled", strings.Contains(r.get("test:1"), "value"), true)
+	})
+}
+
+// Marking a lease as waited for must not make it last.
+func TestLeaseThatIsWaitedForExpires(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		deadLease(r, "test:1", time.Minute)
+		c, _ := process(r, newTable(product{1, "lamp", 100}).load)
+		done := getting(c, 1)
+		r.until(func() bool { return strings.Contains(r.get("test:1"), "waited") })
+		if ttl := r.raw.PTTL(t.Context(), "test:1").Val(); ttl <= 0 {
+			t.Errorf("the TTL of the lease is %v", ttl)
+		}
+		price(t, "what the waiter gets", done, 100)
 	})
 }

@@ -193,7 +193,7 @@ var scripts = [...]*redis.Script{
 		for i = 4, #ARGV do
 			if tonumber(ARGV[2]) > 0 then
 				hold(ARGV[1], ARGV[i], ARGV[2])
-			else
+			elseif ARGV[1] ~= 'lag' then
 				redis.call('ZREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[i])
 			end
 			if tonumber(ARGV[3]) > 0 then hold('lag', ARGV[i], ARGV[3]) end

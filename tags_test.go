@@ -434,3 +434,62 @@ func TestPanicOfATagsFuncReachesTheCaller(t *testing.T) {
 		_, _ = c.Get(t.Context(), 1)
 	})
 }
+
+func TestEntryIsInTheIndexAsLongAsItIsServed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100})
+		c, _ := process(r, rows.load, categories, aside.WithTTL(time.Minute), aside.WithStale(time.Hour))
+		writer, _ := process(r, rows.load)
+		mustGet(t, c, 1)
+		time.Sleep(30 * time.Minute)
+		mustInvalidateTags(t, writer, "lamps")
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}
+
+func TestIndexLivesAsLongAsItsLongestEntry(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100}, product{2, "lamps", 200})
+		long, _ := process(r, rows.load, categories, aside.WithTTL(time.Hour))
+		short, _ := process(r, rows.load, categories, aside.WithTTL(time.Second))
+		mustGet(t, long, 1)
+		mustGet(t, short, 2)
+		time.Sleep(30 * time.Minute)
+		mustInvalidateTags(t, long, "lamps")
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}
+
+// The journal was evicted, and the clock of the server set back: what follows has the id of the mark.
+func TestJournalThatBeganAnewUnderTheSameIDRefusesTheLoadsUnderWay(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamps", 100})
+		c, _ := process(r, rows.load, categories)
+		slow := getting(c, 1)
+		<-rows.read
+		marked := r.raw.XRevRangeN(t.Context(), "aside-tags", "+", "-", 1).Val()[0].ID
+		rows.setPrice(1, 90)
+		mustInvalidateTags(t, c, "lamps")
+		r.del("aside-tags")
+		err := r.raw.XAdd(t.Context(), &redis.XAddArgs{Stream: "aside-tags", ID: marked, Values: []string{"nonce", "x", "tag", "desks"}}).Err()
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows.flow()
+		price(t, "what the slow reader gets", slow, 100)
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+func TestShorterReplicaLagDoesNotShortenALongerOneOfATag(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100})
+		long, _ := process(r, rows.load, categories, aside.WithReplicaLag(time.Minute))
+		short, _ := process(r, rows.load, categories, aside.WithReplicaLag(time.Second))
+		mustInvalidateTags(t, long, "lamps")
+		mustInvalidateTags(t, short, "lamps")
+		time.Sleep(30 * time.Second)
+		mustGet(t, long, 1)
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}

@@ -1,0 +1,187 @@
+package main
+
+// ofEntries are the rules of one document: leases, fills, claims, and how a document is read.
+var ofEntries = []mutant{
+	{
+		"a document that could not be used is replaced only if it is still those bytes", "scripts.go",
+		`if doc and doc ~= ARGV[3] then`, `if doc and ARGV[3] == '' then`,
+		"TestUnreadableDocumentIsReplacedOnlyIfItIsStillThoseBytes",
+	},
+	{
+		"a lease is given to one at a time", "scripts.go",
+		`redis.call('PTTL', KEYS[1]) >= 0 then`, `false then`,
+		"TestStampedeAcrossProcessesIsOneLoad",
+	},
+	{
+		"a lease without a TTL, which was not made here and would never end, is replaced", "scripts.go",
+		`and redis.call('PTTL', KEYS[1]) >= 0 then`, `then`,
+		"TestUnreadableDocumentIsAMissThatRepairsItself",
+	},
+	{
+		"who waits marks the lease, so that its return is told", "scripts.go",
+		`redis.call('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')`, ``,
+		"TestWaitersLoadAtOnceWhenTheLoadTheyWaitedForFailed",
+	},
+	{
+		"marking a lease as waited for leaves it its TTL", "scripts.go",
+		`',"waited":true}', 'KEEPTTL')`, `',"waited":true}')`,
+		"TestLeaseThatIsWaitedForExpires",
+	},
+	{
+		"a lease expires", "scripts.go",
+		`redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])`, `redis.call('SET', KEYS[1], lease, 'PX', ARGV[2] * 1000)`,
+		"TestLeaseOfADeadProcessIsTakenOverOnceItExpires",
+	},
+	{
+		"a command that is executed twice makes two leases", "scripts.go",
+		`.. ARGV[1] .. '-' .. now[1] .. '.' .. now[2] .. '"}'`, `.. ARGV[1] .. '-' .. now[1] .. '.0"}'`,
+		"TestDelayedDuplicatesAreHarmless/lease/redis",
+	},
+	{
+		"a fill replaces the document that its load started from, and no other", "scripts.go",
+		`then return 0 end
+		local now = redis.call('TIME')
+		if now[1]`, `then end
+		local now = redis.call('TIME')
+		if now[1]`,
+		"TestSlowLoadDoesNotFillAfterInvalidate",
+	},
+	{
+		"a fill that comes too late is refused", "scripts.go",
+		`> tonumber(ARGV[5]) then return 0 end`, `> tonumber(ARGV[5]) then end`,
+		"TestFillThatComesTooLateIsRefused",
+	},
+	{
+		"a value expires", "scripts.go",
+		`.. id .. ARGV[3], 'PX', ARGV[4])`, `.. id .. ARGV[3])`,
+		"TestValueIsGoneAfterTTLAndStale",
+	},
+	{
+		"a stored value has an id of its own, not that of its predecessor", "scripts.go",
+		`local id = ARGV[2] .. '-' .. now[1] .. '.' .. now[2]`, `local id = ARGV[1]:match(':"(.*)"')`,
+		"TestRefreshDoesNotReplaceANewerLoad",
+	},
+	{
+		"renewing a lease renews no other document", "scripts.go",
+		`~= ARGV[1] then return 0 end
+		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`, `~= ARGV[1] then end
+		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`,
+		"TestDelayedRenewalLeavesTheTTLOfAValue",
+	},
+	{
+		"the lease of a load that goes on is renewed", "fetch.go",
+		`return every(f.store.lease/4, func() {`, `return every(f.store.lease*4, func() {`,
+		"TestLeaseIsRenewedWhileTheLoadRuns",
+	},
+	{
+		"returning a lease returns no other document", "scripts.go",
+		`~= ARGV[1] then return 0 end
+		if tonumber(ARGV[2]) > 0 and`, `~= ARGV[1] then end
+		if tonumber(ARGV[2]) > 0 and`,
+		"TestDelayedDuplicatesAreHarmless/release/redis",
+	},
+	{
+		"a lease that nobody waits for is returned as no key", "scripts.go",
+		`and redis.call('GET', KEYS[1]) == ARGV[1] .. ',"waited":true}' then`, `then`,
+		"TestLeaseIsGivenBackWhenThereIsNothingToStore",
+	},
+	{
+		"a claim is of the document that is to be refreshed, and no other", "scripts.go",
+		`~= ARGV[1] then return 0 end
+		local now = redis.call('TIME')
+		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local at`, `~= ARGV[1] then end
+		local now = redis.call('TIME')
+		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local at`,
+		"TestRefreshDoesNotFillAfterInvalidate",
+	},
+	{
+		"one process at a time claims a refresh", "scripts.go",
+		`or 0) > ms then return 0 end`, `or 0) > ms then end`,
+		"TestStaleValueIsServedAtOnceWhileOneProcessRefreshes",
+	},
+	{
+		"a claim leaves the document its TTL", "scripts.go",
+		`string.format('%13.0f', ms + ARGV[3]) .. ARGV[4])`, `string.format('%13.0f', ms + ARGV[3]) .. ARGV[4]) redis.call('PERSIST', KEYS[1])`,
+		"TestStaleValueIsServedWhileRefreshesFailAndTheyBackOff",
+	},
+	{
+		"the lease of another is not one's own", "store.go",
+		`strings.HasPrefix(doc, leasePrefix+st.args[0].(string)+"-")`, `strings.HasPrefix(doc, leasePrefix)`,
+		"TestStampedeAcrossProcessesIsOneLoad",
+	},
+	{
+		"a lease whose reply was lost is one's own when the client asks again", "store.go",
+		`code == 1 || st.made(doc)`, `code == 1`,
+		"TestLeaseWhoseReplyWasLostIsKnownAgain",
+	},
+	{
+		"each lease has a nonce of its own", "store.go",
+		`strconv.FormatUint(n.count.Add(1), 36)`, `strconv.FormatUint(0, 36)`,
+		"TestCallerAfterInvalidateDoesNotJoinAnOlderLoad",
+	},
+	{
+		"each process has nonces of its own", "store.go",
+		`rand.Text()[:16]`, `rand.Text()[:0]`,
+		"TestStampedeAcrossProcessesIsOneLoad",
+	},
+	{
+		"a lease that comes when nobody waits for it any more is given back", "store.go",
+		`if ctx.Err() != nil {
+			s.giveBack`, `if false {
+			s.giveBack`,
+		"TestLeaseThatComesTooLateIsGivenBack",
+	},
+	{
+		"a server that does not know a script is taught it", "store.go",
+		`if untaught != nil {`, `if false {`,
+		"TestAServerThatForgotTheScriptsIsTaughtAgain",
+	},
+	{
+		"a token is compared to its end, not as the beginning of another", "entry.go",
+		"return leasePrefix + string(e.token) + `\"`", "return leasePrefix + string(e.token)",
+		"TestNoTokenStandsForALongerOne",
+	},
+	{
+		"an id is compared to its end, not as the beginning of another", "entry.go",
+		"return idPrefix + string(e.token) + `\"`", "return idPrefix + string(e.token)",
+		"TestNoTokenStandsForALongerOne",
+	},
+	{
+		"a value that was cut short is not read", "entry.go",
+		`int64(len(s.rest)) == size+1 && s.rest[size] == '}'`, `len(s.rest) > 0 && int64(len(s.rest)) <= size+1`,
+		"TestTruncatedDocumentIsAMissWhateverTheCodec",
+	},
+	{
+		"a value that is not JSON and was cut short is not read", "entry.go",
+		`s.ok = s.ok && int64(len(s.rest)) == size`, `s.ok = s.ok && int64(len(s.rest)) <= size`,
+		"TestTruncatedDocumentIsAMissWhateverTheCodec",
+	},
+	{
+		"a value of another version is not read", "cache.go",
+		`|| e.version != c.config.version {`, `{`,
+		"TestUnreadableDocumentIsAMissThatRepairsItself",
+	},
+	{
+		"a document that was written by hand is not claimed in place", "refresh.go",
+		`if !e.ours || e.claim > ms {`, `if e.claim > ms {`,
+		"TestDocumentWrittenByHandIsNotDamagedByARefresh",
+	},
+	{
+		"a null is no value of a pointer", "cache.go",
+		`|| c.isNil(v) {
+		var zero V`, `{
+		var zero V`,
+		"TestNullForAPointerIsAMiss",
+	},
+	{
+		"what is not a string is not taken for a failure of Redis", "breaker.go",
+		`if !errors.As(err, &answered) {
+		return true
+	}`, `if true {
+		return true
+	}`,
+		"TestWhatIsNoFailureToReachRedisDoesNotMeanDown",
+	},
+}

@@ -1,0 +1,99 @@
+package main
+
+// ofFlights are the rules by which callers of one process share a load.
+var ofFlights = []mutant{
+	{
+		"who arrived after the deciding command was sent does not join", "internal/protocol/protocol.go",
+		`decided && arrived < sealed`, `decided`,
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
+	},
+	{
+		"who arrived during a load that decided nothing does not join", "internal/protocol/protocol.go",
+		`decided && arrived < sealed`, `arrived < sealed`,
+		"TestCallerAfterInvalidateDoesNotJoinAnOlderLoad",
+	},
+	{
+		"a refused fill decides nothing", "fetch.go",
+		`w.decided = r.ok && !w.barred`, `w.decided = true`,
+		"TestCallerAfterInvalidateDoesNotJoinAnOlderLoad",
+	},
+	{
+		"a fill is sealed before it is sent, not when it is answered", "fetch.go",
+		`	f.seal()
+	var failed []step
+	for i, r := range f.store.run(f.ctx, &f.budget, steps) {`, `	var failed []step
+	replies := f.store.run(f.ctx, &f.budget, steps)
+	f.seal()
+	for i, r := range replies {`,
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
+	},
+	{
+		"a look by the lease command is sealed before it is sent", "fetch.go",
+		`	f.seal()
+	for i, r := range f.runMarked(steps) {`, `	replies := f.runMarked(steps)
+	f.seal()
+	for i, r := range replies {`,
+		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay",
+	},
+	{
+		"a look while waiting is sealed before it is sent", "fetch.go",
+		`		f.seal()
+		poll := f.budget // waiting for the load is no time spent on Redis, unless Redis fails
+		for i, r := range f.store.lookMany(f.ctx, &poll, names) {`, `		poll := f.budget
+		replies := f.store.lookMany(f.ctx, &poll, names)
+		f.seal()
+		for i, r := range replies {`,
+		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay",
+	},
+	{
+		"a flight stops being joinable before it sends its fill", "flight.go",
+		`flights.Forget(w.name)`, `_ = flights`,
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
+	},
+	{
+		"a flight is closed before the fill, not after", "fetch.go",
+		`	f.close()
+	f.seal()
+	var failed []step`, `	defer f.close()
+	f.seal()
+	var failed []step`,
+		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
+	},
+	{
+		"a caller has arrived before it looks", "flight.go",
+		`case f.serves(arrived):`, `case f.serves(0):`,
+		"TestCallerAfterInvalidateDoesNotJoinAnOlderLoad",
+	},
+	{
+		"an absence that was found before the caller arrived is not for it, other errors are", "flight.go",
+		`if f.err != nil && !f.absent {`, `if f.err != nil {`,
+		"TestCallerAfterInvalidateDoesNotJoinAnOlderAbsence",
+	},
+	{
+		"who joins a flight whose owner got no place goes on", "flight.go",
+		`	if f.abandoned {
+		return false
+	}`, ``,
+		"TestJoinerOfAnOwnerWhoFoundNoPlaceGoesOn",
+	},
+	{
+		"a joiner gets a value of its own", "flight.go",
+		`if v, ok := c.decode(c.unshared(f.data)); ok {`, `if v, ok := f.value, true; ok {`,
+		"TestCallersDoNotShareMemory",
+	},
+	{
+		"a flight goes on without its owner", "flight.go",
+		`ctx:    context.WithoutCancel(ctx),`, `ctx:    ctx,`,
+		"TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn",
+	},
+	{
+		"misses of one process share one load", "flight.go",
+		`flights.DoChan(w.name, func()`, `new(singleflight.Group).DoChan(w.name, func()`,
+		"TestLoadsStayCollapsedWhileRedisIsDown",
+	},
+	{
+		"who cannot use Redis does not join those who wait for it", "flight.go",
+		`flights, b.left = &c.direct, 0`, `b.left = 0`,
+		"TestACallSpendsOneRedisTimeoutInAll",
+	},
+}

@@ -1,0 +1,181 @@
+package main
+
+// ofHolds are the rules of InTx and WithReplicaLag.
+var ofHolds = []mutant{
+	{
+		"a hold is a set of holders: one does not replace another", "scripts.go",
+		`elseif token ~= ARGV[1] and expiry > ms then`, `elseif false then`,
+		"TestOneTransactionDoesNotEndTheHoldOfAnother",
+	},
+	{
+		"holders whose time is over are left out", "scripts.go",
+		`elseif token ~= ARGV[1] and expiry > ms then`, `elseif token ~= ARGV[1] then`,
+		"TestReleaseLeavesOutHoldersWhoseTimeIsOver",
+	},
+	{
+		"a hold lasts as long as its longest holder", "scripts.go",
+		`string.format('%.0f', last - ms))`, `ARGV[2])`,
+		"TestShorterHoldDoesNotShortenALongerOne",
+	},
+	{
+		"a shorter lag does not shorten a longer one", "scripts.go",
+		`lag = math.max(lag, ms + ARGV[3])`, `lag = ms + ARGV[3]`,
+		"TestShorterReplicaLagDoesNotShortenALongerOne",
+	},
+	{
+		"a hold in an unknown format stays", "scripts.go",
+		`next(decoded.hold) == nil then return -1 end`, `next(decoded.hold) == nil then decoded = {hold = {}} end`,
+		"TestHoldInAnUnknownFormatStaysAndInvalidateInsideSaysSo",
+	},
+	{
+		"a hold that could not be placed for its unknown format is an error", "hold.go",
+		`if r.err == nil && !r.ok {`, `if false {`,
+		"TestHoldInAnUnknownFormatStaysAndInvalidateInsideSaysSo",
+	},
+	{
+		"ending a hold that is gone removes what came in its place", "scripts.go",
+		`elseif doc then
+			redis`, `elseif doc and tonumber(ARGV[2]) == 0 then
+			return 1
+		elseif doc then
+			redis`,
+		"TestReleaseOfAHoldThatIsGoneInvalidates",
+	},
+	{
+		"an invalidation leaves a hold", "scripts.go",
+		`== '{"hold":' then return 0 end
+		return`, `== '{"hold":' then end
+		return`,
+		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
+	},
+	{
+		"under a hold everybody loads and nobody fills", "entry.go",
+		`case bytes.HasPrefix(doc, []byte(holdPrefix)):`, `case false:`,
+		"TestNothingIsCachedUnderAHold",
+	},
+	{
+		"each run of InTx has a token of its own", "intx.go",
+		`token: rand.Text()`, `token: "tx" + rand.Text()[:0]`,
+		"TestOneTransactionDoesNotEndTheHoldOfAnother",
+	},
+	{
+		"an error of fn is an unknown outcome", "intx.go",
+		`t.committed = err == nil`, `t.committed = true`,
+		"TestHoldsOfATransactionWhoseOutcomeIsUnknownExpire",
+	},
+	{
+		"a panic of fn is an unknown outcome", "intx.go",
+		`t := &tx{token`, `t := &tx{committed: true, token`,
+		"TestHoldsOfATransactionWhoseOutcomeIsUnknownExpire",
+	},
+	{
+		"a commit releases the holds", "hold.go",
+		`if t.committed {`, `if false {`,
+		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
+	},
+	{
+		"an InTx inside another joins it", "intx.go",
+		`if txOf(ctx) != nil {`, `if false {`,
+		"TestHoldOfAnInnerInTxLastsUntilTheOuterOneEnds",
+	},
+	{
+		"what goes on under the ctx of a transaction that has ended is outside", "intx.go",
+		`defer t.mu.Unlock()
+	if t.ended {
+		return false
+	}
+	p := t.parts[m]
+	if p == nil`, `defer t.mu.Unlock()
+	p := t.parts[m]
+	if p == nil`,
+		"TestInvalidateUnderTheCtxOfATransactionThatHasEndedActsAtOnce",
+	},
+	{
+		"a key is read from the loader inside though it could not be held", "intx.go",
+		`if _, has := p.names[name]; has || p.all {`, `if p.names[name] || p.all {`,
+		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
+	},
+	{
+		"after InvalidateAll inside, reads inside go to the loader", "intx.go",
+		`; has || p.all {`, `; has {`,
+		"TestInvalidateAllInsideATransactionActsAfterIt",
+	},
+	{
+		"after InvalidateTags inside, reads inside go to the loader", "intx.go",
+		`return m.tagged() && t.tagged`, `return false`,
+		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded",
+	},
+	{
+		"a read inside of a key that was invalidated there does not hit", "cache.go",
+		`c.usable(r.Name) && !m.wrote(c, r.Name) {`, `c.usable(r.Name) {`,
+		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
+	},
+	{
+		"GetMany inside of a key that was invalidated there does not hit", "many.go",
+		`c.usable(w.name) && !m.wrote(c, w.name) {`, `c.usable(w.name) {`,
+		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
+	},
+	{
+		"a read inside fills nothing and shares nothing", "cache.go",
+		`if m.inTx() {
+		v, r.Err = c.loadHere`, `if false {
+		v, r.Err = c.loadHere`,
+		"TestReadsInsideATransactionNeitherFillNorShare",
+	},
+	{
+		"GetMany inside fills nothing", "many.go",
+		`if m.inTx() {
+		return missing`, `if false {
+		return missing`,
+		"TestReadsInsideATransactionNeitherFillNorShare",
+	},
+	{
+		"a read inside starts no refresh", "cache.go",
+		`c.due(e, now) && !m.inTx() {`, `c.due(e, now) {`,
+		"TestReadsInsideGoToTheLoaderWithTheTransactionAndStartNoRefresh",
+	},
+	{
+		"a hold is renewed while the transaction runs", "hold.go",
+		`every(c.config.hold/3, func()`, `every(c.config.hold*3, func()`,
+		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
+	},
+	{
+		"no renewal comes after the release", "hold.go",
+		`running.Lock() // for good`, `_ = 0 // for good`,
+		"TestRenewalThatIsDueWhenTheTransactionEndsLeavesNothingBehind",
+	},
+	{
+		"a hold whose placing was not confirmed is ended too", "hold.go",
+		`names, tags := slices.Collect(maps.Keys(p.names)), slices.`, `names, tags := placed(p.names), slices.`,
+		"TestHoldWhoseReplyWasLostEndsWithTheTransaction",
+	},
+	{
+		"a hold whose end is not confirmed is owed", "hold.go",
+		`c.retry(c.owed.fail(failed))
+		c.config`, `c.owed.settle(failed, number)
+		c.config`,
+		"TestReleaseThatFailsAfterTheHoldWasDeletedIsOwed",
+	},
+	{
+		"a key that could not be held is invalidated again when a COMMIT has landed if ever", "hold.go",
+		`if len(failed) > 0 {
+		c.afterHold`, `if false {
+		c.afterHold`,
+		"TestKeyThatCouldNotBeHeldIsInvalidatedAgainAfterWithHold",
+	},
+	{
+		"a hold that is left to expire lasts for the lag besides", "hold.go",
+		`failed := c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)`, `failed := c.oweHolds(ctx, names, token, c.config.hold, 0)`,
+		"TestHoldThatIsLeftToExpireLastsForTheReplicaLagBesides",
+	},
+	{
+		"nothing is cached for the lag after an invalidation", "invalidate.go",
+		`c.store.invalidateStep(name, c.config.lag)`, `c.store.invalidateStep(name, 0)`,
+		"TestNothingIsFilledForTheReplicaLag",
+	},
+	{
+		"nothing is cached for the lag after a release", "hold.go",
+		`c.oweHolds(ctx, names, token, 0, c.config.lag)`, `c.oweHolds(ctx, names, token, 0, 0)`,
+		"TestNothingIsFilledForTheReplicaLag",
+	},
+}

@@ -1,0 +1,97 @@
+package main
+
+// ofInvalidations are the rules of Invalidate, InvalidateAll, and what is owed.
+var ofInvalidations = []mutant{
+	{
+		"an invalidation voids a lease, not only a value", "scripts.go",
+		`if redis.call('GETRANGE', KEYS[1], 0, 7) == '{"hold":' then return 0 end`,
+		`if redis.call('GETRANGE', KEYS[1], 0, 7) == '{"hold":' or redis.call('GETRANGE', KEYS[1], 0, 8) == '{"lease":' then return 0 end`,
+		"TestSlowLoadDoesNotFillAfterInvalidate",
+	},
+	{
+		"an invalidation is owed from before it is sent", "invalidate.go",
+		`	number := c.owed.incur(names) // before anything is sent: see owed
+	failed, err := c.remove(ctx, names, number)`, `	failed, err := c.remove(ctx, names, 0)
+	if len(failed) > 0 {
+		c.owed.incur(failed)
+	}`,
+		"TestReadDuringAnInvalidateIsNotServedFromTheCache",
+	},
+	{
+		"an invalidation does not end with its caller's ctx", "invalidate.go",
+		`c.holdOrRemove(context.WithoutCancel(ctx), names)`, `c.holdOrRemove(ctx, names)`,
+		"TestAnInvalidateThatHangsFailsAfterTheRedisTimeout",
+	},
+	{
+		"an invalidation that failed is an error", "invalidate.go",
+		`return fmt.Errorf("aside: %d of`, `return nil; return fmt.Errorf("aside: %d of`,
+		"TestInvalidateIsTriedThoughRedisIsDown",
+	},
+	{
+		"an invalidation that failed is tried again", "invalidate.go",
+		`c.retry(c.owed.fail(failed))`, `c.owed.fail(failed)`,
+		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
+	},
+	{
+		"a key that is owed is not read from the cache", "cache.go",
+		`&& !c.owed.has(name) &&`, `&&`,
+		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
+	},
+	{
+		"a flight finds out that a key is owed", "fetch.go",
+		`f.budget.spent() || !f.usable(w.name) ||`, `f.budget.spent() || !f.store.breaker.up(w.name) ||`,
+		"TestGetManyLoadsTheKeysThatAreOwedAndReadsTheOthers",
+	},
+	{
+		"an attempt settles nothing that is owed since", "owed.go",
+		`if o.names[name].number <= number {`, `if true {`,
+		"TestOlderAttemptDoesNotSettleANewerInvalidate",
+	},
+	{
+		"an InvalidateAll settles no key that is owed since", "owed.go",
+		`		if d.number <= number {`, `		if d.number >= 0 {`,
+		"TestInvalidateAllSettlesWhatWasOwedBeforeItAndNothingNewer",
+	},
+	{
+		"an InvalidateAll settles no newer one", "owed.go",
+		`if o.every.number <= number {`, `if true {`,
+		"TestOlderInvalidateAllDoesNotSettleANewerOne",
+	},
+	{
+		"while all keys are owed, none is read from the cache", "owed.go",
+		`return ok || o.every.number != 0`, `return ok`,
+		"TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThen",
+	},
+	{
+		"more failures than are remembered owe all keys", "owed.go",
+		`		o.every = debt{number: o.last, failed: true}
+`, ``,
+		"TestMoreFailedInvalidationsThanAreRememberedBypassTheCache",
+	},
+	{
+		"an invalidation is never given up", "owed.go",
+		`if !once(c.background.closing) {`, `if !once(c.background.closing) || pause >= lastRetry {`,
+		"TestFailedInvalidationIsNeverGivenUp",
+	},
+	{
+		"Close sends what is owed once more", "owed.go",
+		`	c.payOnce(ctx)
+`, ``,
+		"TestCloseSendsWhatIsOwedOnceMore",
+	},
+	{
+		"InvalidateAll spares the caches whose names look alike", "all.go",
+		`return !strings.Contains(name[len(c.prefix):], ":")`, `return name != ""`,
+		"TestInvalidateAllSparesCachesWhoseNamesLookAlike",
+	},
+	{
+		"InvalidateAll inside a transaction acts after it", "all.go",
+		`t.with(c, func(p *part) { p.all = true }) {`, `t.with(c, func(p *part) {}) {`,
+		"TestInvalidateAllInsideATransactionActsAfterIt",
+	},
+	{
+		"InvalidateAll of an unknown outcome is done again after WithHold", "hold.go",
+		`if !committed {`, `if false {`,
+		"TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHold",
+	},
+}

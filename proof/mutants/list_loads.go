@@ -1,0 +1,149 @@
+package main
+
+// ofLoads are the rules of a load from its lease to its fill, and of a refresh.
+var ofLoads = []mutant{
+	{
+		"a load without a lease fills nothing", "fetch.go",
+		`} else {
+			f.settle(w, r)
+		}
+	}
+}`, `} else if e := parse(r.doc); e.state == leased {
+			w.source, w.since = &e, e.leasedAt()
+		} else {
+			f.settle(w, r)
+		}
+	}
+}`,
+		"TestStampedeAcrossProcessesIsOneLoad",
+	},
+	{
+		"under a hold a read loads at once and does not wait", "fetch.go",
+		`	case leased:
+		f.wait(w)
+	case held, returned:`, `	case leased, held:
+		f.wait(w)
+	case returned:`,
+		"TestNothingIsCachedUnderAHold",
+	},
+	{
+		"who waited for a lease that came back without a value loads at once", "fetch.go",
+		`	case none:
+		w.waiting`, `	case none, returned:
+		w.waiting`,
+		"TestWaitersLoadAtOnceWhenTheLoadTheyWaitedForFailed",
+	},
+	{
+		"the wait for another process is bounded", "fetch.go",
+		`if time.Since(f.waited) > f.config.loadTimeout || !`, `if !`,
+		"TestWaitForAForeignLeaseIsBounded",
+	},
+	{
+		"who waits does not wait for a Redis that is down", "fetch.go",
+		`> f.config.loadTimeout || !f.store.breaker.up(w.name) {`, `> f.config.loadTimeout {`,
+		"TestAWaiterForALeaseDoesNotWaitForAHungRedis",
+	},
+	{
+		"how late a fill may come counts from the lease, by the clock of the server", "fetch.go",
+		`latest := w.since + f.window.Milliseconds()`, `latest := time.Now().UnixMilli() + f.window.Milliseconds()`,
+		"TestFillThatComesTooLateIsRefused",
+	},
+	{
+		"a value of no life is not stored", "fetch.go",
+		`w.err == nil && w.data != nil && w.life > 0 }`, `w.err == nil && w.data != nil }`,
+		"TestNegativeTTLAndNoAbsentTTLStoreNothing",
+	},
+	{
+		"a value that cannot be encoded is not stored", "fetch.go",
+		`w.err == nil && w.data != nil && w.life > 0 }`, `w.err == nil && w.life > 0 }`,
+		"TestValueThatCannotBeEncodedReachesItsOwnerAndIsNotStored",
+	},
+	{
+		"a failed load stores nothing", "fetch.go",
+		`bool { return w.err == nil && w.data`, `bool { return w.data`,
+		"TestLeaseIsGivenBackWhenThereIsNothingToStore",
+	},
+	{
+		"an absence is stored only if it is to be", "fetch.go",
+		`case w.absent && f.config.absentTTL > 0:`, `case w.absent:`,
+		"TestNegativeTTLAndNoAbsentTTLStoreNothing",
+	},
+	{
+		"a refresh that fails leaves the value that is there", "fetch.go",
+		`case w.source.state != leased && w.err != nil && !w.absent:`, `case false:`,
+		"TestStaleValueIsServedWhileRefreshesFailAndTheyBackOff",
+	},
+	{
+		"the lease of a load without a value is given back", "fetch.go",
+		`		return releaseStep(w.name, prefix, returnedLife)
+	}`, `		return f.store.renewStep(w.name, prefix)
+	}`,
+		"TestLeaseIsGivenBackWhenThereIsNothingToStore",
+	},
+	{
+		"the lease of a fill that failed is given back", "fetch.go",
+		`if r.err != nil && w.source.state == leased {`, `if false {`,
+		"TestAFillThatFailsGivesTheLeaseBack",
+	},
+	{
+		"a load has a place", "fetch.go",
+		`if err != nil {
+		for _, w := range wants {
+			w.done, w.abandoned`, `if err != nil && false {
+		for _, w := range wants {
+			w.done, w.abandoned`,
+		"TestReadsThatGetNoPlaceAreOverloaded",
+	},
+	{
+		"a value is kept past its TTL as long as it may be served stale", "fetch.go",
+		`saturated(life, f.config.stale), latest)`, `life, latest)`,
+		"TestStaleValueIsServedAtOnceWhileOneProcessRefreshes",
+	},
+	{
+		"who does not get the claim does not refresh", "refresh.go",
+		`		if r.ok {
+			wants[i].since`, `		if r.err == nil {
+			wants[i].since`,
+		"TestStaleValueIsServedAtOnceWhileOneProcessRefreshes",
+	},
+	{
+		"what is claimed is not asked for again", "refresh.go",
+		`if !e.ours || e.claim > ms {`, `if !e.ours {`,
+		"TestARefreshCostsItsReaderOneGet",
+	},
+	{
+		"one read of a process asks for the claim", "refresh.go",
+		`return !already`, `return true`,
+		"TestConcurrentStaleReadsAskForTheClaimOnce",
+	},
+	{
+		"refreshes that fail back off", "refresh.go",
+		`min(max(2*last, shortestBackoff), longestBackoff)`, `shortestBackoff`,
+		"TestStaleValueIsServedWhileRefreshesFailAndTheyBackOff",
+	},
+	{
+		"what a codec may keep of a document is no other caller's", "cache.go",
+		`return bytes.Clone(data)`, `return data`,
+		"TestEveryCallerMayModifyItsValue",
+	},
+	{
+		"GetMany takes no unusable document for a value", "many.go",
+		`		w.unusable = c.unusable(&e, r.doc)
+		return e, false`, `		w.unusable = c.unusable(&e, r.doc)
+		return e, e.state == present`,
+		"TestUnreadableDocumentIsAMissThatRepairsItself",
+	},
+	{
+		"a batch that Invalidate has overtaken does not fill", "many.go",
+		`found[w.key] = w.value
+		case`, `found[w.key] = w.value
+			c.store.rdb.Set(ctx, w.name, w.data, 0)
+		case`,
+		"TestBatchLoadDoesNotFillAfterInvalidate",
+	},
+	{
+		"a key that is given twice is looked for once", "many.go",
+		`if _, again := seen[key]; again {`, `if false {`,
+		"TestGetManyLoadsWhatIsMissingInOneBatch",
+	},
+}

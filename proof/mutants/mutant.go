@@ -1,0 +1,27 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+)
+
+// A mutant is the library with one of its rules broken.
+type mutant struct {
+	rule     string // that is broken
+	file     string
+	old, new string // the piece of source, which is there once, and what replaces it
+	catcher  string // the test that fails
+}
+
+// source is the file as the mutant has it.
+func (m mutant) source() ([]byte, error) {
+	source, err := os.ReadFile(m.file)
+	if err != nil {
+		return nil, fmt.Errorf("this must be run from the root of the repository: %w", err)
+	}
+	if n := strings.Count(string(source), m.old); n != 1 {
+		return nil, fmt.Errorf("NO LONGER APPLIES: its piece of source is in %s %d times, want once", m.file, n)
+	}
+	return []byte(strings.Replace(string(source), m.old, m.new, 1)), nil
+}
