@@ -82,7 +82,7 @@
 //
 // # Values
 //
-// Values are stored as JSON, by encoding/json, or as [WithCodec] says. The caller whose load it was gets the loader's own
+// Values are stored as JSON, as encoding/json has it, or as [WithCodec] says. The caller whose load it was gets the loader's own
 // value, all others get what the codec made of it. So what JSON drops is there on a miss and not on a hit: unexported
 // fields, fields tagged json:"-", the monotonic reading of a time. [New] refuses a type that JSON would damage where the
 // type shows it: channels, funcs, interfaces with methods, structs with no exported field, two fields of one name, an
@@ -150,6 +150,10 @@
 // cached.
 //
 // # The Redis client
+//
+// Reads of single keys that run side by side share round trips. If ContextTimeoutEnabled of redis.Options is set, a read
+// that is alone runs on its caller's goroutine: that is faster, but a ctx that is cancelled (one whose deadline passes is
+// not meant) is noticed only when Redis has answered, or WithRedisTimeout is over.
 //
 // Any redis.UniversalClient works that reads and writes at the primary: a Client, a ClusterClient, a failover client, an
 // AutoPipeliner. New refuses what its options show to break the first promise: client-side caching, reads routed to

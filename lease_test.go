@@ -265,3 +265,17 @@ func TestLeaseThatIsWaitedForExpires(t *testing.T) {
 		price(t, "what the waiter gets", done, 100)
 	})
 }
+
+func TestLeaseExpiresSoonAfterItsProcessHasDied(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c := newCache(t, r.dial(t), rows.load)
+		slow := getting(c, 1)
+		<-rows.read
+		if ttl := r.raw.PTTL(t.Context(), "test:1").Val(); ttl <= 0 || ttl > 2*time.Second {
+			t.Errorf("the lease expires after %v", ttl)
+		}
+		rows.flow()
+		<-slow
+	})
+}

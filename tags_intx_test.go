@@ -115,10 +115,14 @@ func TestHoldsOfTagsAreRenewedAndOneTransactionDoesNotEndThoseOfAnother(t *testi
 						open--
 						close(end[who])
 					}
-					time.Sleep(time.Hour)
-					mustGet(t, c, 1)
-					equal(t, fmt.Sprintf("whether it is cached after %q", order[:i+1]), r.get("test:1") != "", open == 0)
-					r.del("test:1")
+					synctest.Wait()
+					for _, renewed := range []bool{false, true} {
+						mustGet(t, c, 1)
+						what := fmt.Sprintf("whether it is cached after %q, an hour later: %v", order[:i+1], renewed)
+						equal(t, what, r.get("test:1") != "", open == 0)
+						r.del("test:1")
+						time.Sleep(time.Hour)
+					}
 				}
 			})
 		})

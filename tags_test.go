@@ -107,7 +107,7 @@ func TestSlowLoadDoesNotFillAfterInvalidateTags(t *testing.T) {
 		<-rows.read
 		<-rows.read
 		rows.setPrice(1, 90)
-		mustInvalidateTags(t, writer, "lamps")
+		mustInvalidateTags(t, writer, "chairs", "lamps", "sofas")
 		rows.flow()
 		price(t, "what the slow reader gets, which began before", lamp, 100)
 		price(t, "what the reader of another category gets", desk, 200)
@@ -277,12 +277,13 @@ func TestValueWithoutTagsCostsNoIndex(t *testing.T) {
 
 func TestBooksOfTagsDoNotOutliveTheirEntries(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamps", 100}, product{2, "lamps", 200})
+		rows := newTable(product{1, "lamps", 100}, product{2, "lamps", 200}, product{3, "lamps", 300})
 		c, _ := process(r, rows.load, categories, aside.WithTTL(time.Hour), aside.WithJitter(0), aside.WithEarlyRefresh(0))
 		mustGet(t, c, 1)
+		mustGet(t, c, 3)
 		time.Sleep(59 * time.Minute)
 		mustGet(t, c, 2)
-		time.Sleep(2 * time.Minute) // the first is gone
+		time.Sleep(2 * time.Minute) // the others are gone
 		mustGet(t, c, 1)
 		size := r.raw.ZCount(t.Context(), "aside-tag=lamps", "0", "+inf").Val()
 		equal(t, "the entries in the index", size, 2)
@@ -386,16 +387,16 @@ func TestInvalidateTagsOfManyEntries(t *testing.T) {
 func TestFillThatComesTooLateIsRefused(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamps", 100})
-		c, tap := process(r, rows.load, append(stale, categories, patient, aside.WithLoadTimeout(time.Second))...)
+		c, tap := process(r, rows.load, append(stale, categories, aside.WithLoadTimeout(time.Second))...)
 		mustGet(t, c, 1)
 		time.Sleep(2 * time.Minute)
-		fill := tap.before("fill")
+		tap.answer("fill", errDown)
 		rows.setPrice(1, 90)
 		mustGet(t, c, 1) // refreshes
-		fill.wait()
-		time.Sleep(10 * time.Minute)
-		fill.release()
 		synctest.Wait()
+		time.Sleep(10 * time.Minute)
+		answer, err := tap.again(r, "fill")
+		equal(t, "the answer", fmt.Sprint(answer, err), "0 <nil>")
 		equal(t, "the price", mustGet(t, c, 1).Price, 100)
 	})
 }

@@ -1,0 +1,157 @@
+package aside_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/asidetest"
+)
+
+func TestReadsThatRunSideBySideShareRoundTrips(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable()
+		for id := range 24 {
+			rows.rows[id] = product{id, "lamp", id}
+		}
+		c, tap := process(r, rows.load, patient)
+		for id := range 24 {
+			mustGet(t, c, id)
+		}
+		tap.reset()
+		var held []*gate
+		var reads []<-chan result
+		for id := range 4 {
+			held = append(held, tap.before("get"))
+			reads = append(reads, getting(c, id))
+			synctest.Wait()
+		}
+		for id := 4; id < 24; id++ {
+			reads = append(reads, getting(c, id))
+		}
+		synctest.Wait()
+		for _, g := range held {
+			g.release()
+		}
+		for id, read := range reads {
+			price(t, fmt.Sprint("the price of ", id), read, id)
+		}
+		verbs, trips := tap.count()
+		equal(t, "the commands", fmt.Sprint(verbs), "[get get get get mget]")
+		equal(t, "the round trips", trips, 5)
+	})
+}
+
+func TestReadsOfOneHotKeyShareOneGet(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load, patient)
+		mustGet(t, c, 1)
+		tap.reset()
+		first := tap.before("get")
+		reads := []<-chan result{getting(c, 1)}
+		first.wait()
+		for range 1000 {
+			reads = append(reads, getting(c, 1))
+		}
+		synctest.Wait()
+		first.release()
+		for _, read := range reads {
+			price(t, "the price", read, 100)
+		}
+		equal(t, "the GETs", tap.sent("get"), 2)
+	})
+}
+
+// The reply that is on its way says what was there when Redis gave it, before an Invalidate that the late caller knows of.
+func TestCallerIsNotServedByALookThatWasSentBeforeItCame(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		reader, tap := process(r, rows.load, patient)
+		writer, _ := process(r, rows.load)
+		mustGet(t, reader, 1)
+		reply := tap.after("get")
+		early := getting(reader, 1)
+		reply.wait()
+		rows.setPrice(1, 90)
+		mustInvalidate(t, writer, 1)
+		late := getting(reader, 1)
+		if r.virtual {
+			synctest.Wait()
+		}
+		reply.release()
+		price(t, "what the early caller gets", early, 100)
+		price(t, "what the caller after Invalidate gets", late, 90)
+	})
+}
+
+func TestCallersOfOneRoundOwnTheirValuesUnlessTheyShareThem(t *testing.T) {
+	for _, opts := range [][]aside.Option{nil, {aside.WithShared()}} {
+		onMiniredis(t, func(t *testing.T, r *rig) {
+			c, tap := process(r, func(context.Context, int) ([]int, error) { return []int{1, 2}, nil }, append(opts, patient)...)
+			mustGet(t, c, 1)
+			first := tap.before("get")
+			read := func() <-chan []int {
+				done := make(chan []int, 1)
+				go func() { done <- mustGet(t, c, 1) }()
+				return done
+			}
+			alone := read()
+			first.wait()
+			a, b := read(), read()
+			synctest.Wait()
+			first.release()
+			<-alone
+			va, vb := <-a, <-b
+			equal(t, "the values", fmt.Sprint(va, vb), "[1 2] [1 2]")
+			va[0] = 7
+			equal(t, "whether the one sees what the other does", vb[0] == 7, opts != nil)
+		})
+	}
+}
+
+// A bounded client is asked on the caller's goroutine, and left by its own deadline.
+func TestBoundedClientIsLeftWhenItsTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rows := newTable(product{1, "lamp", 100})
+		server := asidetest.Redis(t)
+		c := newCache(t, server.Client(func(o *redis.Options) { o.ContextTimeoutEnabled = true }), rows.load)
+		mustGet(t, c, 1)
+		equal(t, "the price", mustGet(t, c, 1).Price, 100)
+		equal(t, "the hits", c.Stats().Hits, 1)
+		server.Hang()
+		for range 3 {
+			equal(t, "the time of a read", took(func() { mustGet(t, c, 1) }), redisTimeout)
+		}
+		equal(t, "Down", c.Stats().Down, true)
+		equal(t, "the time of a read when Redis is known to be down", took(func() { mustGet(t, c, 1) }), 0)
+		server.Up()
+		time.Sleep(5 * time.Second)
+		hits := c.Stats().Hits
+		mustGet(t, c, 1)
+		mustGet(t, c, 1)
+		equal(t, "whether there are hits again", c.Stats().Hits > hits, true)
+	})
+}
+
+func TestCallersInAHurryLeaveABoundedClientOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := asidetest.Redis(t)
+		rows := newTable(product{1, "lamp", 100})
+		c := newCache(t, server.Client(func(o *redis.Options) { o.ContextTimeoutEnabled = true }), rows.load)
+		mustGet(t, c, 1)
+		server.Hang()
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+			equal(t, "the time of a read", took(func() { _, _ = c.Get(ctx, 1) }), 10*time.Millisecond)
+			cancel()
+			time.Sleep(time.Second)
+		}
+		equal(t, "Down", c.Stats().Down, true)
+		server.Up()
+	})
+}
