@@ -179,8 +179,8 @@ func jittered(d time.Duration, fraction float64) time.Duration {
 	return d - time.Duration(rand.Float64()*fraction*float64(d))
 }
 
-// unreachable reports whether err, of a command that was sent, says that Redis cannot serve at all. Other errors of a server are answers: it is
-// there, and most commands get what they want (a read under OOM, for one).
+// unreachable reports whether err, of a command that was sent, says that Redis cannot serve at all. Other errors of a server
+// are answers: it is there, and most commands get what they want (a read under OOM, for one).
 func unreachable(err error) bool {
 	if err == nil || errors.Is(err, redis.Nil) || errors.Is(err, errHookPanicked) {
 		return false

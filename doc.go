@@ -160,7 +160,7 @@
 // replicas, a redis.Ring. It cannot see a failover client with ReplicaOnly, or a proxy that reads from replicas: do not
 // use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA; any eviction policy will do.
 //
-// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN. Its scripts call GET, SET,
-// GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE,
+// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN. Its scripts
+// call GET, SET, GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE,
 // ZINCRBY, ZRANGEBYSCORE, ZREMRANGEBYSCORE and ZREVRANGE.
 package aside
