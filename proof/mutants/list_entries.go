@@ -94,7 +94,7 @@ var ofEntries = []mutant{
 		local now = redis.call('TIME')
 		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 		local at`,
-		"TestRefreshDoesNotFillAfterInvalidate",
+		"TestRefreshDoesNotFillAfterInvalidateTags",
 	},
 	{
 		"one process at a time claims a refresh", "scripts.go",

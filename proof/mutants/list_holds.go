@@ -46,7 +46,7 @@ var ofHolds = []mutant{
 		`== '{"hold":' then return 0 end
 		return`, `== '{"hold":' then end
 		return`,
-		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
+		"TestHoldsSurviveInvalidateAll",
 	},
 	{
 		"under a hold everybody loads and nobody fills", "entry.go",
