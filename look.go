@@ -144,7 +144,8 @@ func (l *looks) land(names ...string) {
 	}
 }
 
-// join adds a caller to the round that gathers, and has it fly at once if there is no reason to wait for others.
+// join adds a caller to the round that gathers. It waits for a read that is under way, of the same name or as one of
+// mostFlying, so there is one that will land.
 func (l *looks) join(ctx context.Context, name string) (r *round, i int) {
 	if n := len(l.waiting); n > 0 && len(l.waiting[n-1].names) < mostNames {
 		r = l.waiting[n-1]
@@ -156,11 +157,7 @@ func (l *looks) join(ctx context.Context, name string) (r *round, i int) {
 		r.shared[i] = true
 		return r, i
 	}
-	if r.names, r.shared = append(r.names, name), append(r.shared, false); l.mayFly(name) && len(l.waiting) == 1 {
-		l.waiting = l.waiting[:0]
-		l.takeOff(r.names...)
-		go l.fly(r)
-	}
+	r.names, r.shared = append(r.names, name), append(r.shared, false)
 	return r, len(r.names) - 1
 }
 

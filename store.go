@@ -246,7 +246,9 @@ func (s *store) readIndex(ctx context.Context, b *budget, index, from string, co
 	page, err := within(ctx, s, b, func(ctx context.Context) ([]redis.Z, error) {
 		return s.rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
 	}, nil)
-	s.note([]string{index}, []reply{{err: err}}, false)
+	if err == nil || err != ctx.Err() {
+		s.note([]string{index}, []reply{{err: err}}, false)
+	}
 	return page, err
 }
 
