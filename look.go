@@ -26,7 +26,8 @@ type looks struct {
 }
 
 const (
-	mostFlying = 4
+	mostAlone  = 8
+	mostFlying = 2
 	mostNames  = 64 // in one round
 )
 
@@ -121,7 +122,7 @@ func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, e
 	return doc, notNil(err)
 }
 
-func (l *looks) mayFly(name string) bool { return l.flying < mostFlying && l.names[name] == 0 }
+func (l *looks) mayFly(name string) bool { return l.flying < mostAlone && len(l.waiting) == 0 && l.names[name] == 0 }
 
 func (l *looks) takeOff(names ...string) {
 	l.flying++
@@ -140,7 +141,7 @@ func (l *looks) land(names ...string) {
 			delete(l.names, name)
 		}
 	}
-	if len(l.waiting) > 0 {
+	if len(l.waiting) > 0 && l.flying < mostFlying {
 		r := l.waiting[0]
 		l.waiting = slices.Delete(l.waiting, 0, 1)
 		l.takeOff(r.names...)
