@@ -9,13 +9,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// looks are the reads of single documents at one primary. A few go by themselves, so that a lone caller pays for nothing
-// else, and on their callers' goroutines if the client is bounded. While those are under way, the next callers gather
-// for a round: one command for all of them, sent when one of the others has landed. The more reads there are at a time, the
-// more of them share a round trip.
+// looks are the reads of single documents at one primary. A few go by themselves, each on its caller's goroutine if the
+// client is bounded, so that a lone caller pays for nothing else. While those are under way, the next callers gather for a
+// round: one command for all of them, sent when nearly all of the others have landed. The more reads there are at a time,
+// the more of them share a round trip.
 //
-// Of each name, one read is under way at a time: who comes later gathers for the next one, and may not have the reply of
-// one that was sent before (an Invalidate that the caller knows of may have overtaken it).
+// Who asks for a name of which a read is under way gathers, too. He may not have the reply of one that was sent before (an
+// Invalidate that he knows of may have overtaken it), and with others like him he shares the next.
 type looks struct {
 	store *store
 
@@ -26,8 +26,8 @@ type looks struct {
 }
 
 const (
-	mostAlone  = 8
-	mostFlying = 2
+	mostAlone  = 8  // reads under way, with one more that goes by itself
+	mostRounds = 2  // reads and rounds under way, once callers gather: few, so that each round is large
 	mostNames  = 64 // in one round
 )
 
@@ -122,7 +122,9 @@ func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, e
 	return doc, notNil(err)
 }
 
-func (l *looks) mayFly(name string) bool { return l.flying < mostAlone && len(l.waiting) == 0 && l.names[name] == 0 }
+func (l *looks) mayFly(name string) bool {
+	return l.flying < mostAlone && len(l.waiting) == 0 && l.names[name] == 0
+}
 
 func (l *looks) takeOff(names ...string) {
 	l.flying++
@@ -131,7 +133,7 @@ func (l *looks) takeOff(names ...string) {
 	}
 }
 
-// land lets the round fly that has waited longest.
+// land lets the rounds fly that have waited longest.
 func (l *looks) land(names ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -141,7 +143,7 @@ func (l *looks) land(names ...string) {
 			delete(l.names, name)
 		}
 	}
-	if len(l.waiting) > 0 && l.flying < mostFlying {
+	for len(l.waiting) > 0 && l.flying < mostRounds {
 		r := l.waiting[0]
 		l.waiting = slices.Delete(l.waiting, 0, 1)
 		l.takeOff(r.names...)
@@ -149,8 +151,7 @@ func (l *looks) land(names ...string) {
 	}
 }
 
-// join adds a caller to the round that gathers. It waits for a read that is under way, of the same name or as one of
-// mostFlying, so there is one that will land.
+// join adds a caller to the round that gathers. There is a read under way, and rounds fly when it has landed if not before.
 func (l *looks) join(ctx context.Context, name string) (r *round, i int) {
 	if n := len(l.waiting); n > 0 && len(l.waiting[n-1].names) < mostNames {
 		r = l.waiting[n-1]
