@@ -155,7 +155,9 @@ var ofEntries = []mutant{
 	},
 	{
 		"a value that is not JSON and was cut short is not read", "entry.go",
-		`s.ok = s.ok && int64(len(s.rest)) == size`, `s.ok = s.ok && int64(len(s.rest)) <= size`,
+		`s.ok = s.ok && int64(len(s.rest)) == size
+`, `s.ok = s.ok && int64(len(s.rest)) <= size
+`,
 		"TestTruncatedDocumentIsAMissWhateverTheCodec",
 	},
 	{
@@ -177,11 +179,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"what is not a string is not taken for a failure of Redis", "breaker.go",
-		`if !errors.As(err, &answered) {
-		return true
-	}`, `if true {
-		return true
-	}`,
+		`if !errors.As(err, &answered) {`, `if !errors.As(err, &answered) || isWrongType(err) {`,
 		"TestWhatIsNoFailureToReachRedisDoesNotMeanDown",
 	},
 }

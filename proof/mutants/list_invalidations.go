@@ -76,7 +76,7 @@ var ofInvalidations = []mutant{
 	{
 		"Close sends what is owed once more", "owed.go",
 		`	c.payOnce(ctx)
-`, ``,
+	c.payTagsOnce(ctx)`, `	c.payTagsOnce(ctx)`,
 		"TestCloseSendsWhatIsOwedOnceMore",
 	},
 	{

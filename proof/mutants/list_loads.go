@@ -28,9 +28,15 @@ var ofLoads = []mutant{
 	},
 	{
 		"who waited for a lease that came back without a value loads at once", "fetch.go",
-		`	case none:
-		w.waiting`, `	case none, returned:
-		w.waiting`,
+		`case none:
+		w.waiting = false // the holder died, or the entry was invalidated: ask for the lease
+	case leased:
+		f.wait(w)
+	case held, returned:`, `case none, returned:
+		w.waiting = false
+	case leased:
+		f.wait(w)
+	case held:`,
 		"TestWaitersLoadAtOnceWhenTheLoadTheyWaitedForFailed",
 	},
 	{
@@ -113,12 +119,12 @@ var ofLoads = []mutant{
 	},
 	{
 		"one read of a process asks for the claim", "refresh.go",
-		`return !already`, `return true`,
+		`return !already`, `return !already || true`,
 		"TestConcurrentStaleReadsAskForTheClaimOnce",
 	},
 	{
 		"refreshes that fail back off", "refresh.go",
-		`min(max(2*last, shortestBackoff), longestBackoff)`, `shortestBackoff`,
+		`min(max(2*last, shortestBackoff), longestBackoff)`, `max(0*last, shortestBackoff)`,
 		"TestStaleValueIsServedWhileRefreshesFailAndTheyBackOff",
 	},
 	{
