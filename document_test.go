@@ -201,11 +201,15 @@ func TestNothingIsCachedUnderAHold(t *testing.T) {
 			rows := newTable(product{1, "lamp", 100})
 			c, tap := steady(r, rows.load)
 			r.put("test:1", hold)
+			start := time.Now()
 			for range 2 {
 				equal(t, "the price", mustGet(t, c, 1).Price, 100)
 				equal(t, "the number found", len(mustGetMany(t, c, 1, 2)), 1)
 				mustInvalidate(t, c, 1)
 				r.del("test:2")
+			}
+			if r.virtual {
+				equal(t, "the time that reads wait for the end of the hold", time.Since(start), 0)
 			}
 			equal(t, "the number of loads of key 1 and 2", rows.loads.Load(), 6)
 			equal(t, "the number of fills of key 1", tap.sent("fill")-2, 0)

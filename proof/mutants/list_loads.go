@@ -52,7 +52,7 @@ var ofLoads = []mutant{
 	{
 		"how late a fill may come counts from the lease, by the clock of the server", "fetch.go",
 		`latest := w.since + f.window.Milliseconds()`, `latest := time.Now().UnixMilli() + f.window.Milliseconds()`,
-		"TestFillThatComesTooLateIsRefused",
+		"TestHowLateAFillMayComeIsMeasuredByTheClockOfTheServer",
 	},
 	{
 		"a value of no life is not stored", "fetch.go",
@@ -65,8 +65,10 @@ var ofLoads = []mutant{
 		"TestValueThatCannotBeEncodedReachesItsOwnerAndIsNotStored",
 	},
 	{
-		"a failed load stores nothing", "fetch.go",
-		`bool { return w.err == nil && w.data`, `bool { return w.data`,
+		"a failed load stores nothing", "load.go",
+		`if err = c.judge(v, err); err != nil {
+		return loaded[V]{err`, `if err = c.judge(v, err); isAbsence(err) {
+		return loaded[V]{err`,
 		"TestLeaseIsGivenBackWhenThereIsNothingToStore",
 	},
 	{
@@ -110,7 +112,7 @@ var ofLoads = []mutant{
 		`		if r.ok {
 			wants[i].since`, `		if r.err == nil {
 			wants[i].since`,
-		"TestStaleValueIsServedAtOnceWhileOneProcessRefreshes",
+		"TestProcessWhoseClaimComesSecondDoesNotRefresh",
 	},
 	{
 		"what is claimed is not asked for again", "refresh.go",
