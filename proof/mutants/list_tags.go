@@ -180,8 +180,8 @@ var ofTags = []mutant{
 		"TestReleaseInvalidatesWhatWasFilledWhileAHoldOfATagWasGone",
 	},
 	{
-		"no entry of a cache with tags is filled while the journal is down", "fetch.go",
+		"no lease is asked for while the journal is down, without which nothing is filled", "fetch.go",
 		`|| f.tagsFunc != nil && !f.store.breaker.up(journalName)`, ``,
-		"TestKeysOfTheOtherPrimariesStillHit",
+		"TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown",
 	},
 }
