@@ -165,6 +165,32 @@ func TestCallerAfterInvalidateDoesNotJoinALookUnderWay(t *testing.T) {
 	})
 }
 
+// And for the look of a flight that waits for the load of another process.
+func TestCallerAfterInvalidateDoesNotJoinAPollUnderWay(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		holder, _ := process(r, rows.load, patient)
+		reader, tap := process(r, rows.table.load, patient)
+		load := getting(holder, 1)
+		<-rows.read // 100
+		early := getting(reader, 1)
+		r.until(func() bool { return reader.Stats().Waits == 1 })
+		poll, reply := tap.before("get"), tap.after("get")
+		poll.wait()
+		rows.flow()
+		price(t, "what the holder gets", load, 100) // and has filled
+		poll.release()
+		reply.wait()
+		rows.setPrice(1, 90)
+		mustInvalidate(t, holder, 1)
+		late := getting(reader, 1)
+		r.untilMisses(reader, 2)
+		reply.release()
+		price(t, "what the early caller gets", early, 100)
+		price(t, "what the caller after Invalidate gets", late, 90)
+	})
+}
+
 func TestRefreshDoesNotFillAfterInvalidate(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newSlowTable(product{1, "lamp", 100})

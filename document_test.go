@@ -449,3 +449,35 @@ func TestOwnerMayModifyAValueWhoseEncodingIsItself(t *testing.T) {
 		equal(t, "what the joiner gets", string(<-got), "bytes")
 	})
 }
+
+// keepingCodec keeps what it is given, as its contract allows.
+type keepingCodec struct{ rawCodec }
+
+func (keepingCodec) Unmarshal(data []byte, v any) error {
+	*v.(*[]byte) = data
+	return nil
+}
+
+func TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		start := make(chan struct{})
+		load := func(context.Context, int) ([]byte, error) { <-start; return []byte("bytes"), nil }
+		c, tap := steady(r, load, aside.WithCodec(keepingCodec{}))
+		got := make(chan []byte)
+		reads := func(who string, go_ func()) {
+			for range 4 {
+				go func() { got <- mustGet(t, c, 1) }()
+			}
+			synctest.Wait()
+			go_()
+			for range 4 {
+				v := <-got
+				equal(t, "the value of "+who, string(v), "bytes")
+				copy(v, "spoilt")
+			}
+		}
+		reads("who shares a load", func() { close(start) })
+		get := tap.before("get")
+		reads("who shares a round trip", func() { get.wait(); get.release() })
+	})
+}

@@ -191,13 +191,17 @@ func TestConcurrentStaleReadsAskForTheClaimOnce(t *testing.T) {
 		c, tap := process(r, rows.load, stale...)
 		mustGet(t, warm, 1)
 		time.Sleep(2 * time.Minute)
+		claim := tap.before("claim")
 		var group sync.WaitGroup
 		for range 100 {
 			group.Go(func() { mustGet(t, c, 1) })
 		}
 		group.Wait()
-		<-rows.read
+		claim.wait()
+		synctest.Wait()
 		equal(t, "the number of claims", tap.sent("claim"), 1)
+		claim.release()
+		<-rows.read
 		rows.go_ <- struct{}{}
 	})
 }

@@ -36,7 +36,7 @@ var ofFlights = []mutant{
 		replies := f.store.lookMany(f.ctx, &poll, names)
 		f.seal()
 		for i, r := range replies {`,
-		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay",
+		"TestCallerAfterInvalidateDoesNotJoinAPollUnderWay",
 	},
 	{
 		"a flight stops being joinable before it sends its fill", "flight.go",

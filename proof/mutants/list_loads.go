@@ -47,7 +47,7 @@ var ofLoads = []mutant{
 	{
 		"who waits does not wait for a Redis that is down", "fetch.go",
 		`> f.config.loadTimeout || !f.store.breaker.up(w.name) {`, `> f.config.loadTimeout {`,
-		"TestAWaiterForALeaseDoesNotWaitForAHungRedis",
+		"TestAWaiterForALeaseDoesNotAskARedisThatIsDown",
 	},
 	{
 		"how late a fill may come counts from the lease, by the clock of the server", "fetch.go",
@@ -132,7 +132,7 @@ var ofLoads = []mutant{
 	{
 		"what a codec may keep of a document is no other caller's", "cache.go",
 		`return bytes.Clone(data)`, `return data`,
-		"TestEveryCallerMayModifyItsValue",
+		"TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven",
 	},
 	{
 		"GetMany takes no unusable document for a value", "many.go",

@@ -11,7 +11,7 @@ var ofOutages = []mutant{
 		"a call that Redis has failed once asks it no more", "cache.go",
 		`	b.spend()
 	if isWrongType(err) {`, `	if isWrongType(err) {`,
-		"TestACallSpendsOneRedisTimeoutInAll",
+		"TestACallThatRedisHasFailedOnceAsksItNoMore",
 	},
 	{
 		"callers in a hurry notice that Redis hangs", "budget.go",
