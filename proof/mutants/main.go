@@ -2,7 +2,7 @@
 // is the library with one piece of its source replaced; the test that is named as its catcher must fail on it, and pass
 // on the library as it is.
 //
-//	go run ./proof/mutants                 # some minutes
+//	go run ./proof/mutants                 # a minute or two
 //	go run ./proof/mutants -list
 //	go run ./proof/mutants -only fill      # those whose rule, file or catcher matches
 //	go run ./proof/mutants -only fill -run "Test.*"   # what else catches them

@@ -20,17 +20,14 @@ type tests struct {
 	dir    string // for what is built
 	run    string // the tests to run in the place of the catchers
 	shared string // the tests of the library as it is, but for the mutants that sleep in it
-	woven  []bool // which of the selected are in shared
 }
 
 // buildShared builds shared. A mutant that no longer applies, or does not compile, is an error.
 func (t *tests) buildShared(ctx context.Context, selected []mutant) error {
 	w := weaver{clauses: make(map[string]map[int][]byte)}
-	t.woven = make([]bool, len(selected))
 	var errs []error
 	for i, m := range selected {
-		var err error
-		if t.woven[i], err = w.add(i+1, m); err != nil {
+		if err := w.add(i+1, m); err != nil {
 			errs = append(errs, fmt.Errorf("the mutant of %q: %w", m.rule, err))
 		}
 	}
@@ -41,14 +38,14 @@ func (t *tests) buildShared(ctx context.Context, selected []mutant) error {
 	if err != nil {
 		return err
 	}
-	t.shared, err = t.build(ctx, "shared", files)
+	t.shared, err = t.build(ctx, files)
 	if err != nil {
 		return errors.Join(notGo(err.Error(), selected), err)
 	}
 	return nil
 }
 
-// hang is how long a test may take: all that catch a mutant take far less without it.
+// hang is how long a catcher may take: without a mutant, all take far less.
 const hang = 20 * time.Second
 
 // pass checks that the catchers are there and pass on the library as it is.
@@ -59,7 +56,7 @@ func (t *tests) pass(ctx context.Context, selected []mutant) error {
 		if passed[m.catcher] {
 			continue
 		}
-		out, err := test(ctx, t.shared, m.catcher)
+		out, err := t.test(ctx, m.catcher)
 		passed[m.catcher] = true
 		switch {
 		case err != nil:
@@ -73,23 +70,12 @@ func (t *tests) pass(ctx context.Context, selected []mutant) error {
 
 // try tells what became of a mutant, and whether it was caught.
 func (t *tests) try(ctx context.Context, i int, m mutant) (outcome string, caught bool) {
-	binary := t.shared
-	env := []string{fmt.Sprint(aliveVariable, "=", i+1), "MUTANT_OLD=" + m.old, "MUTANT_NEW=" + m.new}
-	if !t.woven[i] {
-		_, mutated, err := m.source()
-		if err != nil {
-			return err.Error(), false
-		}
-		if binary, err = t.build(ctx, fmt.Sprint("mutant", i+1), map[string][]byte{m.file: mutated}); err != nil {
-			return err.Error(), false
-		}
-		defer os.Remove(binary)
-	}
 	run := m.catcher
 	if t.run != "" {
 		run = t.run
 	}
-	out, err := test(ctx, binary, run, env...)
+	env := []string{fmt.Sprint(aliveVariable, "=", i+1), "MUTANT_OLD=" + m.old, "MUTANT_NEW=" + m.new}
+	out, err := t.test(ctx, run, env...)
 	switch failed := failures(out); {
 	case err == nil:
 		return "SURVIVED " + run, false
@@ -105,31 +91,30 @@ func (t *tests) try(ctx context.Context, i int, m mutant) (outcome string, caugh
 }
 
 // build compiles the tests of the library with some of its files replaced.
-func (t *tests) build(ctx context.Context, name string, replaced map[string][]byte) (binary string, err error) {
+func (t *tests) build(ctx context.Context, replaced map[string][]byte) (binary string, err error) {
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	for file, source := range replaced {
 		path, err := filepath.Abs(file)
 		if err != nil {
 			return "", err
 		}
-		copied := filepath.Join(t.dir, name+"_"+strings.ReplaceAll(file, string(filepath.Separator), "_"))
-		if err := os.WriteFile(copied, source, 0o600); err != nil {
+		overlay.Replace[path] = filepath.Join(t.dir, strings.ReplaceAll(file, string(filepath.Separator), "_"))
+		if err := os.WriteFile(overlay.Replace[path], source, 0o600); err != nil {
 			return "", err
 		}
-		overlay.Replace[path] = copied
 	}
 	text, err := json.Marshal(overlay)
 	if err != nil {
 		return "", err
 	}
-	overlayFile := filepath.Join(t.dir, name+".json")
+	overlayFile := filepath.Join(t.dir, "overlay.json")
 	if err := os.WriteFile(overlayFile, text, 0o600); err != nil {
 		return "", err
 	}
-	binary = filepath.Join(t.dir, name+".test")
+	binary = filepath.Join(t.dir, "mutants.test")
 	args := []string{"test", "-c", "-vet=off", "-gcflags=-l -e", "-ldflags=-s -w", "-overlay", overlayFile, "-o", binary, "."}
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s does not compile: %w\n%s", name, err, out)
+		return "", fmt.Errorf("the library with its mutants does not compile: %w\n%s", err, out)
 	}
 	return binary, nil
 }
@@ -137,15 +122,19 @@ func (t *tests) build(ctx context.Context, name string, replaced map[string][]by
 var errHung = errors.New("the test hangs")
 
 // test runs the tests that run names: on miniredis alone, in virtual time, unless it says otherwise.
-func test(ctx context.Context, binary, run string, env ...string) (out string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*hang) // if its own timeout does not end it
+func (t *tests) test(ctx context.Context, run string, env ...string) (out string, err error) {
+	timeout := hang
+	if t.run != "" {
+		timeout *= 10 // it may be all of them
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*timeout) // if its own timeout does not end it
 	defer cancel()
 	var output bytes.Buffer
-	args := []string{"-test.v", "-test.timeout=" + hang.String(), "-test.run=" + anchored(run)}
+	args := []string{"-test.v", "-test.timeout=" + timeout.String(), "-test.run=" + anchored(run)}
 	if !onServers(run) {
 		args = append(args, "-test.skip=.*/^(redis|cluster)$|.*/.*/^(redis|cluster)$")
 	}
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, t.shared, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = time.Second

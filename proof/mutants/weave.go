@@ -22,7 +22,7 @@ import (
 //		return func(ctx context.Context, n int) (err error) { …as mutant 7 has it… }(ctx, n)
 //	}
 //
-// and a script has its piece replaced when it is made. What is in neither has a build of its own.
+// and a script has its piece replaced when it is made. A mutant of anything else is an error.
 const (
 	aliveVariable = "MUTANT"
 	aliveFile     = "mutant_alive.go"
@@ -56,29 +56,29 @@ func mutableScript(source string) *redis.Script {
 `
 )
 
-// A weaver makes the source of the build that mutants share.
+// A weaver makes the source of that build.
 type weaver struct {
 	clauses map[string]map[int][]byte // by file, and where in it a function's body begins
 }
 
-// add adds a mutant under its number, and reports whether it could.
-func (w *weaver) add(number int, m mutant) (bool, error) {
+// add adds a mutant under its number.
+func (w *weaver) add(number int, m mutant) error {
 	source, mutated, err := m.source()
 	if err != nil {
-		return false, err
+		return err
 	}
 	if w.clauses[m.file] == nil {
 		w.clauses[m.file] = make(map[int][]byte)
 	}
 	if m.file == scriptsFile {
-		return true, nil
+		return nil
 	}
 	f, err := brokenFunc(source, mutated)
-	if f == nil || err != nil {
-		return false, err
+	if err != nil {
+		return err
 	}
 	w.clauses[m.file][f.begin] = append(w.clauses[m.file][f.begin], f.clause(number)...)
-	return true, nil
+	return nil
 }
 
 // files returns the sources that are to be replaced or added.
@@ -127,7 +127,7 @@ type broken struct {
 	body    string // with its braces
 }
 
-// brokenFunc finds the function in whose body all is that mutated changes; nil if there is none.
+// brokenFunc finds the function in whose body all is that mutated changes.
 func brokenFunc(source, mutated []byte) (*broken, error) {
 	before, err := funcs(source)
 	if err != nil {
@@ -146,19 +146,15 @@ func brokenFunc(source, mutated []byte) (*broken, error) {
 		if !bytes.Equal(source[end:], mutated[mutatedEnd:]) {
 			continue
 		}
-		args, ok := argsOf(f)
-		if !ok {
-			return nil, nil
-		}
 		return &broken{
 			begin:   begin,
 			header:  string(source[f.Type.Params.Pos()-1 : begin-1]),
-			args:    args,
+			args:    argsOf(f),
 			results: f.Type.Results != nil,
 			body:    string(mutated[begin-1 : mutatedEnd+1]),
 		}, nil
 	}
-	return nil, nil
+	return nil, errors.New("its piece of source is not within the body of one function")
 }
 
 // funcs finds the functions of a file, by where their bodies begin.
@@ -176,25 +172,19 @@ func funcs(source []byte) (map[int]*ast.FuncDecl, error) {
 	return found, nil
 }
 
-// argsOf hands on the parameters of f, unless one has no name.
-func argsOf(f *ast.FuncDecl) (args string, ok bool) {
-	var names []string
+// argsOf hands on the parameters of f, which must all have names.
+func argsOf(f *ast.FuncDecl) string {
+	var args []string
 	for _, field := range f.Type.Params.List {
 		dots := ""
 		if _, variadic := field.Type.(*ast.Ellipsis); variadic {
 			dots = "..."
 		}
-		if len(field.Names) == 0 {
-			return "", false
-		}
 		for _, name := range field.Names {
-			if name.Name == "_" {
-				return "", false
-			}
-			names = append(names, name.Name+dots)
+			args = append(args, name.Name+dots)
 		}
 	}
-	return strings.Join(names, ", "), true
+	return strings.Join(args, ", ")
 }
 
 // clause is the case of a mutant.
