@@ -60,13 +60,14 @@ type visitor = func(ctx context.Context, names []string) error
 
 // walk visits the names that begin with prefix, those that are there all the time at least once.
 func (c *Cache[K, V]) walk(ctx context.Context, prefix string, visit visitor) error {
-	if cluster, ok := c.store.rdb.(*redis.ClusterClient); ok {
+	if cluster, ok := c.store.client.rdb.(*redis.ClusterClient); ok {
 		return c.walkAll(ctx, cluster, prefix, visit)
 	}
 	if err := c.alone(ctx); err != nil {
 		return err
 	}
-	return c.walkOne(ctx, c.store.rdb, prefix, visit)
+	node, _ := c.store.client.get()
+	return c.walkOne(ctx, node, prefix, visit)
 }
 
 // errManyNodes says that the client does not show all nodes of its Cluster.
@@ -75,16 +76,16 @@ var errManyNodes = errors.New("InvalidateAll needs the redis.ClusterClient itsel
 // alone returns errManyNodes if a client that does not show what is behind it, an AutoPipeliner, talks to a Cluster, of
 // which SCAN would see one node.
 func (c *Cache[K, V]) alone(ctx context.Context) error {
-	switch c.store.rdb.(type) {
+	switch c.store.client.rdb.(type) {
 	case *redis.Client, *redis.ClusterClient:
 		return nil
 	}
 	b := newBudget(c.config.timeout)
-	info, err := within(ctx, c.store, &b, func(ctx context.Context) (string, error) {
-		return c.store.rdb.Info(ctx, "cluster").Result()
+	info, err := within(ctx, c.store, &b, func(ctx context.Context, rdb redis.UniversalClient) (string, error) {
+		return rdb.Info(ctx, "cluster").Result()
 	}, nil)
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
-		err = fmt.Errorf("aside: cache %q has a %T over a Cluster: %w", c.name, c.store.rdb, errManyNodes)
+		err = fmt.Errorf("aside: cache %q has a %T over a Cluster: %w", c.name, c.store.client.rdb, errManyNodes)
 	}
 	return err
 }
@@ -119,7 +120,7 @@ func (c *Cache[K, V]) walkAll(ctx context.Context, cluster *redis.ClusterClient,
 // knows the latter.
 func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
 	b := newBudget(c.config.timeout)
-	return within(ctx, c.store, &b, func(ctx context.Context) (string, error) {
+	return within(ctx, c.store, &b, func(ctx context.Context, _ redis.UniversalClient) (string, error) {
 		var mu sync.Mutex
 		var lines []string
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
@@ -148,7 +149,7 @@ func (c *Cache[K, V]) walkOne(ctx context.Context, node redis.Cmdable, prefix st
 	pattern := globEscaper.Replace(prefix) + "*"
 	for cursor := uint64(0); ; {
 		b := newBudget(c.config.timeout)
-		p, err := within(ctx, c.store, &b, func(ctx context.Context) (page, error) {
+		p, err := within(ctx, c.store, &b, func(ctx context.Context, _ redis.UniversalClient) (page, error) {
 			names, next, err := node.Scan(ctx, cursor, pattern, 1000).Result()
 			return page{names, next}, err
 		}, nil)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // A budget is the time that one call of the user may still spend on Redis, all its commands together. It belongs to one
@@ -32,29 +34,33 @@ func (e timeoutError) Unwrap() error { return context.DeadlineExceeded }
 // errSpent says that a command was not sent, since the call has no time left for Redis.
 var errSpent = errors.New("aside: the call has spent its time on Redis")
 
-// within calls fn, which talks to Redis, and leaves it when the budget is spent or ctx ends. By default go-redis ignores
-// the deadline of a ctx, waits 5 s for a reply and tries four times, so a client that is not bounded (see isBounded) is
-// left behind: it ends by its own timeouts, and may still reach Redis. The protocol makes late commands harmless.
+// within calls fn, which talks to Redis, and ends when the budget is spent.
 //
-// The end of ctx does not stop fn, whose outcome late, if not nil, is then told: if all callers are in more of a hurry than
-// WithRedisTimeout, somebody must notice all the same that Redis hangs.
+// A bounded client ends by itself then, so fn runs on the caller's goroutine: a goroutine of its own would cost more than
+// all else that this library does on a hit. The price is that a ctx that is cancelled meanwhile is noticed only when Redis
+// has answered, or the budget is spent. Other clients are left behind when the budget is spent or ctx ends: they end by
+// their own timeouts, and may still reach Redis. The protocol makes late commands harmless.
+//
+// A caller whose ctx ends before the budget is in more of a hurry. He leaves fn behind in any case, and its outcome is told
+// to late, if not nil: if all callers are like him, somebody must notice all the same that Redis hangs.
 func within[T any](
-	ctx context.Context, s *store, b *budget, fn func(context.Context) (T, error), late func(error),
+	ctx context.Context, s *store, b *budget, fn func(context.Context, redis.UniversalClient) (T, error), late func(error),
 ) (T, error) {
 	var zero T
 	if b.spent() {
 		return zero, errSpent
 	}
 	start := time.Now()
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.left)
-	if s.bounded && ctx.Done() == nil {
+	deadline := start.Add(b.left)
+	rdb, isBounded := s.client.get()
+	bounded, cancel := context.WithDeadline(uncancelled(ctx), deadline)
+	if isBounded && outlasts(ctx, deadline) {
 		defer cancel()
-		a := answerOf(bounded, fn)
-		return after(b, start, bounded, a)
+		return after(b, start, bounded, answerOf(bounded, rdb, fn))
 	}
 	done := make(chan answer[T], 1)
 	go func() {
-		done <- answerOf(bounded, fn)
+		done <- answerOf(bounded, rdb, fn)
 		cancel() // only now, so that bounded ends with an answer or with the time
 	}()
 	select {
@@ -66,6 +72,20 @@ func within[T any](
 		}
 		return zero, ctx.Err()
 	}
+}
+
+// outlasts reports whether ctx has no deadline before t.
+func outlasts(ctx context.Context, t time.Time) bool {
+	deadline, ok := ctx.Deadline()
+	return !ok || deadline.After(t)
+}
+
+// uncancelled is context.WithoutCancel, which allocates even where there is nothing to do.
+func uncancelled(ctx context.Context) context.Context {
+	if ctx.Done() == nil {
+		return ctx
+	}
+	return context.WithoutCancel(ctx)
 }
 
 // after accounts for what fn took, and tells an answer that did not come in time from other errors.
@@ -93,13 +113,15 @@ type answer[T any] struct {
 }
 
 // answerOf calls fn. A panic in a hook that the user has given to the Redis client is a failure of that command.
-func answerOf[T any](ctx context.Context, fn func(context.Context) (T, error)) (a answer[T]) {
+func answerOf[T any](
+	ctx context.Context, rdb redis.UniversalClient, fn func(context.Context, redis.UniversalClient) (T, error),
+) (a answer[T]) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.err = fmt.Errorf("%w: %v", errHookPanicked, p)
 		}
 	}()
-	a.value, a.err = fn(ctx)
+	a.value, a.err = fn(ctx, rdb)
 	return a
 }
 

@@ -106,8 +106,7 @@ func (c *Cache[K, V]) bind() error {
 // connect makes the Redis side.
 func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 	c.store = &store{
-		rdb:     rdb,
-		bounded: isBounded(rdb),
+		client:  newBounded(rdb, c.config.timeout),
 		timeout: c.config.timeout,
 		lease:   max(2*time.Second, 4*c.config.timeout),
 		nonces:  newNonces(),

@@ -30,10 +30,3 @@ func checkClient(rdb redis.UniversalClient) error {
 	}
 	return nil
 }
-
-// isBounded reports whether the commands of rdb end by the deadline of a ctx, as ContextTimeoutEnabled of redis.Options
-// has it.
-func isBounded(rdb redis.UniversalClient) bool {
-	c, ok := rdb.(*redis.Client)
-	return ok && c.Options().ContextTimeoutEnabled
-}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // looks are the reads of single documents at one primary. A few go by themselves, so that a lone caller pays for nothing
@@ -94,11 +96,8 @@ func (s *store) looksFor(name string) *looks {
 
 // lookAlone sends a GET.
 func (s *store) lookAlone(ctx context.Context, b *budget, name string) looked {
-	if s.bounded && outlasts(ctx, b.left) {
-		ctx = context.WithoutCancel(ctx) // it will not be long
-	}
-	doc, err := within(ctx, s, b, func(ctx context.Context) ([]byte, error) {
-		doc, err := s.rdb.Get(ctx, name).Bytes()
+	doc, err := within(ctx, s, b, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+		doc, err := rdb.Get(ctx, name).Bytes()
 		return doc, notNil(err)
 	}, func(err error) { s.note([]string{name}, []reply{{err: err}}, false) })
 	switch {
@@ -108,13 +107,6 @@ func (s *store) lookAlone(ctx context.Context, b *budget, name string) looked {
 		s.note([]string{name}, []reply{{err: err}}, false)
 	}
 	return looked{doc: doc, err: err}
-}
-
-// outlasts reports whether ctx has no deadline within d. For a caller in more of a hurry somebody else asks: if Redis hangs,
-// somebody must stay to notice.
-func outlasts(ctx context.Context, d time.Duration) bool {
-	deadline, ok := ctx.Deadline()
-	return !ok || time.Until(deadline) > d
 }
 
 func (l *looks) mayFly(name string) bool { return l.flying < mostFlying && l.names[name] == 0 }

@@ -26,8 +26,7 @@ import (
 //   - A script that replaces a document compares first that it is the one that the work began with.
 //   - Nothing but a fill that compared stores a value.
 type store struct {
-	rdb     redis.UniversalClient
-	bounded bool          // rdb ends by the deadline of a ctx
+	client  boundedClient
 	timeout time.Duration // what one call of the user may spend on Redis
 	looks   sync.Map      // *looks by primary
 	lease   time.Duration // how long a lease lives unless renewed
@@ -56,8 +55,8 @@ const returnedLife = time.Second
 // the name; but a read-only replica refuses the command.
 func (s *store) probe(ctx context.Context, name string) error {
 	b := newBudget(s.timeout)
-	_, err := within(ctx, s, &b, func(ctx context.Context) (int64, error) {
-		return s.rdb.SRem(ctx, name, "aside: are you there?").Result()
+	_, err := within(ctx, s, &b, func(ctx context.Context, rdb redis.UniversalClient) (int64, error) {
+		return rdb.SRem(ctx, name, "aside: are you there?").Result()
 	}, nil)
 	return err
 }
@@ -73,18 +72,18 @@ type reply struct {
 // lookMany reads documents in one round trip to each server concerned.
 func (s *store) lookMany(ctx context.Context, b *budget, names []string) []reply {
 	return spread(s, b, names, itself, func(b *budget, part []string) []reply {
-		return s.each(ctx, b, part, false, func(ctx context.Context) []reply {
-			if _, single := s.rdb.(*redis.Client); single && len(part) > 1 {
-				return s.mget(ctx, part)
+		return s.each(ctx, b, part, false, func(ctx context.Context, rdb redis.UniversalClient) []reply {
+			if _, single := rdb.(*redis.Client); single && len(part) > 1 {
+				return mget(ctx, rdb, part)
 			}
-			return s.getAll(ctx, part) // the names of an MGET must share a slot
+			return getAll(ctx, rdb, part) // the names of an MGET must share a slot
 		})
 	})
 }
 
 // mget takes what is no string for a missing key, as MGET does; the lease finds out.
-func (s *store) mget(ctx context.Context, names []string) []reply {
-	values, err := s.rdb.MGet(ctx, names...).Result()
+func mget(ctx context.Context, rdb redis.UniversalClient, names []string) []reply {
+	values, err := rdb.MGet(ctx, names...).Result()
 	if err == nil && len(values) != len(names) {
 		err = fmt.Errorf("aside: Redis answered an MGET of %d keys with %d values", len(names), len(values))
 	}
@@ -99,9 +98,9 @@ func (s *store) mget(ctx context.Context, names []string) []reply {
 	return replies
 }
 
-func (s *store) getAll(ctx context.Context, names []string) []reply {
+func getAll(ctx context.Context, rdb redis.UniversalClient, names []string) []reply {
 	cmds := make([]*redis.StringCmd, len(names))
-	s.pipelined(ctx, len(names), func(i int, c redis.Cmdable) { cmds[i] = c.Get(ctx, names[i]) })
+	pipelined(ctx, rdb, len(names), func(i int, c redis.Cmdable) { cmds[i] = c.Get(ctx, names[i]) })
 	replies := make([]reply, len(names))
 	for i, cmd := range cmds {
 		doc, err := cmd.Bytes()
@@ -112,12 +111,12 @@ func (s *store) getAll(ctx context.Context, names []string) []reply {
 
 // pipelined has n commands sent together; one alone needs no pipeline. Each command tells its own outcome: in a Cluster,
 // some nodes may answer where others do not.
-func (s *store) pipelined(ctx context.Context, n int, queue func(i int, c redis.Cmdable)) {
+func pipelined(ctx context.Context, rdb redis.UniversalClient, n int, queue func(i int, c redis.Cmdable)) {
 	if n == 1 {
-		queue(0, s.rdb)
+		queue(0, rdb)
 		return
 	}
-	_, _ = s.rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	_, _ = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
 		for i := range n {
 			queue(i, p)
 		}
@@ -127,7 +126,8 @@ func (s *store) pipelined(ctx context.Context, n int, queue func(i int, c redis.
 
 // each does the work of several names within the budget, and notes how it went.
 func (s *store) each(
-	ctx context.Context, b *budget, names []string, write bool, work func(ctx context.Context) []reply,
+	ctx context.Context, b *budget, names []string, write bool,
+	work func(ctx context.Context, rdb redis.UniversalClient) []reply,
 ) []reply {
 	all := func(err error) []reply {
 		replies := make([]reply, len(names))
@@ -137,7 +137,7 @@ func (s *store) each(
 		return replies
 	}
 	replies, err := within(ctx, s, b,
-		func(ctx context.Context) ([]reply, error) { return work(ctx), nil },
+		func(ctx context.Context, rdb redis.UniversalClient) ([]reply, error) { return work(ctx, rdb), nil },
 		func(err error) { s.note(names, all(err), write) })
 	if err != nil {
 		replies = all(err)
@@ -243,8 +243,8 @@ func formatScore(score float64) string { return strconv.FormatFloat(score, 'f', 
 
 // readIndex reads the first entries of an index from a score on.
 func (s *store) readIndex(ctx context.Context, b *budget, index, from string, count int64) ([]redis.Z, error) {
-	page, err := within(ctx, s, b, func(ctx context.Context) ([]redis.Z, error) {
-		return s.rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
+	page, err := within(ctx, s, b, func(ctx context.Context, rdb redis.UniversalClient) ([]redis.Z, error) {
+		return rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
 	}, nil)
 	if err == nil || err != ctx.Err() {
 		s.note([]string{index}, []reply{{err: err}}, false)
@@ -265,8 +265,8 @@ func (s *store) runPart(ctx context.Context, b *budget, steps []step) []reply {
 	for i, st := range steps {
 		names[i] = st.name
 	}
-	return s.each(ctx, b, names, true, func(ctx context.Context) []reply {
-		cmds := s.send(ctx, steps)
+	return s.each(ctx, b, names, true, func(ctx context.Context, rdb redis.UniversalClient) []reply {
+		cmds := s.send(ctx, rdb, steps)
 		replies := make([]reply, len(steps))
 		for i, cmd := range cmds {
 			replies[i] = steps[i].reply(cmd)
@@ -275,14 +275,14 @@ func (s *store) runPart(ctx context.Context, b *budget, steps []step) []reply {
 			}
 		}
 		if ctx.Err() != nil {
-			s.giveBack(context.WithoutCancel(ctx), steps, replies)
+			s.giveBack(context.WithoutCancel(ctx), rdb, steps, replies)
 		}
 		return replies
 	})
 }
 
 // giveBack returns the leases that Redis gave too late: nobody waits for the answer any more, and nobody will load.
-func (s *store) giveBack(ctx context.Context, steps []step, replies []reply) {
+func (s *store) giveBack(ctx context.Context, rdb redis.UniversalClient, steps []step, replies []reply) {
 	var back []step
 	for i, r := range replies {
 		if steps[i].script == scriptLease && r.ok {
@@ -291,18 +291,18 @@ func (s *store) giveBack(ctx context.Context, steps []step, replies []reply) {
 		}
 	}
 	if back != nil {
-		s.send(ctx, back)
+		s.send(ctx, rdb, back)
 	}
 }
 
 // send sends EVALSHA, which needs a server that knows the script. The first EVAL of each script teaches it, so that not
 // even a first miss needs a further round trip. A server that does not know it all the same (one that was restarted, that
 // was failed over to, or another node than the one that was taught) is sent EVAL next.
-func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
+func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []step) []*redis.Cmd {
 	cmds := make([]*redis.Cmd, len(steps))
-	_, single := s.rdb.(*redis.Client) // the nodes of a Cluster must each be taught
+	_, single := rdb.(*redis.Client) // the nodes of a Cluster must each be taught
 	var taught [len(scripts)]bool
-	s.pipelined(ctx, len(steps), func(i int, c redis.Cmdable) {
+	pipelined(ctx, rdb, len(steps), func(i int, c redis.Cmdable) {
 		st := steps[i]
 		if taught[st.script] || s.known[st.script].Load() {
 			cmds[i] = scripts[st.script].EvalSha(ctx, c, st.keys(), st.args...)
@@ -318,7 +318,7 @@ func (s *store) send(ctx context.Context, steps []step) []*redis.Cmd {
 		}
 	}
 	if untaught != nil {
-		s.pipelined(ctx, len(untaught), func(j int, c redis.Cmdable) {
+		pipelined(ctx, rdb, len(untaught), func(j int, c redis.Cmdable) {
 			i := untaught[j]
 			cmds[i] = scripts[steps[i].script].Eval(ctx, c, steps[i].keys(), steps[i].args...)
 		})

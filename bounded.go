@@ -1,0 +1,74 @@
+package aside
+
+import (
+	"reflect"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A boundedClient is the user's client, and a copy of it that ends commands by the deadline of their ctx. By default go-redis
+// ignores that deadline, waits 5 s for a reply and tries four times, so a call has to leave it behind, which takes a
+// goroutine, and on a hit more time than all else that this library does. The copy shares the connections and the options.
+//
+// There is no such copy of a ClusterClient or an AutoPipeliner. Nor is one used if the client has hooks: go-redis does not
+// copy them, and they are the user's code, which nothing bounds. Whoever sets ContextTimeoutEnabled vouches for them.
+type boundedClient struct {
+	rdb   redis.UniversalClient
+	copy  *redis.Client                // nil if there is none
+	hooks *atomic.Pointer[clientHooks] // of rdb, if there is a copy
+}
+
+// newBounded makes the bounded copy of rdb, for commands that are left no longer than life.
+func newBounded(rdb redis.UniversalClient, life time.Duration) boundedClient {
+	b := boundedClient{rdb: rdb}
+	original, ok := rdb.(*redis.Client)
+	if !ok || original.Options().ContextTimeoutEnabled {
+		return b
+	}
+	if b.hooks = hooksOf(original); b.hooks != nil {
+		b.copy = original.WithTimeout(2 * life) // which is always later than the deadline of a ctx
+		b.copy.Options().ContextTimeoutEnabled = true
+	}
+	return b
+}
+
+// get returns a client, and whether it is bounded.
+func (b *boundedClient) get() (_ redis.UniversalClient, bounded bool) {
+	if b.copy != nil && len(b.hooks.Load().hooks) == 0 {
+		return b.copy, true
+	}
+	c, ok := b.rdb.(*redis.Client)
+	return b.rdb, ok && c.Options().ContextTimeoutEnabled
+}
+
+// clientHooks is how go-redis keeps the hooks of a client, of which it has no method to tell.
+type clientHooks struct{ hooks []redis.Hook }
+
+// hooksOf returns where c keeps its hooks, or nil if this version of go-redis keeps them elsewhere.
+func hooksOf(c *redis.Client) *atomic.Pointer[clientHooks] {
+	base := reflect.ValueOf(c).Elem().FieldByName("baseClient")
+	if base.Kind() != reflect.Pointer || base.Elem().Kind() != reflect.Struct {
+		return nil
+	}
+	mixin := base.Elem().FieldByName("hooksMixin")
+	if mixin.Kind() != reflect.Struct {
+		return nil
+	}
+	state := mixin.FieldByName("state")
+	if state.Kind() != reflect.Pointer || !keepsHooks(state.Type().Elem()) {
+		return nil
+	}
+	return (*atomic.Pointer[clientHooks])(state.UnsafePointer())
+}
+
+// keepsHooks reports whether t is an atomic.Pointer to a struct that begins as clientHooks does.
+func keepsHooks(t reflect.Type) bool {
+	load, ok := reflect.PointerTo(t).MethodByName("Load")
+	if !ok || t.PkgPath() != "sync/atomic" {
+		return false
+	}
+	kept := load.Type.Out(0).Elem()
+	return kept.Kind() == reflect.Struct && kept.NumField() > 0 && kept.Field(0).Type == reflect.TypeFor[[]redis.Hook]()
+}
