@@ -142,14 +142,6 @@ var ofLoads = []mutant{
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
 	{
-		"a batch that Invalidate has overtaken does not fill", "many.go",
-		`found[w.key] = w.value
-		case`, `found[w.key] = w.value
-			c.store.rdb.Set(ctx, w.name, w.data, 0)
-		case`,
-		"TestBatchLoadDoesNotFillAfterInvalidate",
-	},
-	{
 		"a key that is given twice is looked for once", "many.go",
 		`if _, again := seen[key]; again {`, `if false {`,
 		"TestGetManyLoadsWhatIsMissingInOneBatch",
