@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -34,30 +35,54 @@ func (e timeoutError) Unwrap() error { return context.DeadlineExceeded }
 // errSpent says that a command was not sent, since the call has no time left for Redis.
 var errSpent = errors.New("aside: the call has spent its time on Redis")
 
-// within calls fn, which talks to Redis, and ends when the budget is spent.
+// A call of Redis is what a command, or a pipeline of them, is sent by.
+type call[T any] = func(ctx context.Context, rdb redis.UniversalClient) (T, error)
+
+// within calls fn, and ends when the budget is spent: here if it can, else apart.
+func within[T any](ctx context.Context, s *store, b *budget, fn call[T], late func(error)) (T, error) {
+	if rdb, ok := s.callsHere(ctx, b); ok {
+		return here(ctx, s, b, rdb, fn)
+	}
+	return apart(ctx, s, b, fn, late)
+}
+
+// callsHere reports whether a call can be made on the caller's goroutine, and by which client: by one that is bounded, for
+// a caller who waits as long as the budget does. A goroutine of its own would cost more than all else that this library
+// does on a hit.
+func (s *store) callsHere(ctx context.Context, b *budget) (_ redis.UniversalClient, ok bool) {
+	rdb, bounded := s.client.get()
+	if !bounded {
+		return rdb, false
+	}
+	deadline, ok := ctx.Deadline()
+	return rdb, !ok || time.Until(deadline) > b.left
+}
+
+// here calls fn on the caller's goroutine. The price is that a ctx that is cancelled meanwhile is noticed only when Redis has
+// answered, or the budget is spent.
+func here[T any](ctx context.Context, s *store, b *budget, rdb redis.UniversalClient, fn call[T]) (T, error) {
+	if b.spent() {
+		var zero T
+		return zero, errSpent
+	}
+	start := time.Now()
+	bounded := s.deadlines.bound(ctx, start, b.left)
+	return after(b, start, bounded, answerOf(bounded, rdb, fn))
+}
+
+// apart calls fn on a goroutine of its own, and leaves it behind when the budget is spent or ctx ends. If the client is not
+// bounded, fn ends by the client's timeouts, and may still reach Redis: the protocol makes late commands harmless.
 //
-// A bounded client ends by itself then, so fn runs on the caller's goroutine: a goroutine of its own would cost more than
-// all else that this library does on a hit. The price is that a ctx that is cancelled meanwhile is noticed only when Redis
-// has answered, or the budget is spent. Other clients are left behind when the budget is spent or ctx ends: they end by
-// their own timeouts, and may still reach Redis. The protocol makes late commands harmless.
-//
-// A caller whose ctx ends before the budget is in more of a hurry. He leaves fn behind in any case, and its outcome is told
-// to late, if not nil: if all callers are like him, somebody must notice all the same that Redis hangs.
-func within[T any](
-	ctx context.Context, s *store, b *budget, fn func(context.Context, redis.UniversalClient) (T, error), late func(error),
-) (T, error) {
+// The end of ctx does not stop fn, whose outcome late, if not nil, is then told: if all callers are in more of a hurry than
+// WithRedisTimeout, somebody must notice all the same that Redis hangs.
+func apart[T any](ctx context.Context, s *store, b *budget, fn call[T], late func(error)) (T, error) {
 	var zero T
 	if b.spent() {
 		return zero, errSpent
 	}
-	start := time.Now()
-	deadline := start.Add(b.left)
-	rdb, isBounded := s.client.get()
-	bounded, cancel := context.WithDeadline(uncancelled(ctx), deadline)
-	if isBounded && outlasts(ctx, deadline) {
-		defer cancel()
-		return after(b, start, bounded, answerOf(bounded, rdb, fn))
-	}
+	start, total := time.Now(), b.total
+	rdb, _ := s.client.get()
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.left)
 	done := make(chan answer[T], 1)
 	go func() {
 		done <- answerOf(bounded, rdb, fn)
@@ -65,28 +90,44 @@ func within[T any](
 	}()
 	select {
 	case <-bounded.Done():
-		return after(b, start, bounded, answerOr(done, timeoutError{b.total}))
+		return after(b, start, bounded, answerOr(done, timeoutError{total}))
 	case <-ctx.Done():
 		if late != nil {
-			context.AfterFunc(bounded, func() { late(answerOr(done, timeoutError{b.total}).err) })
+			context.AfterFunc(bounded, func() { late(answerOr(done, timeoutError{total}).err) })
 		}
 		return zero, ctx.Err()
 	}
 }
 
-// outlasts reports whether ctx has no deadline before t.
-func outlasts(ctx context.Context, t time.Time) bool {
-	deadline, ok := ctx.Deadline()
-	return !ok || deadline.After(t)
+// deadlines bound calls by contexts that those share which begin at about the same time: a timer for each would cost more
+// than the rest of the call does.
+type deadlines struct{ last atomic.Pointer[deadline] }
+
+type deadline struct {
+	context.Context
+	at     time.Time
+	cancel context.CancelFunc // never called: it ends by itself
 }
 
-// uncancelled is context.WithoutCancel, which allocates even where there is nothing to do.
-func uncancelled(ctx context.Context) context.Context {
-	if ctx.Done() == nil {
-		return ctx
+// bound returns a ctx with the values of ctx that is not cancelled with it, but ends when left has passed since start, or
+// up to a sixteenth of that earlier.
+func (d *deadlines) bound(ctx context.Context, start time.Time, left time.Duration) context.Context {
+	end, last := start.Add(left), d.last.Load()
+	if last == nil || last.at.After(end) || end.Sub(last.at) > left/16 {
+		last = &deadline{at: end}
+		last.Context, last.cancel = context.WithDeadline(context.Background(), end)
+		d.last.Store(last)
 	}
-	return context.WithoutCancel(ctx)
+	return boundCtx{last, ctx}
 }
+
+// A boundCtx ends with the one and has the values of the other.
+type boundCtx struct {
+	*deadline
+	values context.Context
+}
+
+func (c boundCtx) Value(key any) any { return c.values.Value(key) }
 
 // after accounts for what fn took, and tells an answer that did not come in time from other errors.
 func after[T any](b *budget, start time.Time, bounded context.Context, a answer[T]) (T, error) {
@@ -113,9 +154,7 @@ type answer[T any] struct {
 }
 
 // answerOf calls fn. A panic in a hook that the user has given to the Redis client is a failure of that command.
-func answerOf[T any](
-	ctx context.Context, rdb redis.UniversalClient, fn func(context.Context, redis.UniversalClient) (T, error),
-) (a answer[T]) {
+func answerOf[T any](ctx context.Context, rdb redis.UniversalClient, fn call[T]) (a answer[T]) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.err = fmt.Errorf("%w: %v", errHookPanicked, p)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"reflect"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 	"golang.org/x/sync/singleflight"
@@ -291,7 +292,7 @@ func (c *Cache[K, V]) unusable(e *entry, doc []byte) []byte {
 // nameOf is the Redis key of key.
 func (c *Cache[K, V]) nameOf(key K) (string, error) {
 	name, err := c.appendKey(append(make([]byte, 0, 64), c.prefix...), key)
-	return string(name), err
+	return unsafe.String(unsafe.SliceData(name), len(name)), err // nobody writes to it any more
 }
 
 // Stats returns what the Cache has done so far.

@@ -78,14 +78,18 @@ func (c *Cache[K, V]) miss(ctx context.Context, arrived uint64, w *want[K, V], b
 // the caller's own.
 func (c *Cache[K, V]) join(ctx context.Context, flights *singleflight.Group, w *want[K, V], b budget) (*flight[V], bool, error) {
 	own, queued := false, new(atomic.Bool)
-	done := flights.DoChan(w.name, func() (any, error) {
+	fly := func() (any, error) {
 		own = true
 		f := &flight[V]{began: c.clock.tick()}
 		c.fly(ctx, flights, f, w, b, queued)
 		return f, nil
-	})
+	}
+	if ctx.Done() == nil { // it cannot end, so nobody leaves early
+		f, _, _ := flights.Do(w.name, fly)
+		return f.(*flight[V]), own, nil
+	}
 	select {
-	case r := <-done:
+	case r := <-flights.DoChan(w.name, fly):
 		f := r.Val.(*flight[V])
 		if !own || !f.abandoned {
 			return f, own, nil

@@ -96,10 +96,17 @@ func (s *store) looksFor(name string) *looks {
 
 // lookAlone sends a GET.
 func (s *store) lookAlone(ctx context.Context, b *budget, name string) looked {
-	doc, err := within(ctx, s, b, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
-		doc, err := rdb.Get(ctx, name).Bytes()
-		return doc, notNil(err)
-	}, func(err error) { s.note([]string{name}, []reply{{err: err}}, false) })
+	var doc []byte
+	var err error
+	if rdb, ok := s.callsHere(ctx, b); ok { // spelled out, since it would allocate both funcs as within
+		doc, err = here(ctx, s, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+			return get(ctx, rdb, name)
+		})
+	} else {
+		doc, err = apart(ctx, s, b, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+			return get(ctx, rdb, name)
+		}, func(err error) { s.note([]string{name}, []reply{{err: err}}, false) })
+	}
 	switch {
 	case err == nil:
 		s.breaker.succeeded(name, false)
@@ -107,6 +114,11 @@ func (s *store) lookAlone(ctx context.Context, b *budget, name string) looked {
 		s.note([]string{name}, []reply{{err: err}}, false)
 	}
 	return looked{doc: doc, err: err}
+}
+
+func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, error) {
+	doc, err := rdb.Get(ctx, name).Bytes()
+	return doc, notNil(err)
 }
 
 func (l *looks) mayFly(name string) bool { return l.flying < mostFlying && l.names[name] == 0 }

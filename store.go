@@ -26,14 +26,15 @@ import (
 //   - A script that replaces a document compares first that it is the one that the work began with.
 //   - Nothing but a fill that compared stores a value.
 type store struct {
-	client  boundedClient
-	timeout time.Duration // what one call of the user may spend on Redis
-	looks   sync.Map      // *looks by primary
-	lease   time.Duration // how long a lease lives unless renewed
-	breaker *breaker
-	nonces  nonces
-	known   [len(scripts)]atomic.Bool // scripts that a server has been sent, see send
-	failed  func(err error)
+	client    boundedClient
+	deadlines deadlines
+	timeout   time.Duration // what one call of the user may spend on Redis
+	looks     sync.Map      // *looks by primary
+	lease     time.Duration // how long a lease lives unless renewed
+	breaker   *breaker
+	nonces    nonces
+	known     [len(scripts)]atomic.Bool // scripts that a server has been sent, see send
+	failed    func(err error)
 }
 
 // note keeps count of what Redis did and failed to do. That something else lies under a name is no failure.
