@@ -81,8 +81,14 @@ var ofFlights = []mutant{
 	},
 	{
 		"misses of one process share one load", "flight.go",
-		`flights.DoChan(w.name, func()`, `new(singleflight.Group).DoChan(w.name, func()`,
+		`own, queued := false,`, `flights = new(singleflight.Group)
+	own, queued := false,`,
 		"TestLoadsStayCollapsedWhileRedisIsDown",
+	},
+	{
+		"who may leave waits for no flight", "flight.go",
+		`if ctx.Done() == nil {`, `if true {`,
+		"TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn",
 	},
 	{
 		"who cannot use Redis does not join those who wait for it", "flight.go",
