@@ -100,6 +100,36 @@ func TestAnInvalidateThatHangsFailsAfterTheRedisTimeout(t *testing.T) {
 	})
 }
 
+func TestACallThatRedisHasFailedOnceAsksItNoMore(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load)
+		tap.answer("get", errDown)
+		tap.answer("mget", errDown)
+		costs(t, tap, "Get", func() { mustGet(t, c, 1) }, "[get]", 1)
+		costs(t, tap, "GetMany", func() { mustGetMany(t, c, 1, 2) }, "[mget]", 1)
+	})
+}
+
+// Others have found out between two of its polls.
+func TestAWaiterForALeaseDoesNotAskARedisThatIsDown(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		deadLease(r, "test:1", time.Hour)
+		c, w := inWeather(r, rows.load)
+		waits := getting(c, 1)
+		time.Sleep(time.Second)
+		w.answer(errDown)
+		for !c.Stats().Down {
+			mustGet(t, c, 2)
+		}
+		w.sentSince()
+		price(t, "what the waiter gets", waits, 100)
+		for _, s := range w.sentSince() {
+			equal(t, "what is sent to a Redis that is down", s.verb, "srem")
+		}
+	})
+}
+
 func TestAWaiterForALeaseDoesNotWaitForAHungRedis(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})

@@ -132,7 +132,11 @@ func TestCallerAfterInvalidateDoesNotJoinAFillUnderWay(t *testing.T) {
 		reply.wait() // Redis has accepted 100
 		rows.setPrice(1, 90)
 		mustInvalidate(t, writer, 1)
+		asked := time.Now()
 		equal(t, "the price after Invalidate", mustGet(t, reader, 1).Price, 90)
+		if r.virtual {
+			equal(t, "the time that it waited for the reply", time.Since(asked), 0)
+		}
 		reply.release()
 		price(t, "what the early caller gets", early, 100)
 		equal(t, "the price at last", mustGet(t, reader, 1).Price, 90)
@@ -153,6 +157,32 @@ func TestCallerAfterInvalidateDoesNotJoinALookUnderWay(t *testing.T) {
 		reply.wait()
 		rows.setPrice(1, 90)
 		mustInvalidate(t, writer, 1)
+		late := getting(reader, 1)
+		r.untilMisses(reader, 2)
+		reply.release()
+		price(t, "what the early caller gets", early, 100)
+		price(t, "what the caller after Invalidate gets", late, 90)
+	})
+}
+
+// And for the look of a flight that waits for the load of another process.
+func TestCallerAfterInvalidateDoesNotJoinAPollUnderWay(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		holder, _ := process(r, rows.load, patient)
+		reader, tap := process(r, rows.table.load, patient)
+		load := getting(holder, 1)
+		<-rows.read // 100
+		early := getting(reader, 1)
+		r.until(func() bool { return reader.Stats().Waits == 1 })
+		poll, reply := tap.before("get"), tap.after("get")
+		poll.wait()
+		rows.flow()
+		price(t, "what the holder gets", load, 100) // and has filled
+		poll.release()
+		reply.wait()
+		rows.setPrice(1, 90)
+		mustInvalidate(t, holder, 1)
 		late := getting(reader, 1)
 		r.untilMisses(reader, 2)
 		reply.release()
@@ -252,6 +282,16 @@ func TestLoadUnderALostLeaseDoesNotFill(t *testing.T) {
 		rows.go_ <- struct{}{}
 		price(t, "what the slow reader gets", slow, 100)
 		equal(t, "the price in Redis", mustGet(t, other, 1).Price, 90)
+	})
+}
+
+// The clock of the process is an hour slow.
+func TestHowLateAFillMayComeIsMeasuredByTheClockOfTheServer(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, newTable(product{1, "lamp", 100}).load)
+		r.setTime(time.Now().Add(time.Hour))
+		mustGet(t, c, 1)
+		equal(t, "Fills", c.Stats().Fills, 1)
 	})
 }
 

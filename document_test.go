@@ -201,11 +201,15 @@ func TestNothingIsCachedUnderAHold(t *testing.T) {
 			rows := newTable(product{1, "lamp", 100})
 			c, tap := steady(r, rows.load)
 			r.put("test:1", hold)
+			start := time.Now()
 			for range 2 {
 				equal(t, "the price", mustGet(t, c, 1).Price, 100)
 				equal(t, "the number found", len(mustGetMany(t, c, 1, 2)), 1)
 				mustInvalidate(t, c, 1)
 				r.del("test:2")
+			}
+			if r.virtual {
+				equal(t, "the time that reads wait for the end of the hold", time.Since(start), 0)
 			}
 			equal(t, "the number of loads of key 1 and 2", rows.loads.Load(), 6)
 			equal(t, "the number of fills of key 1", tap.sent("fill")-2, 0)
@@ -443,5 +447,37 @@ func TestOwnerMayModifyAValueWhoseEncodingIsItself(t *testing.T) {
 		owned[0] = 'X'
 		close(spoilt)
 		equal(t, "what the joiner gets", string(<-got), "bytes")
+	})
+}
+
+// keepingCodec keeps what it is given, as its contract allows.
+type keepingCodec struct{ rawCodec }
+
+func (keepingCodec) Unmarshal(data []byte, v any) error {
+	*v.(*[]byte) = data
+	return nil
+}
+
+func TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		start := make(chan struct{})
+		load := func(context.Context, int) ([]byte, error) { <-start; return []byte("bytes"), nil }
+		c, tap := steady(r, load, aside.WithCodec(keepingCodec{}))
+		got := make(chan []byte)
+		reads := func(who string, go_ func()) {
+			for range 4 {
+				go func() { got <- mustGet(t, c, 1) }()
+			}
+			synctest.Wait()
+			go_()
+			for range 4 {
+				v := <-got
+				equal(t, "the value of "+who, string(v), "bytes")
+				copy(v, "spoilt")
+			}
+		}
+		reads("who shares a load", func() { close(start) })
+		get := tap.before("get")
+		reads("who shares a round trip", func() { get.wait(); get.release() })
 	})
 }

@@ -29,6 +29,20 @@ func TestShorterHoldDoesNotShortenALongerOne(t *testing.T) {
 	})
 }
 
+func TestHoldLastsAsLongAsTheTransactionRuns(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, newTable().load, aside.WithHold(6*time.Second))
+		inTx(t, func(ctx context.Context) error {
+			err := c.Invalidate(ctx, 1)
+			for range 10 {
+				time.Sleep(5 * time.Second)
+				equal(t, "whether it is held", r.held("test:1"), true)
+			}
+			return err
+		})
+	})
+}
+
 func TestShorterReplicaLagDoesNotShortenALongerOne(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		long, _ := process(r, newTable().load, aside.WithReplicaLag(10*time.Second))

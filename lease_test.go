@@ -196,10 +196,10 @@ func TestLeaseThatComesTooLateIsGivenBack(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})
 		c, tap := process(r, rows.load)
-		command := tap.before("lease")
+		reply := tap.after("lease")
 		mustGet(t, c, 1) // gives up on Redis, and loads
-		command.wait()
-		command.release()
+		reply.wait()
+		reply.release()
 		synctest.Wait()
 		equal(t, "the number of leases", tap.sent("lease"), 1)
 		equal(t, "the document that is left", r.get("test:1"), "")
@@ -221,6 +221,31 @@ func TestDelayedRenewalLeavesTheTTLOfAValue(t *testing.T) {
 		if ttl := r.raw.PTTL(t.Context(), "test:1").Val(); ttl < 50*time.Minute {
 			t.Errorf("the value lives for %v", ttl)
 		}
+	})
+}
+
+// A release that comes late finds what came after its lease: a value, or the hold of a transaction that has yet to commit.
+func TestDelayedReleaseLeavesWhatCameLater(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load)
+		again := func() {
+			if _, err := tap.again(r, "release"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rows.fail(errDown)
+		_, _ = c.Get(t.Context(), 1)
+		rows.fail(nil)
+		mustGet(t, c, 1)
+		again()
+		equal(t, "whether the value is there", strings.Contains(r.get("test:1"), `"value"`), true)
+		inTx(t, func(ctx context.Context) error {
+			err := c.Invalidate(ctx, 1)
+			again()
+			equal(t, "whether it is held", r.held("test:1"), true)
+			return err
+		})
 	})
 }
 

@@ -155,3 +155,38 @@ func TestCallersInAHurryLeaveABoundedClientOnTime(t *testing.T) {
 		server.Up()
 	})
 }
+
+// leisurely is a hook that takes its time over a GET, and has no fill answered before the end of its ctx.
+type leisurely struct{ get time.Duration }
+
+func (leisurely) DialHook(next redis.DialHook) redis.DialHook { return next }
+func (leisurely) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+func (l leisurely) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		switch aside.Verb(cmd) {
+		case "get":
+			time.Sleep(l.get)
+		case "fill":
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+// Calls share their deadlines. When the first one fills, it has little time left, and the second one has just begun.
+func TestCallGetsNoDeadlineOfOneThatHasMoreTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rdb := asidetest.Redis(t).Client(func(o *redis.Options) { o.ContextTimeoutEnabled = true })
+		rdb.AddHook(leisurely{get: 200 * time.Millisecond})
+		c := newCache(t, rdb, slowly(newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load))
+		first := make(chan time.Duration)
+		go func() { first <- took(func() { mustGet(t, c, 1) }) }()
+		time.Sleep(1100 * time.Millisecond)
+		second := getting(c, 2)
+		equal(t, "the time of the first call", <-first, time.Second+redisTimeout)
+		price(t, "what the second call gets", second, 200)
+	})
+}

@@ -273,6 +273,7 @@ func TestReadsThatGetNoPlaceAreOverloaded(t *testing.T) {
 			<-done
 		}
 		equal(t, "the time until they gave up", time.Since(start), time.Second)
+		synctest.Wait()
 		equal(t, "Overloaded", c.Stats().Overloaded, uint64(len(reads)))
 		equal(t, "the number of loads", rows.loads.Load(), 1)
 		equal(t, "the lease of who never loaded", r.get("test:2"), "")

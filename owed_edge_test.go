@@ -126,3 +126,38 @@ func TestCloseSendsWhatIsOwedOnceMore(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// The flight that is under way waits for another process's lease.
+func TestReadOfAKeyThatIsOwedDoesNotWaitForRedis(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		deadLease(r, "test:1", time.Hour)
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load)
+		waiting := getting(c, 1)
+		r.until(func() bool { return c.Stats().Waits == 1 })
+		tap.answer("invalidate", redisError("OOM"))
+		_ = c.Invalidate(t.Context(), 1)
+		asked := time.Now()
+		mustGet(t, c, 1)
+		equal(t, "the time that it took", time.Since(asked), 0)
+		tap.answer("invalidate", nil)
+		<-waiting
+	})
+}
+
+func TestKeyThatComesToBeOwedWhileGetManyLooksIsNotReadFromTheCache(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		c, tap := process(r, rows.load, patient)
+		other, _ := process(r, rows.load)
+		looked := tap.after("mget")
+		many := gettingMany(t.Context(), c, 1, 2)
+		looked.wait() // nothing is there
+		mustGet(t, other, 1)
+		rows.setPrice(1, 90)
+		tap.answer("invalidate", redisError("OOM"))
+		_ = c.Invalidate(t.Context(), 1)
+		looked.release()
+		finds(t, "GetMany", many, "1:90 2:200")
+		tap.answer("invalidate", nil)
+	})
+}

@@ -191,13 +191,75 @@ func TestConcurrentStaleReadsAskForTheClaimOnce(t *testing.T) {
 		c, tap := process(r, rows.load, stale...)
 		mustGet(t, warm, 1)
 		time.Sleep(2 * time.Minute)
+		claim := tap.before("claim")
 		var group sync.WaitGroup
 		for range 100 {
 			group.Go(func() { mustGet(t, c, 1) })
 		}
 		group.Wait()
-		<-rows.read
+		claim.wait()
+		synctest.Wait()
 		equal(t, "the number of claims", tap.sent("claim"), 1)
+		claim.release()
+		<-rows.read
 		rows.go_ <- struct{}{}
+	})
+}
+
+// The refresh was held up for longer than its claim lasts, and another process has refreshed meanwhile.
+func TestSlowRefreshDoesNotReplaceALaterOne(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		opts := append(stale, patient, aside.WithLoadTimeout(10*time.Second))
+		slow, tap := process(r, rows.load, opts...)
+		fast, _ := process(r, rows.load, opts...)
+		mustGet(t, fast, 1)
+		time.Sleep(2 * time.Minute)
+		fill := tap.before("fill")
+		mustGet(t, slow, 1)
+		fill.wait() // with 100
+		rows.setPrice(1, 90)
+		time.Sleep(11 * time.Second)
+		mustGet(t, fast, 1)
+		synctest.Wait()
+		fill.release()
+		synctest.Wait()
+		equal(t, "the price", mustGet(t, fast, 1).Price, 90)
+		equal(t, "Refused", slow.Stats().Refused, 1)
+	})
+}
+
+// Both have seen that the value is stale before either asks for the claim.
+func TestProcessWhoseClaimComesSecondDoesNotRefresh(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		first, _ := process(r, rows.load, stale...)
+		second, tap := process(r, rows.table.load, append(stale, patient)...)
+		mustGet(t, second, 1)
+		time.Sleep(2 * time.Minute)
+		claim := tap.before("claim")
+		mustGet(t, second, 1)
+		claim.wait()
+		mustGet(t, first, 1)
+		<-rows.read
+		claim.release()
+		synctest.Wait()
+		equal(t, "the number of loads, the first fill's among them", rows.loads.Load(), 2)
+		rows.flow()
+	})
+}
+
+func TestValueWhoseRefreshesFailIsGoneAfterTTLAndStale(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load, stale...)
+		mustGet(t, c, 1)
+		rows.fail(errDown)
+		time.Sleep(2 * time.Minute)
+		mustGet(t, c, 1)
+		synctest.Wait()
+		equal(t, "the number of loads", rows.loads.Load(), 2)
+		time.Sleep(time.Hour)
+		equal(t, "the document", r.get("test:1"), "")
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/internal/testserver"
@@ -24,6 +25,7 @@ type rig struct {
 	shared  bool // a real server that nobody stops
 	dial    func(t *testing.T) redis.UniversalClient
 	raw     redis.UniversalClient // for looking and meddling
+	setTime func(time.Time)       // stops the clock of the server there; nil for a real one
 }
 
 // onEveryRedis runs a test of behaviour on miniredis in virtual time, on a real Redis and on a real Cluster.
@@ -48,9 +50,11 @@ func onMiniredis(t *testing.T, test func(t *testing.T, r *rig)) {
 				// Who waits for a connection of go-redis does so with a timer out of a pool that all bubbles share, which
 				// synctest forbids: let nobody wait.
 				PoolSize: 4096,
+				// Its timers would let time pass for ever in a test that is stuck, which synctest else ends at once.
+				MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 			}))
 		}
-		test(t, &rig{t: t, virtual: true, dial: dial, raw: dial(t)})
+		test(t, &rig{t: t, virtual: true, dial: dial, raw: dial(t), setTime: m.SetTime})
 	})
 }
 

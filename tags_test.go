@@ -69,6 +69,18 @@ func TestInvalidateTagsRemovesWhatWasFilledWithTheTagsInEveryCache(t *testing.T)
 	})
 }
 
+func TestEntryOfSeveralTagsIsFoundByEach(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		tags := []string{"lamps", "new", "sale"}
+		c, _ := process(r, newTable(product{1, "lamp", 100}).load, aside.WithTags(func(int, product) []string { return tags }))
+		for _, tag := range tags {
+			mustGet(t, c, 1)
+			mustInvalidateTags(t, c, tag)
+			equal(t, "the document after InvalidateTags of "+tag, r.get("test:1"), "")
+		}
+	})
+}
+
 // Wherever a load is when its tag is invalidated, it leaves nothing behind, and later callers do not get it.
 func TestLoadUnderWayDoesNotFillAfterInvalidateTags(t *testing.T) {
 	for _, at := range []string{"index", "since", "fill"} {
@@ -96,6 +108,27 @@ func TestLoadUnderWayDoesNotFillAfterInvalidateTags(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What the load indexes comes too late for the invalidation to find it, so the record must not.
+func TestLoadThatEndsDuringInvalidateTagsDoesNotFill(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamps", 100})
+		reader, _ := process(r, rows.load, categories)
+		writer, tap := process(r, rows.table.load, patient, categories)
+		slow := getting(reader, 1)
+		<-rows.read
+		rows.setPrice(1, 90)
+		index := tap.after("zrangebyscore")
+		done := make(chan error, 1)
+		go func() { done <- writer.InvalidateTags(context.Background(), "lamps") }()
+		index.wait() // it has read that nothing is of that category
+		rows.flow()
+		price(t, "what the slow reader gets, which began before", slow, 100)
+		index.release()
+		equal(t, "the error of InvalidateTags", <-done, nil)
+		equal(t, "the price", mustGet(t, writer, 1).Price, 90)
+	})
 }
 
 func TestSlowLoadDoesNotFillAfterInvalidateTags(t *testing.T) {
@@ -443,6 +476,26 @@ func TestEntryIsInTheIndexAsLongAsItIsServed(t *testing.T) {
 		writer, _ := process(r, rows.load)
 		mustGet(t, c, 1)
 		time.Sleep(30 * time.Minute)
+		mustInvalidateTags(t, writer, "lamps")
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}
+
+// The entry lives from its fill on, which may come a while after it was indexed.
+func TestEntryWhoseFillCameLateIsInTheIndexAsLongAsItIsServed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100})
+		c, tap := process(r, rows.load, append(stale, patient, categories)...)
+		writer, _ := process(r, rows.load)
+		mustGet(t, c, 1)
+		time.Sleep(2 * time.Minute)
+		fill := tap.before("fill")
+		mustGet(t, c, 1) // refreshes
+		fill.wait()
+		time.Sleep(50 * time.Second)
+		fill.release()
+		time.Sleep(time.Hour + 50*time.Second)
+		equal(t, "whether it is there", r.get("test:1") != "", true)
 		mustInvalidateTags(t, writer, "lamps")
 		equal(t, "the document", r.get("test:1"), "")
 	})

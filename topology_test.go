@@ -278,6 +278,30 @@ func TestASentinelMayFailOver(t *testing.T) {
 	}
 }
 
+// The journal lies elsewhere than the entry, and what cannot be marked there could not be filled.
+func TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown(t *testing.T) {
+	r := clusterRig(t)
+	primary := func(name string) string {
+		node, err := r.raw.(*redis.ClusterClient).MasterForKey(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return node.Options().Addr
+	}
+	id := 1
+	for primary("test:"+strconv.Itoa(id)) == primary("aside-tags") {
+		id++
+	}
+	c, tap := process(r, newTable(product{id, "lamps", 100}).load, categories)
+	for _, verb := range []string{"mark", "srem"} {
+		tap.answer(verb, errDown)
+	}
+	r.until(func() bool { mustGet(t, c, id); return c.Stats().Down })
+	tap.reset()
+	mustGet(t, c, id)
+	equal(t, "the number of leases", tap.sent("lease"), 0)
+}
+
 // autoPipelined has a rig's clients share their connections.
 func autoPipelined(t *testing.T, r *rig) *rig {
 	dial := r.dial

@@ -1,11 +1,14 @@
 package main
 
 // ofFlights are the rules by which callers of one process share a load.
+//
+// That a fill is sealed before it is sent has no mutant: nobody whom the seal would turn away joins, since the flight is
+// closed before. The mutants of the latter show what the seal is for: under them a late caller only waits in vain.
 var ofFlights = []mutant{
 	{
 		"who arrived after the deciding command was sent does not join", "internal/protocol/protocol.go",
 		`decided && arrived < sealed`, `decided`,
-		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
+		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay",
 	},
 	{
 		"who arrived during a load that decided nothing does not join", "internal/protocol/protocol.go",
@@ -16,16 +19,6 @@ var ofFlights = []mutant{
 		"a refused fill decides nothing", "fetch.go",
 		`w.decided = r.ok && !w.barred`, `w.decided = true`,
 		"TestCallerAfterInvalidateDoesNotJoinAnOlderLoad",
-	},
-	{
-		"a fill is sealed before it is sent, not when it is answered", "fetch.go",
-		`	f.seal()
-	var failed []step
-	for i, r := range f.store.run(f.ctx, &f.budget, steps) {`, `	var failed []step
-	replies := f.store.run(f.ctx, &f.budget, steps)
-	f.seal()
-	for i, r := range replies {`,
-		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
 	},
 	{
 		"a look by the lease command is sealed before it is sent", "fetch.go",
@@ -43,7 +36,7 @@ var ofFlights = []mutant{
 		replies := f.store.lookMany(f.ctx, &poll, names)
 		f.seal()
 		for i, r := range replies {`,
-		"TestCallerAfterInvalidateDoesNotJoinALookUnderWay",
+		"TestCallerAfterInvalidateDoesNotJoinAPollUnderWay",
 	},
 	{
 		"a flight stops being joinable before it sends its fill", "flight.go",
@@ -88,12 +81,18 @@ var ofFlights = []mutant{
 	},
 	{
 		"misses of one process share one load", "flight.go",
-		`flights.DoChan(w.name, func()`, `new(singleflight.Group).DoChan(w.name, func()`,
+		`own, queued := false,`, `flights = new(singleflight.Group)
+	own, queued := false,`,
 		"TestLoadsStayCollapsedWhileRedisIsDown",
+	},
+	{
+		"who may leave waits for no flight", "flight.go",
+		`if ctx.Done() == nil {`, `if true {`,
+		"TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn",
 	},
 	{
 		"who cannot use Redis does not join those who wait for it", "flight.go",
 		`flights, b.left = &c.direct, 0`, `b.left = 0`,
-		"TestACallSpendsOneRedisTimeoutInAll",
+		"TestReadOfAKeyThatIsOwedDoesNotWaitForRedis",
 	},
 }

@@ -137,7 +137,7 @@ var ofHolds = []mutant{
 	{
 		"a hold is renewed while the transaction runs", "hold.go",
 		`every(c.config.hold/3, func()`, `every(c.config.hold*3, func()`,
-		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
+		"TestHoldLastsAsLongAsTheTransactionRuns",
 	},
 	{
 		"no renewal comes after the release", "hold.go",

@@ -38,9 +38,9 @@ var ofInvalidations = []mutant{
 		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
 	},
 	{
-		"a flight finds out that a key is owed", "fetch.go",
+		"a fetch finds out that a key is owed", "fetch.go",
 		`f.budget.spent() || !f.usable(w.name) ||`, `f.budget.spent() || !f.store.breaker.up(w.name) ||`,
-		"TestGetManyLoadsTheKeysThatAreOwedAndReadsTheOthers",
+		"TestKeyThatComesToBeOwedWhileGetManyLooksIsNotReadFromTheCache",
 	},
 	{
 		"an attempt settles nothing that is owed since", "owed.go",
@@ -76,7 +76,7 @@ var ofInvalidations = []mutant{
 	{
 		"Close sends what is owed once more", "owed.go",
 		`	c.payOnce(ctx)
-`, ``,
+	c.payTagsOnce(ctx)`, `	c.payTagsOnce(ctx)`,
 		"TestCloseSendsWhatIsOwedOnceMore",
 	},
 	{

@@ -28,9 +28,15 @@ var ofLoads = []mutant{
 	},
 	{
 		"who waited for a lease that came back without a value loads at once", "fetch.go",
-		`	case none:
-		w.waiting`, `	case none, returned:
-		w.waiting`,
+		`case none:
+		w.waiting = false // the holder died, or the entry was invalidated: ask for the lease
+	case leased:
+		f.wait(w)
+	case held, returned:`, `case none, returned:
+		w.waiting = false
+	case leased:
+		f.wait(w)
+	case held:`,
 		"TestWaitersLoadAtOnceWhenTheLoadTheyWaitedForFailed",
 	},
 	{
@@ -41,12 +47,12 @@ var ofLoads = []mutant{
 	{
 		"who waits does not wait for a Redis that is down", "fetch.go",
 		`> f.config.loadTimeout || !f.store.breaker.up(w.name) {`, `> f.config.loadTimeout {`,
-		"TestAWaiterForALeaseDoesNotWaitForAHungRedis",
+		"TestAWaiterForALeaseDoesNotAskARedisThatIsDown",
 	},
 	{
 		"how late a fill may come counts from the lease, by the clock of the server", "fetch.go",
 		`latest := w.since + f.window.Milliseconds()`, `latest := time.Now().UnixMilli() + f.window.Milliseconds()`,
-		"TestFillThatComesTooLateIsRefused",
+		"TestHowLateAFillMayComeIsMeasuredByTheClockOfTheServer",
 	},
 	{
 		"a value of no life is not stored", "fetch.go",
@@ -59,8 +65,10 @@ var ofLoads = []mutant{
 		"TestValueThatCannotBeEncodedReachesItsOwnerAndIsNotStored",
 	},
 	{
-		"a failed load stores nothing", "fetch.go",
-		`bool { return w.err == nil && w.data`, `bool { return w.data`,
+		"a failed load stores nothing", "load.go",
+		`if err = c.judge(v, err); err != nil {
+		return loaded[V]{err`, `if err = c.judge(v, err); isAbsence(err) {
+		return loaded[V]{err`,
 		"TestLeaseIsGivenBackWhenThereIsNothingToStore",
 	},
 	{
@@ -104,7 +112,7 @@ var ofLoads = []mutant{
 		`		if r.ok {
 			wants[i].since`, `		if r.err == nil {
 			wants[i].since`,
-		"TestStaleValueIsServedAtOnceWhileOneProcessRefreshes",
+		"TestProcessWhoseClaimComesSecondDoesNotRefresh",
 	},
 	{
 		"what is claimed is not asked for again", "refresh.go",
@@ -113,18 +121,18 @@ var ofLoads = []mutant{
 	},
 	{
 		"one read of a process asks for the claim", "refresh.go",
-		`return !already`, `return true`,
+		`return !already`, `return !already || true`,
 		"TestConcurrentStaleReadsAskForTheClaimOnce",
 	},
 	{
 		"refreshes that fail back off", "refresh.go",
-		`min(max(2*last, shortestBackoff), longestBackoff)`, `shortestBackoff`,
+		`min(max(2*last, shortestBackoff), longestBackoff)`, `max(0*last, shortestBackoff)`,
 		"TestStaleValueIsServedWhileRefreshesFailAndTheyBackOff",
 	},
 	{
 		"what a codec may keep of a document is no other caller's", "cache.go",
 		`return bytes.Clone(data)`, `return data`,
-		"TestEveryCallerMayModifyItsValue",
+		"TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven",
 	},
 	{
 		"GetMany takes no unusable document for a value", "many.go",
@@ -132,14 +140,6 @@ var ofLoads = []mutant{
 		return e, false`, `		w.unusable = c.unusable(&e, r.doc)
 		return e, e.state == present`,
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
-	},
-	{
-		"a batch that Invalidate has overtaken does not fill", "many.go",
-		`found[w.key] = w.value
-		case`, `found[w.key] = w.value
-			c.store.rdb.Set(ctx, w.name, w.data, 0)
-		case`,
-		"TestBatchLoadDoesNotFillAfterInvalidate",
 	},
 	{
 		"a key that is given twice is looked for once", "many.go",

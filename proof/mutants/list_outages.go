@@ -11,7 +11,32 @@ var ofOutages = []mutant{
 		"a call that Redis has failed once asks it no more", "cache.go",
 		`	b.spend()
 	if isWrongType(err) {`, `	if isWrongType(err) {`,
+		"TestACallThatRedisHasFailedOnceAsksItNoMore",
+	},
+	{
+		"a client with hooks is used itself", "bounded.go",
+		`if b.copy != nil && len(b.hooks.Load().hooks) == 0 {`, `if b.copy != nil {`,
+		"TestWhatEachCallCosts",
+	},
+	{
+		"a client that does not end by a deadline is left behind", "budget.go",
+		`if !bounded {`, `if !bounded && false {`,
 		"TestACallSpendsOneRedisTimeoutInAll",
+	},
+	{
+		"a caller in a hurry does not wait as long as Redis may take", "budget.go",
+		`return rdb, !ok || time.Until(deadline) > b.left`, `return rdb, !ok || time.Until(deadline) > 0`,
+		"TestCallersInAHurryLeaveABoundedClientOnTime",
+	},
+	{
+		"a call gets no deadline that is over, or soon will be", "budget.go",
+		`|| end.Sub(last.at) > left/16 {`, `{`,
+		"TestBoundedClientIsLeftWhenItsTimeIsOver",
+	},
+	{
+		"a call gets no deadline of one that has more time", "budget.go",
+		`last == nil || last.at.After(end) ||`, `last == nil ||`,
+		"TestCallGetsNoDeadlineOfOneThatHasMoreTime",
 	},
 	{
 		"callers in a hurry notice that Redis hangs", "budget.go",

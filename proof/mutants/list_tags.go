@@ -10,7 +10,7 @@ var ofTags = []mutant{
 	{
 		"a record may name several tags", "scripts.go",
 		`for j = 3, #fields, 2 do`, `for j = 3, math.min(3, #fields), 2 do`,
-		"TestLoadUnderWayDoesNotFillAfterInvalidateTags",
+		"TestSlowLoadDoesNotFillAfterInvalidateTags",
 	},
 	{
 		"a load whose mark is gone does not fill", "scripts.go",
@@ -97,7 +97,7 @@ var ofTags = []mutant{
 	{
 		"an entry is in the index of each of its tags", "mark.go",
 		`for _, tag := range w.tags {`, `for _, tag := range w.tags[:1] {`,
-		"TestInvalidateTagsRemovesWhatWasFilledWithTheTagsInEveryCache",
+		"TestEntryOfSeveralTagsIsFoundByEach",
 	},
 	{
 		"an entry is in the index as long as it may be served stale", "mark.go",
@@ -107,7 +107,7 @@ var ofTags = []mutant{
 	{
 		"an entry is in the index as long as its fill may come late", "mark.go",
 		`saturated(f.window, w.life, f.config.stale)`, `saturated(w.life, f.config.stale)`,
-		"TestFillThatComesTooLateIsRefused",
+		"TestEntryWhoseFillCameLateIsInTheIndexAsLongAsItIsServed",
 	},
 	{
 		"a barred load has one of those who wait load, not each", "fetch.go",
@@ -128,7 +128,7 @@ var ofTags = []mutant{
 	}
 	for _, tag := range tags {`, `	defer func() { _ = c.record(ctx, c.store.recordSteps(tags)) }()
 	for _, tag := range tags {`,
-		"TestLoadUnderWayDoesNotFillAfterInvalidateTags",
+		"TestLoadThatEndsDuringInvalidateTagsDoesNotFill",
 	},
 	{
 		"an entry is taken out of the index only after it is invalidated", "tags.go",
@@ -180,8 +180,8 @@ var ofTags = []mutant{
 		"TestReleaseInvalidatesWhatWasFilledWhileAHoldOfATagWasGone",
 	},
 	{
-		"no entry of a cache with tags is filled while the journal is down", "fetch.go",
+		"no lease is asked for while the journal is down, without which nothing is filled", "fetch.go",
 		`|| f.tagsFunc != nil && !f.store.breaker.up(journalName)`, ``,
-		"TestKeysOfTheOtherPrimariesStillHit",
+		"TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown",
 	},
 }

@@ -2,7 +2,7 @@
 // is the library with one piece of its source replaced; the test that is named as its catcher must fail on it, and pass
 // on the library as it is.
 //
-//	go run ./proof/mutants                 # some minutes
+//	go run ./proof/mutants                 # a minute or two
 //	go run ./proof/mutants -list
 //	go run ./proof/mutants -only fill      # those whose rule, file or catcher matches
 //	go run ./proof/mutants -only fill -run "Test.*"   # what else catches them
@@ -67,22 +67,24 @@ func hunt(selected []mutant, run string) (ok bool, err error) {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	t := tests{dir: dir, run: run}
-	if err := t.buildLibrary(context.Background()); err != nil {
+	t := &tests{dir: dir, run: run}
+	if err := t.buildShared(context.Background(), selected); err != nil {
 		return false, err
 	}
+	fmt.Printf("built after %.0f s\n", time.Since(start).Seconds())
 	if run == "" {
 		if err := t.pass(context.Background(), selected); err != nil {
 			return false, err
 		}
 	}
+	fmt.Printf("the catchers pass, after %.0f s\n", time.Since(start).Seconds())
 	survivors := t.mutate(context.Background(), selected)
 	fmt.Printf("\n%d mutants, %d survivors (violations), %.0f s\n", len(selected), survivors, time.Since(start).Seconds())
 	return survivors == 0, nil
 }
 
 // mutate tries the mutants, as many at a time as there are CPUs, and counts those that survive.
-func (t tests) mutate(ctx context.Context, selected []mutant) (survivors int) {
+func (t *tests) mutate(ctx context.Context, selected []mutant) (survivors int) {
 	var group sync.WaitGroup
 	var mu sync.Mutex // guards survivors and the output
 	free := make(chan struct{}, runtime.GOMAXPROCS(0))

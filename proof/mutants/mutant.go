@@ -14,14 +14,14 @@ type mutant struct {
 	catcher  string // the test that fails
 }
 
-// source is the file as the mutant has it.
-func (m mutant) source() ([]byte, error) {
-	source, err := os.ReadFile(m.file)
+// source is the file as it is, and as the mutant has it.
+func (m mutant) source() (source, mutated []byte, err error) {
+	source, err = os.ReadFile(m.file)
 	if err != nil {
-		return nil, fmt.Errorf("this must be run from the root of the repository: %w", err)
+		return nil, nil, fmt.Errorf("this must be run from the root of the repository: %w", err)
 	}
 	if n := strings.Count(string(source), m.old); n != 1 {
-		return nil, fmt.Errorf("NO LONGER APPLIES: its piece of source is in %s %d times, want once", m.file, n)
+		return nil, nil, fmt.Errorf("NO LONGER APPLIES: its piece of source is in %s %d times, want once", m.file, n)
 	}
-	return []byte(strings.Replace(string(source), m.old, m.new, 1)), nil
+	return source, []byte(strings.Replace(string(source), m.old, m.new, 1)), nil
 }

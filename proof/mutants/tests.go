@@ -10,63 +10,53 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
 
 // tests builds the library's tests and runs them.
 type tests struct {
-	dir     string // for what is built
-	run     string // the tests to run in the place of the catchers
-	library string // the tests of the library as it is, but for its scripts, which mutate as they are told
+	dir    string // for what is built
+	run    string // the tests to run in the place of the catchers
+	shared string // the tests of the library as it is, but for the mutants that sleep in it
 }
 
-// A build takes seconds, so the mutants of the scripts share one, in which the environment says what to replace.
-const (
-	scriptsFile  = "scripts.go"
-	mutateScript = `package aside
-
-import (
-	"os"
-	"strings"
-
-	"github.com/redis/go-redis/v9"
-)
-
-func mutatedScript(source string) *redis.Script {
-	if old := os.Getenv("MUTANT_OLD"); old != "" {
-		source = strings.Replace(source, old, os.Getenv("MUTANT_NEW"), 1)
+// buildShared builds shared. A mutant that no longer applies, or does not compile, is an error.
+func (t *tests) buildShared(ctx context.Context, selected []mutant) error {
+	w := weaver{clauses: make(map[string]map[int][]byte)}
+	var errs []error
+	for i, m := range selected {
+		if err := w.add(i+1, m); err != nil {
+			errs = append(errs, fmt.Errorf("the mutant of %q: %w", m.rule, err))
+		}
 	}
-	return redis.NewScript(source)
-}
-`
-)
-
-// buildLibrary builds library.
-func (t *tests) buildLibrary(ctx context.Context) error {
-	source, err := os.ReadFile(scriptsFile)
+	if errs != nil {
+		return errors.Join(errs...)
+	}
+	files, err := w.files()
 	if err != nil {
-		return fmt.Errorf("this must be run from the root of the repository: %w", err)
+		return err
 	}
-	mutable := strings.ReplaceAll(string(source), "redis.NewScript(", "mutatedScript(")
-	t.library, err = t.build(ctx, "library", map[string][]byte{
-		scriptsFile: []byte(mutable), "mutated_script.go": []byte(mutateScript),
-	})
-	return err
+	t.shared, err = t.build(ctx, files)
+	if err != nil {
+		return errors.Join(notGo(err.Error(), selected), err)
+	}
+	return nil
 }
 
-// hang is how long a test may take: all that catch a mutant take far less without it.
-const hang = 40 * time.Second
+// hang is how long a catcher may take: without a mutant, all take far less.
+const hang = 20 * time.Second
 
 // pass checks that the catchers are there and pass on the library as it is.
-func (t tests) pass(ctx context.Context, selected []mutant) error {
+func (t *tests) pass(ctx context.Context, selected []mutant) error {
 	passed := make(map[string]bool)
 	var errs []error
 	for _, m := range selected {
 		if passed[m.catcher] {
 			continue
 		}
-		out, err := test(ctx, t.library, m.catcher)
+		out, err := t.test(ctx, m.catcher)
 		passed[m.catcher] = true
 		switch {
 		case err != nil:
@@ -79,24 +69,13 @@ func (t tests) pass(ctx context.Context, selected []mutant) error {
 }
 
 // try tells what became of a mutant, and whether it was caught.
-func (t tests) try(ctx context.Context, i int, m mutant) (outcome string, caught bool) {
-	mutated, err := m.source()
-	if err != nil {
-		return err.Error(), false
-	}
-	binary, env := t.library, []string{"MUTANT_OLD=" + m.old, "MUTANT_NEW=" + m.new}
-	if m.file != scriptsFile {
-		env = nil
-		if binary, err = t.build(ctx, fmt.Sprint("mutant", i), map[string][]byte{m.file: mutated}); err != nil {
-			return err.Error(), false
-		}
-		defer os.Remove(binary)
-	}
+func (t *tests) try(ctx context.Context, i int, m mutant) (outcome string, caught bool) {
 	run := m.catcher
 	if t.run != "" {
 		run = t.run
 	}
-	out, err := test(ctx, binary, run, env...)
+	env := []string{fmt.Sprint(aliveVariable, "=", i+1), "MUTANT_OLD=" + m.old, "MUTANT_NEW=" + m.new}
+	out, err := t.test(ctx, run, env...)
 	switch failed := failures(out); {
 	case err == nil:
 		return "SURVIVED " + run, false
@@ -112,31 +91,30 @@ func (t tests) try(ctx context.Context, i int, m mutant) (outcome string, caught
 }
 
 // build compiles the tests of the library with some of its files replaced.
-func (t tests) build(ctx context.Context, name string, replaced map[string][]byte) (binary string, err error) {
+func (t *tests) build(ctx context.Context, replaced map[string][]byte) (binary string, err error) {
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	for file, source := range replaced {
 		path, err := filepath.Abs(file)
 		if err != nil {
 			return "", err
 		}
-		copied := filepath.Join(t.dir, name+"_"+filepath.Base(file))
-		if err := os.WriteFile(copied, source, 0o600); err != nil {
+		overlay.Replace[path] = filepath.Join(t.dir, strings.ReplaceAll(file, string(filepath.Separator), "_"))
+		if err := os.WriteFile(overlay.Replace[path], source, 0o600); err != nil {
 			return "", err
 		}
-		overlay.Replace[path] = copied
 	}
 	text, err := json.Marshal(overlay)
 	if err != nil {
 		return "", err
 	}
-	overlayFile := filepath.Join(t.dir, name+".json")
+	overlayFile := filepath.Join(t.dir, "overlay.json")
 	if err := os.WriteFile(overlayFile, text, 0o600); err != nil {
 		return "", err
 	}
-	binary = filepath.Join(t.dir, name+".test")
-	args := []string{"test", "-c", "-vet=off", "-gcflags=-l", "-ldflags=-s -w", "-overlay", overlayFile, "-o", binary, "."}
+	binary = filepath.Join(t.dir, "mutants.test")
+	args := []string{"test", "-c", "-vet=off", "-gcflags=-l -e", "-ldflags=-s -w", "-overlay", overlayFile, "-o", binary, "."}
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
-		return "", fmt.Errorf("%s does not compile: %w\n%s", name, err, out)
+		return "", fmt.Errorf("the library with its mutants does not compile: %w\n%s", err, out)
 	}
 	return binary, nil
 }
@@ -144,15 +122,19 @@ func (t tests) build(ctx context.Context, name string, replaced map[string][]byt
 var errHung = errors.New("the test hangs")
 
 // test runs the tests that run names: on miniredis alone, in virtual time, unless it says otherwise.
-func test(ctx context.Context, binary, run string, env ...string) (out string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 2*hang) // if its own timeout does not end it
+func (t *tests) test(ctx context.Context, run string, env ...string) (out string, err error) {
+	timeout := hang
+	if t.run != "" {
+		timeout *= 10 // it may be all of them
+	}
+	ctx, cancel := context.WithTimeout(ctx, 2*timeout) // if its own timeout does not end it
 	defer cancel()
 	var output bytes.Buffer
-	args := []string{"-test.v", "-test.timeout=" + hang.String(), "-test.run=" + anchored(run)}
-	if !strings.HasSuffix(run, "/redis") {
+	args := []string{"-test.v", "-test.timeout=" + timeout.String(), "-test.run=" + anchored(run)}
+	if !onServers(run) {
 		args = append(args, "-test.skip=.*/^(redis|cluster)$|.*/.*/^(redis|cluster)$")
 	}
-	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd := exec.CommandContext(ctx, t.shared, args...)
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = time.Second
@@ -162,6 +144,12 @@ func test(ctx context.Context, binary, run string, env ...string) (out string, e
 		err = errHung
 	}
 	return out, err
+}
+
+// onServers reports whether a name is that of a test on a real server.
+func onServers(name string) bool {
+	parts := strings.Split(name, "/")
+	return slices.Contains(parts, "redis") || slices.Contains(parts, "cluster")
 }
 
 // anchored makes of the name of a test the -test.run that no other matches.
