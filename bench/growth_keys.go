@@ -21,7 +21,8 @@ func growKeys(r *run) error {
 	steps, why := r.keySteps()
 	t := &table{title: "Number of keys",
 		columns: []string{"library", "keys", "best µs", "median µs", "× raw", "64 goroutines, 1000/s", "p99 µs", ""},
-		notes:   []string{fmt.Sprintf("%d bytes of JSON; keys read evenly at random. %s", jsonSize(newProduct(0, 100)), why)}}
+		notes:   []string{fmt.Sprintf("%d bytes of JSON; keys read evenly at random, of %d drawn beforehand. The entries of both are in "+
+			"one Redis, so there are twice as many. %s", jsonSize(newProduct(0, 100)), len(evenly(1).ids), why)}}
 	p := &plot{title: "A hit by number of keys", xLabel: "keys", yLabel: "µs"}
 	p.curves = []curve{{name: "raw json"}, {name: "aside json"}}
 	have := 1
@@ -32,6 +33,11 @@ func growKeys(r *run) error {
 			}
 		}
 		have = n
+		for _, o := range peers {
+			if err := r.settle(o, n); err != nil {
+				return err
+			}
+		}
 		p.xs = append(p.xs, float64(n))
 		c, crowds, err := r.randomReads(peers, n)
 		if err != nil {
@@ -45,8 +51,10 @@ func growKeys(r *run) error {
 				figure(seriesOf(crowds[i], func(c crowd) float64 { return c.p99 }).median()), "")
 		}
 	}
-	if used, err := r.admin.InfoMap(r.ctx, "memory").Result(); err == nil {
-		t.notes = append(t.notes, "At the last step Redis used "+used["Memory"]["used_memory_human"]+", for both.")
+	if info, err := r.admin.InfoMap(r.ctx, "memory").Result(); err == nil {
+		used, _ := strconv.ParseFloat(info["Memory"]["used_memory"], 64) // a number, if Redis says so
+		t.notes = append(t.notes, fmt.Sprintf("At the last step Redis used %s, that is %s bytes an entry, its tables included, "+
+			"in the mean of both.", info["Memory"]["used_memory_human"], figure(used/float64(have*len(peers)))))
 	}
 	r.report.print(t)
 	return p.draw(r.svg, "growth-keys")
@@ -55,7 +63,7 @@ func growKeys(r *run) error {
 // keySteps ends where memory does.
 func (r *run) keySteps() (steps []int, why string) {
 	steps = []int{1_000, 10_000, 100_000, 1_000_000, 10_000_000}
-	const each = 700 // bytes, both libraries' entries and room to grow their table
+	const each = 800 // bytes, both libraries' entries and room to grow their table
 	free := memory("MemAvailable")
 	switch {
 	case r.quick:
@@ -66,17 +74,29 @@ func (r *run) keySteps() (steps []int, why string) {
 	return steps, ""
 }
 
-// copies makes entries from..to out of entry 0, inside of Redis.
+// copies makes entries from..to out of entry 0, inside of Redis, with the TTL that the others have.
 func (r *run) copies(o opened, from, to int) error {
+	return r.forIDs(o, from, to, `redis.call('SET', name, document, 'PX', ARGV[3])`)
+}
+
+// settle looks up every entry. A table of Redis that has grown is moved to its new place by a step with each look, as the
+// copies have left it to be: figures would have that in them.
+func (r *run) settle(o opened, keys int) error { return r.forIDs(o, 0, keys, `redis.call('EXISTS', name)`) }
+
+// forIDs runs a line of Lua for the entry of each id from..to.
+func (r *run) forIDs(o opened, from, to int, line string) error {
 	prefix := "bench-" + o.name + "-" + o.codec + ":"
-	copied := redis.NewScript(`
+	script := redis.NewScript(`
 		local document = redis.call('GET', KEYS[1] .. '0')
-		for id = ARGV[1], ARGV[2] do redis.call('SET', KEYS[1] .. string.format('%d', id), document) end
+		for id = ARGV[1], ARGV[2] do
+			local name = KEYS[1] .. string.format('%d', id)
+			` + line + `
+		end
 		return redis.status_reply('OK')`)
 	const chunk = 5_000 // a longer script would keep a busy machine from answering others
 	for at := from; at < to; at += chunk {
 		last := strconv.Itoa(min(at+chunk, to) - 1)
-		if err := copied.Run(r.ctx, r.admin, []string{prefix}, at, last).Err(); err != nil {
+		if err := script.Run(r.ctx, r.admin, []string{prefix}, at, last, ttl.Milliseconds()).Err(); err != nil {
 			return err
 		}
 	}
