@@ -101,6 +101,7 @@ func (r *run) wire(t *table, l wiring, size int) error {
 		if err := c.call(r.ctx, o.peer, -1); err != nil {
 			return err
 		}
+		time.Sleep(5 * time.Millisecond) // and what is to be stale is
 	}
 	idle, err := r.idle()
 	if err != nil {
