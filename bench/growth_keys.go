@@ -119,7 +119,7 @@ func (r *run) bulk(from, to, atOnce int, head, prefix string, rest []byte) error
 	}
 	answer, err := bufio.NewReader(conn).ReadString('\n')
 	if err == nil && answer != "+OK\r\n" {
-		err = fmt.Errorf("Redis answered %q", answer)
+		err = fmt.Errorf("bulk: Redis answered %q", answer)
 	}
 	return err
 }
