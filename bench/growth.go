@@ -10,6 +10,8 @@ var growthWorkloads = []workload{
 		about: "Loads must not grow with the number of instances."},
 	{name: "growth-writes", extra: true, title: "Growth: share of writes", run: growWrites,
 		about: "Reads among ever more invalidations."},
+	{name: "growth-wire", extra: true, title: "Growth: what a call costs Redis", run: growWire,
+		about: "The commands and bytes of a single call, on which docs/scaling.md stands."},
 }
 
 var (
