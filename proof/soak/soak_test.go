@@ -31,7 +31,7 @@ func soaked(t *testing.T, args ...string) (violations int64, text string) {
 func TestEachMistakeIsFound(t *testing.T) {
 	for _, mistake := range breaks[1:] {
 		t.Run(mistake, func(t *testing.T) {
-			violations, text := soaked(t, "-faults", "none", "-break", mistake)
+			violations, text := soaked(t, "-redis", "single", "-faults", "none", "-break", mistake)
 			if violations == 0 || !strings.Contains(text, "VIOLATION: key") {
 				t.Errorf("%d violations in\n%s", violations, text)
 			}
