@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/asidecache/aside/proof/soak/history"
 )
 
 // TestMain is a worker, too: the processes of a soak are the program that runs it.
@@ -45,8 +47,16 @@ func TestTheLibraryMakesNone(t *testing.T) {
 	}
 }
 
+// What failovers lose is found, and counted apart.
+func TestFailoversLoseNothingForLongerThanTheTTL(t *testing.T) {
+	violations, text := soaked(t, "-redis", "cluster", "-faults", "failover,switch,migrate", "-for", "12s")
+	if violations > 0 || !strings.Contains(text, string(history.Lost)) || !strings.Contains(text, "failover ") {
+		t.Errorf("%d violations in\n%s", violations, text)
+	}
+}
+
 func TestASeedReplaysTheSameSchedule(t *testing.T) {
-	p := plan{length: time.Minute, seed: 5, faults: kindNames(), processes: 3, keys: 16}
+	p := plan{length: time.Minute, seed: 5, cluster: true, faults: kindNames(), processes: 3, keys: 16}
 	describe := func(p plan) (all []string) {
 		for _, m := range moments(schedule(p)) {
 			all = append(all, m.String())
@@ -83,6 +93,7 @@ func TestFaultsOfOneTargetDoNotOverlap(t *testing.T) {
 func TestFlagsThatCannotBeAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"-faults", "earthquake"}, {"-break", "everything"}, {"-redis", "ring"}, {"-processes", "0"}, {"-keys", "0"},
+		{"-redis", ""},
 	} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%v is accepted", args)
