@@ -9,11 +9,10 @@
 //	go run ./proof/soak -for 1m -redis cluster -faults failover,switch,migrate
 //	go run ./proof/soak -for 10s -break early
 //
-// It needs redis-server and PostgreSQL, and starts its own: for two thirds of the time one Redis, then a Cluster of three
-// primaries, each with a replica. The last line counts operations and violations; the exit
-// status is 1 if there was a violation, and 2 if it could not run. A violation is printed with what led to it, in order. The
-// seed decides which faults there are, when, and for how long; what the processes are doing just then is up to the
-// machine.
+// It needs redis-server and PostgreSQL, and starts its own: for a third of the time a Cluster of three primaries, each
+// with a replica, and then one Redis. The last line counts operations and violations; the exit status is 1 if there was a
+// violation, and 2 if it could not run. A violation is printed with what led to it, in order. The seed decides which
+// faults there are, when, and for how long; what the processes are doing just then is up to the machine.
 //
 // With -break, the writers make a mistake, and the checker must find violations: forget (plain writes are not
 // invalidated), early (they are invalidated before the COMMIT), nohold (writes in InTx invalidate outside of it), release
@@ -71,7 +70,7 @@ func (p plan) parts() []plan {
 	}
 	spread.length = p.length / 3
 	alone.length = p.length - spread.length
-	return []plan{alone, spread}
+	return []plan{spread, alone}
 }
 
 // rows is how many there are: each process has one that hardly any other reads.
@@ -112,7 +111,7 @@ func parse(args []string) (plan, error) {
 	f.IntVar(&p.readers, "readers", 6, "goroutines of a process")
 	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
 	f.IntVar(&p.keys, "keys", 32, "rows that all processes read; each has one more")
-	f.DurationVar(&p.pause, "pause", 80*time.Millisecond, "between the writes of a goroutine, on average")
+	f.DurationVar(&p.pause, "pause", 50*time.Millisecond, "between the writes of a goroutine, on average")
 	_ = f.Parse(args)
 	if !slices.Contains([]string{bothKinds, single, cluster}, p.redis) {
 		return p, fmt.Errorf("-redis %s: it must be single, cluster or both", p.redis)
