@@ -159,8 +159,11 @@ func (s *soak) observe(stop <-chan struct{}) {
 			return
 		}
 		now, err := versions(ctx, db)
-		if err != nil {
-			panic(err) // the database has no faults
+		if err != nil { // the database has no faults: something has ended the run
+			s.mu.Lock()
+			s.ends = append(s.ends, fmt.Sprintf("VIOLATION: nobody observed the database any more: %v\n", err))
+			s.mu.Unlock()
+			return
 		}
 		for key, version := range now {
 			if version != seen[key] {

@@ -42,17 +42,23 @@ func TestEachMistakeIsFound(t *testing.T) {
 }
 
 func TestTheLibraryMakesNone(t *testing.T) {
-	if violations, text := soaked(t); violations > 0 || strings.Contains(text, " 0 operations") {
+	if violations, text := soaked(t, "-redis", "single"); violations > 0 || strings.Contains(text, " 0 operations") {
 		t.Errorf("%d violations in\n%s", violations, text)
 	}
 }
 
-// What failovers lose is found, and counted apart.
+// What failovers lose is found, and counted apart. How much that is, is up to the machine.
 func TestFailoversLoseNothingForLongerThanTheTTL(t *testing.T) {
-	violations, text := soaked(t, "-redis", "cluster", "-faults", "failover,switch,migrate", "-for", "12s")
-	if violations > 0 || !strings.Contains(text, string(history.Lost)) || !strings.Contains(text, "failover ") {
-		t.Errorf("%d violations in\n%s", violations, text)
+	for _, seed := range []string{"1", "2", "3"} {
+		violations, text := soaked(t, "-redis", "cluster", "-faults", "failover", "-pause", "5ms", "-for", "10s", "-seed", seed)
+		if violations > 0 {
+			t.Fatalf("%d violations in\n%s", violations, text)
+		}
+		if strings.Contains(text, string(history.Lost)) {
+			return
+		}
 	}
+	t.Error("nothing was lost")
 }
 
 func TestASeedReplaysTheSameSchedule(t *testing.T) {
