@@ -54,7 +54,13 @@ const returnedLife = time.Second
 
 // probe asks the server of name whether it would write. Nothing has this member, so nothing changes, whatever lies under
 // the name; but a read-only replica refuses the command.
+//
+// A primary of a Cluster may have been replaced. One that is gone cannot say so, and by itself the client looks for its
+// successor but once a minute.
 func (s *store) probe(ctx context.Context, name string) error {
+	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+		cluster.ReloadState(ctx) // in the background: a later probe meets the successor
+	}
 	b := newBudget(s.timeout)
 	_, err := within(ctx, s, &b, func(ctx context.Context, rdb redis.UniversalClient) (int64, error) {
 		return rdb.SRem(ctx, name, "aside: are you there?").Result()

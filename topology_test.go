@@ -248,6 +248,31 @@ func noStaleReadWhile(t *testing.T, r *rig, timeout aside.Option, during func())
 	wg.Wait()
 }
 
+// A primary that dies names no successor, and by itself the client looks for one once a minute.
+func TestAPrimaryThatDiesIsReplacedWithoutDelay(t *testing.T) {
+	t.Parallel()
+	r, s := ownCluster(t)
+	s.Replicate()
+	rows := newTable(product{1, "lamp", 100})
+	c, _ := process(r, rows.load, impatient)
+	mustGet(t, c, 1)
+	i := slices.Index(s.Nodes, s.Primary("test:1"))
+	s.Nodes[i].Kill()
+	rows.setPrice(1, 90)
+	if err := c.Invalidate(t.Context(), 1); err == nil {
+		t.Error("nobody could have confirmed an Invalidate")
+	}
+	equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	s.Failover(i)
+	over := time.Now()
+	r.until(func() bool { return c.Stats().Owed == 0 })
+	hits := c.Stats().Hits
+	r.until(func() bool { equal(t, "the price", mustGet(t, c, 1).Price, 90); return c.Stats().Hits > hits })
+	if took := time.Since(over); took > 10*time.Second {
+		t.Errorf("the replica was noticed after %v", took)
+	}
+}
+
 func TestASentinelMayFailOver(t *testing.T) {
 	t.Parallel()
 	s := testserver.Sentinel(t)

@@ -8,11 +8,14 @@ import (
 
 const slots = 16384
 
-// A RedisCluster is a Redis Cluster of primaries without replicas.
+// A RedisCluster is a Redis Cluster of primaries, without replicas unless
+// Replicate has been called.
 type RedisCluster struct {
-	Nodes []*RedisServer
+	Nodes    []*RedisServer // the primaries
+	Replicas []*RedisServer // of each of them
 
 	t     testing.TB
+	args  []string
 	owner [slots]*RedisServer
 }
 
@@ -23,22 +26,32 @@ type RedisCluster struct {
 // they say otherwise; much less takes a busy machine for a dead node.
 func Cluster(t testing.TB, primaries int, args ...string) *RedisCluster {
 	t.Helper()
-	c := &RedisCluster{t: t}
+	c := &RedisCluster{t: t, args: args}
 	for range primaries {
-		c.Nodes = append(c.Nodes, startRedis(t, func() []string {
-			return append([]string{
-				"--cluster-enabled", "yes",
-				"--cluster-node-timeout", "5000",
-				// By default it is port+10000, which others may use.
-				"--cluster-port", freePort(t),
-				// A node cannot tell its own address before another one met it.
-				"--cluster-announce-ip", loopback,
-			}, args...)
-		}))
+		c.Nodes = append(c.Nodes, c.start())
 	}
 	c.assign()
 	c.meet()
 	return c
+}
+
+// start starts a node that nobody has met.
+func (c *RedisCluster) start() *RedisServer {
+	c.t.Helper()
+	return startRedis(c.t, func() []string {
+		return append([]string{
+			"--cluster-enabled", "yes",
+			"--cluster-node-timeout", "5000",
+			// By default it is port+10000, which others may use.
+			"--cluster-port", freePort(c.t),
+			// A node cannot tell its own address before another one met it.
+			"--cluster-announce-ip", loopback,
+			// Without the delay, a primary waits for more replicas before it syncs one.
+			"--repl-diskless-sync-delay", "0",
+			// Else a node that was stopped for long might be replaced while nobody looks.
+			"--cluster-replica-no-failover", "yes",
+		}, c.args...)
+	})
 }
 
 // assign gives each node its share of the slots.

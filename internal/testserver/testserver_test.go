@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -193,6 +194,62 @@ func TestClusterRoutesAndMigrates(t *testing.T) {
 			t.Fatalf("CLUSTER NODES after a restart:\n%s", nodes)
 		}
 	})
+}
+
+func TestClusterFailsOver(t *testing.T) {
+	t.Parallel()
+	c := testserver.Cluster(t, 3)
+	c.Replicate()
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.Addrs(), ReadTimeout: 200 * time.Millisecond})
+	t.Cleanup(func() { rdb.Close() })
+	has := func(name, want string) {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			rdb.ReloadState(t.Context()) // else it asks a primary that is gone for up to a minute
+			got, err := rdb.Get(t.Context(), name).Result()
+			if err == redis.Nil {
+				err = nil
+			}
+			if err == nil && got == want {
+				return
+			}
+			if time.Now().After(end) {
+				t.Fatalf("GET %s: %q, %v", name, got, err)
+			}
+		}
+	}
+	const kept, lost = "{k}kept", "{k}lost"
+	i := slices.Index(c.Nodes, c.Primary(kept))
+	for round, end := range []func(*testserver.RedisServer){nil, (*testserver.RedisServer).Kill, (*testserver.RedisServer).Stop} {
+		noErr(t, rdb.Set(t.Context(), kept, round, 0).Err())
+		noErr(t, rdb.Del(t.Context(), lost).Err())
+		old := c.Nodes[i]
+		c.Detach(i)
+		noErr(t, rdb.Set(t.Context(), lost, round, 0).Err())
+		if end != nil {
+			end(old)
+		}
+		c.Failover(i)
+		equal(t, c.Replicas[i], old)
+		equal(t, c.Primary(kept), c.Nodes[i])
+		has(kept, fmt.Sprint(round))
+		has(lost, "")
+		switch round {
+		case 1:
+			old.Restart()
+		case 2:
+			old.Continue()
+		}
+		c.Settle()
+	}
+	noErr(t, rdb.Set(t.Context(), lost, "here", 0).Err())
+	c.Migrate(kept, nil)
+	c.Settle()
+	if i = slices.Index(c.Nodes, c.Primary(kept)); !c.Switch(i) {
+		t.Fatal("nobody voted")
+	}
+	has(kept, "2")
+	has(lost, "here")
 }
 
 func TestSentinelFailsOver(t *testing.T) {

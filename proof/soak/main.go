@@ -6,12 +6,13 @@
 //	go run ./proof/soak -for 30m -seed 7
 //	go run ./proof/soak -for 20s -faults none
 //	go run ./proof/soak -for 20s -faults kill,flush,lease
+//	go run ./proof/soak -for 1m -redis cluster -faults failover,switch,migrate
 //	go run ./proof/soak -for 10s -break early
 //
-// It needs redis-server and PostgreSQL, and starts its own. The last line counts operations and violations; the exit
-// status is 1 if there was a violation, and 2 if it could not run. A violation is printed with what led to it, in order. The
-// seed decides which faults there are, when, and for how long; what the processes are doing just then is up to the
-// machine.
+// It needs redis-server and PostgreSQL, and starts its own: for a third of the time a Cluster of three primaries, each
+// with a replica, and then one Redis. The last line counts operations and violations; the exit status is 1 if there was a
+// violation, and 2 if it could not run. A violation is printed with what led to it, in order. The seed decides which
+// faults there are, when, and for how long; what the processes are doing just then is up to the machine.
 //
 // With -break, the writers make a mistake, and the checker must find violations: forget (plain writes are not
 // invalidated), early (they are invalidated before the COMMIT), nohold (writes in InTx invalidate outside of it), release
@@ -38,7 +39,8 @@ import (
 type plan struct {
 	length    time.Duration
 	seed      uint64
-	cluster   bool
+	redis     string
+	cluster   bool // of a part
 	faults    []string
 	mistake   string
 	processes int
@@ -47,6 +49,28 @@ type plan struct {
 	keys      int
 	pause     time.Duration
 	out       io.Writer
+}
+
+// What -redis may be.
+const (
+	bothKinds = "both"
+	single    = "single"
+	cluster   = "cluster"
+)
+
+// parts are the plan with one kind of Redis each.
+func (p plan) parts() []plan {
+	alone, spread := p, p
+	alone.redis, spread.redis, spread.cluster = single, cluster, true
+	switch p.redis {
+	case single:
+		return []plan{alone}
+	case cluster:
+		return []plan{spread}
+	}
+	spread.length = p.length / 3
+	alone.length = p.length - spread.length
+	return []plan{spread, alone}
 }
 
 // rows is how many there are: each process has one that hardly any other reads.
@@ -76,22 +100,21 @@ func main() {
 
 func parse(args []string) (plan, error) {
 	p := plan{out: os.Stdout}
-	var faults, redis string
+	var faults string
 	f := flag.NewFlagSet("soak", flag.ExitOnError)
 	f.DurationVar(&p.length, "for", time.Minute, "how long the processes run")
 	f.Uint64Var(&p.seed, "seed", 1, "of the fault schedule")
-	f.StringVar(&redis, "redis", "single", "single or cluster (three primaries)")
+	f.StringVar(&p.redis, "redis", bothKinds, "single, cluster (three primaries and their replicas), or both, one after the other")
 	f.StringVar(&faults, "faults", "all", "all, none, or a list of "+strings.Join(kindNames(), ","))
 	f.StringVar(&p.mistake, "break", "", "a mistake that the checker must find: "+strings.Join(breaks[1:], ", "))
 	f.IntVar(&p.processes, "processes", 3, "that read and write")
 	f.IntVar(&p.readers, "readers", 6, "goroutines of a process")
 	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
 	f.IntVar(&p.keys, "keys", 32, "rows that all processes read; each has one more")
-	f.DurationVar(&p.pause, "pause", 80*time.Millisecond, "between the writes of a goroutine, on average")
+	f.DurationVar(&p.pause, "pause", 50*time.Millisecond, "between the writes of a goroutine, on average")
 	_ = f.Parse(args)
-	p.cluster = redis == "cluster"
-	if redis != "single" && redis != "cluster" {
-		return p, fmt.Errorf("-redis %s: it must be single or cluster", redis)
+	if !slices.Contains([]string{bothKinds, single, cluster}, p.redis) {
+		return p, fmt.Errorf("-redis %s: it must be single, cluster or both", p.redis)
 	}
 	if !slices.Contains(breaks, p.mistake) {
 		return p, fmt.Errorf("-break %s: it must be one of %s", p.mistake, strings.Join(breaks[1:], ", "))

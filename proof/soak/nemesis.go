@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/asidecache/aside/internal/testserver"
 	"github.com/asidecache/aside/proof/soak/history"
 	"github.com/asidecache/aside/proof/soak/proxy"
 	"github.com/redis/go-redis/v9"
@@ -20,12 +21,12 @@ const (
 
 // A kind is a kind of fault. begin returns what ends it, nil if it ends by itself.
 type kind struct {
-	name                    string
-	hits                    int
-	shortest, longest       time.Duration
-	wipes                   bool // holds may get lost while it lasts
-	singleOnly, clusterOnly bool
-	begin                   func(s *soak, f fault) (end func())
+	name              string
+	hits              int
+	shortest, longest time.Duration
+	wipes             bool // holds may get lost while it lasts
+	clusterOnly       bool
+	begin             func(s *soak, f fault) (end func())
 }
 
 const ms = time.Millisecond
@@ -49,6 +50,8 @@ var kinds = []kind{
 	{name: "hold", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Hold)},
 	{name: "invalidate", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Invalidate)},
 	{name: "migrate", hits: theServer, shortest: 1 * ms, longest: 1 * ms, clusterOnly: true, begin: (*soak).migrate},
+	{name: "switch", hits: theServer, shortest: 1 * ms, longest: 1 * ms, clusterOnly: true, begin: (*soak).switchOver},
+	{name: "failover", hits: theServer, shortest: 50 * ms, longest: 1000 * ms, clusterOnly: true, begin: (*soak).failOver},
 }
 
 func kindNames() []string {
@@ -116,7 +119,7 @@ func (s *soak) stop(f fault) func() {
 // killRedis has a server be away and come back empty.
 func (s *soak) killRedis(f fault) func() {
 	began := history.Now()
-	node := s.nodes[f.luck%len(s.nodes)]
+	node := s.primaries()[f.luck%len(s.primaries())]
 	node.Kill()
 	return func() {
 		node.Restart()
@@ -127,7 +130,7 @@ func (s *soak) killRedis(f fault) func() {
 }
 
 func (s *soak) stopRedis(f fault) func() {
-	node := s.nodes[f.luck%len(s.nodes)]
+	node := s.primaries()[f.luck%len(s.primaries())]
 	node.Stop()
 	return node.Continue
 }
@@ -164,7 +167,7 @@ func (s *soak) evict(f fault) func() {
 	began := history.Now()
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
-	if s.direct.Del(ctx, fmt.Sprintf("soak:%d", f.target)).Err() == nil {
+	if s.direct.Del(ctx, entryName(f.target)).Err() == nil {
 		s.rec.Tell(history.Event{Kind: history.Invalidated, Key: uint16(f.target), Start: began})
 	}
 	return nil
@@ -175,7 +178,7 @@ const adminTimeout = 100 * ms // Redis may be stopped or gone
 // onEach reports whether fn could be done on all nodes.
 func (s *soak) onEach(fn func(ctx context.Context, node *redis.Client) error) bool {
 	all := true
-	for _, node := range s.nodes {
+	for _, node := range s.primaries() {
 		rdb := redis.NewClient(&redis.Options{Addr: node.Addr, MaxRetries: -1})
 		ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 		all = fn(ctx, rdb) == nil && all
@@ -185,15 +188,67 @@ func (s *soak) onEach(fn func(ctx context.Context, node *redis.Client) error) bo
 	return all
 }
 
+// migrate moves a slot. For a while some of its keys are here and some there.
 func (s *soak) migrate(f fault) func() {
-	for _, node := range s.nodes {
-		if !node.Running() {
-			return nil
-		}
-	}
-	s.ring.Migrate(fmt.Sprintf("soak:%d", f.luck%s.plan.rows()), nil)
+	s.ring.Settle()
+	s.ring.Migrate(entryName(f.luck%s.plan.rows()), func() { time.Sleep(time.Duration(f.luck%300) * ms) })
+	s.ring.Settle()
 	return nil
 }
+
+// switchOver has a primary and its replica change places.
+func (s *soak) switchOver(f fault) func() {
+	s.ring.Settle()
+	i := f.luck % len(s.ring.Nodes)
+	over := s.losing(f, s.ring.Nodes[i], history.Planned)
+	s.ring.Switch(i)
+	over()
+	return nil
+}
+
+// failOver has a replica fall behind and then take its primary's place, which is killed, stopped, or merely not asked.
+func (s *soak) failOver(f fault) func() {
+	i := f.luck % len(s.ring.Nodes)
+	old := s.ring.Nodes[i]
+	over := s.losing(f, old, 0)
+	s.ring.Detach(i)
+	return func() {
+		back := func() {}
+		switch f.luck / 3 % 3 {
+		case 0:
+			old.Kill()
+			back = old.Restart
+		case 1:
+			old.Stop()
+			back = old.Continue
+		}
+		s.ring.Failover(i)
+		time.Sleep(time.Duration(f.luck%500) * ms)
+		back()
+		s.ring.Settle()
+		over()
+		s.direct.(*redis.ClusterClient).ReloadState(context.Background())
+	}
+}
+
+// losing tells that what a primary confirms may be lost, until over is called.
+func (s *soak) losing(f fault, primary *testserver.RedisServer, flag uint8) (over func()) {
+	var keys []uint16
+	for key := range s.plan.rows() {
+		if s.ring.Primary(entryName(key)) == primary {
+			keys = append(keys, uint16(key))
+		}
+	}
+	tell := func(kind history.Kind) {
+		for _, key := range keys {
+			s.rec.Tell(history.Event{Kind: kind, Flag: flag, Key: key, Version: f.number})
+		}
+	}
+	tell(history.LossBegin)
+	return func() { tell(history.LossEnd) }
+}
+
+func entryName(key int) string { return fmt.Sprintf("soak:%d", key) }
 
 // The faults of proxies.
 

@@ -17,8 +17,8 @@ func report(out io.Writer, p plan, faults []fault, r history.Result, took time.D
 		fmt.Fprintln(out, text)
 	}
 	count := func(k history.Kind) int64 { return r.Counts[k] }
-	fmt.Fprintf(out, "%d processes with %d readers and %d writers each, %d keys, seed %d, %v\n",
-		p.processes, p.readers, p.writers, p.keys, p.seed, took.Round(time.Second))
+	fmt.Fprintf(out, "Redis: %s\n%d processes with %d readers and %d writers each, %d keys, seed %d, %v\n",
+		p.redis, p.processes, p.readers, p.writers, p.keys, p.seed, took.Round(time.Second))
 	fmt.Fprintf(out, "reads          %12d   %.0f a second\n", count(history.Read), float64(count(history.Read))/took.Seconds())
 	fmt.Fprintf(out, "loads          %12d\n", count(history.Load))
 	if len(faults) == 0 {
@@ -34,11 +34,39 @@ func report(out io.Writer, p plan, faults []fault, r history.Result, took time.D
 	slowest(out, "without a fault", r.Undisturbed, faults, name)
 	fmt.Fprintf(out, "read errors    %12d   of Redis; %d of the loader\n", count(history.ReadError), count(history.LoadError))
 	excuses(out, "stale reads that the documentation allows", r.Stale)
+	if p.cluster {
+		fmt.Fprintf(out, "failovers      %12d   commits and invalidations that one may have undone; the last read that was stale for it began "+
+			"%v after it, and none may %v after\n", r.Doubtful, r.LatestLost.Round(time.Millisecond), lost)
+	}
 	excuses(out, "writes in InTx that did not oblige at their COMMIT", r.Excused)
 	fmt.Fprintf(out, "not decided    %12d   reads of more than a minute; at most %d reads waited for news\n", r.TooOld, r.Waiting)
-	operations := count(history.Read) + count(history.Write) + count(history.Invalidated) + count(history.Failed)
-	fmt.Fprintf(out, "soak: %d operations, %d of them checked reads, %d faults, %d violations\n",
-		operations, count(history.Read)-r.TooOld, len(faults), r.Violations)
+}
+
+// A sum is what the last line says.
+type sum struct {
+	operations, reads, faults, violations int64
+}
+
+func sumOf(r history.Result, faults int) sum {
+	reads := r.Counts[history.Read]
+	return sum{
+		operations: reads + r.Counts[history.Write] + r.Counts[history.Invalidated] + r.Counts[history.Failed],
+		reads:      reads - r.TooOld,
+		faults:     int64(faults),
+		violations: r.Violations,
+	}
+}
+
+func (s *sum) add(other sum) {
+	s.operations += other.operations
+	s.reads += other.reads
+	s.faults += other.faults
+	s.violations += other.violations
+}
+
+func (s sum) String() string {
+	return fmt.Sprintf("soak: %d operations, %d of them checked reads, %d faults, %d violations",
+		s.operations, s.reads, s.faults, s.violations)
 }
 
 func slowest(out io.Writer, title string, r history.Slow, faults []fault, name func(int) string) {

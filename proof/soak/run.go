@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -20,10 +21,10 @@ type soak struct {
 	t       testing.TB
 	plan    plan
 	dsn     string
-	nodes   []*testserver.RedisServer
-	ring    *testserver.RedisCluster // nil if not a Cluster
+	servers []*testserver.RedisServer
+	ring    *testserver.RedisCluster // of the servers, nil if not a Cluster
 	direct  redis.UniversalClient    // past the proxies
-	proxies [][]*proxy.Proxy         // of each process, to each node
+	proxies [][]*proxy.Proxy         // of each process, to each server
 	rec     *history.Recorder        // of this process
 	slots   []*process
 	news    chan news
@@ -42,8 +43,18 @@ type news struct {
 	closed  bool  // it has ended
 }
 
-// run runs a plan, prints the report, and returns the number of violations.
+// run runs all parts of a plan, prints a report of each and the sum of them, and returns the number of violations.
 func (p plan) run(t testing.TB) int64 {
+	var all sum
+	for _, part := range p.parts() {
+		all.add(part.runPart(t))
+	}
+	fmt.Fprintln(p.out, all)
+	return all.violations
+}
+
+// runPart runs with one kind of Redis, and prints the report.
+func (p plan) runPart(t testing.TB) sum {
 	s := &soak{t: t, plan: p, news: make(chan news, 256), names: []string{"soak"}, slots: make([]*process, p.processes)}
 	redis.SetLogger(silence{})
 	initial := s.openDatabase()
@@ -68,7 +79,7 @@ func (p plan) run(t testing.TB) int64 {
 	result := <-results
 	s.blame(&result)
 	report(p.out, p, faults, result, time.Since(start), s.name)
-	return result.Violations
+	return sumOf(result, len(faults))
 }
 
 // watch has this process tell what it sees and does, until finish is called, which must be the last news.
@@ -148,8 +159,11 @@ func (s *soak) observe(stop <-chan struct{}) {
 			return
 		}
 		now, err := versions(ctx, db)
-		if err != nil {
-			panic(err) // the database has no faults
+		if err != nil { // the database has no faults: something has ended the run
+			s.mu.Lock()
+			s.ends = append(s.ends, fmt.Sprintf("VIOLATION: nobody observed the database any more: %v\n", err))
+			s.mu.Unlock()
+			return
 		}
 		for key, version := range now {
 			if version != seen[key] {
@@ -163,16 +177,25 @@ func (s *soak) observe(stop <-chan struct{}) {
 func (s *soak) openRedis() {
 	if s.plan.cluster {
 		s.ring = testserver.Cluster(s.t, 3)
-		s.nodes = s.ring.Nodes
+		s.ring.Replicate()
+		s.servers = slices.Concat(s.ring.Nodes, s.ring.Replicas)
 	} else {
-		s.nodes = []*testserver.RedisServer{testserver.Redis(s.t)}
+		s.servers = []*testserver.RedisServer{testserver.Redis(s.t)}
 	}
 	s.direct = redis.NewUniversalClient(&redis.UniversalOptions{Addrs: s.addrs(), IsClusterMode: s.plan.cluster})
 	s.t.Cleanup(func() { s.direct.Close() })
 }
 
+// primaries are those that serve now.
+func (s *soak) primaries() []*testserver.RedisServer {
+	if s.ring != nil {
+		return s.ring.Nodes
+	}
+	return s.servers
+}
+
 func (s *soak) addrs() (addrs []string) {
-	for _, node := range s.nodes {
+	for _, node := range s.servers {
 		addrs = append(addrs, node.Addr)
 	}
 	return addrs
@@ -198,7 +221,7 @@ func (s *soak) openProxies() {
 // check is the goroutine of the checker.
 func (s *soak) check(faults []fault, initial []int64) history.Result {
 	checker := history.NewChecker(history.Config{
-		Keys: s.plan.rows(), Hold: hold, Bound: bound, Window: time.Minute, Faults: len(faults) > 0,
+		Keys: s.plan.rows(), Hold: hold, Bound: bound, Lost: lost, Window: time.Minute, Faults: len(faults) > 0,
 		Fault:   func(number int64) string { return faults[number].String() },
 		Process: s.name,
 	}, initial)

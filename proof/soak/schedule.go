@@ -39,8 +39,13 @@ const (
 func schedule(p plan) []fault {
 	random := rand.New(rand.NewPCG(p.seed, 0))
 	kinds := slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
-		return !slices.Contains(p.faults, k.name) || p.cluster && k.singleOnly || !p.cluster && k.clusterOnly
+		return !slices.Contains(p.faults, k.name) || !p.cluster && k.clusterOnly
 	})
+	for _, k := range slices.Clone(kinds) {
+		if k.clusterOnly {
+			kinds = append(kinds, k, k) // there are few of them, and a Cluster has a part of the time only
+		}
+	}
 	if len(kinds) == 0 {
 		return nil
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/asidecache/aside/proof/soak/history"
 )
 
 // TestMain is a worker, too: the processes of a soak are the program that runs it.
@@ -31,7 +33,7 @@ func soaked(t *testing.T, args ...string) (violations int64, text string) {
 func TestEachMistakeIsFound(t *testing.T) {
 	for _, mistake := range breaks[1:] {
 		t.Run(mistake, func(t *testing.T) {
-			violations, text := soaked(t, "-faults", "none", "-break", mistake)
+			violations, text := soaked(t, "-redis", "single", "-faults", "none", "-break", mistake)
 			if violations == 0 || !strings.Contains(text, "VIOLATION: key") {
 				t.Errorf("%d violations in\n%s", violations, text)
 			}
@@ -40,13 +42,27 @@ func TestEachMistakeIsFound(t *testing.T) {
 }
 
 func TestTheLibraryMakesNone(t *testing.T) {
-	if violations, text := soaked(t); violations > 0 || strings.Contains(text, " 0 operations") {
+	if violations, text := soaked(t, "-redis", "single"); violations > 0 || strings.Contains(text, " 0 operations") {
 		t.Errorf("%d violations in\n%s", violations, text)
 	}
 }
 
+// What failovers lose is found, and counted apart. How much that is, is up to the machine.
+func TestFailoversLoseNothingForLongerThanTheTTL(t *testing.T) {
+	for _, seed := range []string{"1", "2", "3"} {
+		violations, text := soaked(t, "-redis", "cluster", "-faults", "failover", "-pause", "5ms", "-for", "10s", "-seed", seed)
+		if violations > 0 {
+			t.Fatalf("%d violations in\n%s", violations, text)
+		}
+		if strings.Contains(text, string(history.Lost)) {
+			return
+		}
+	}
+	t.Error("nothing was lost")
+}
+
 func TestASeedReplaysTheSameSchedule(t *testing.T) {
-	p := plan{length: time.Minute, seed: 5, faults: kindNames(), processes: 3, keys: 16}
+	p := plan{length: time.Minute, seed: 5, cluster: true, faults: kindNames(), processes: 3, keys: 16}
 	describe := func(p plan) (all []string) {
 		for _, m := range moments(schedule(p)) {
 			all = append(all, m.String())
@@ -83,6 +99,7 @@ func TestFaultsOfOneTargetDoNotOverlap(t *testing.T) {
 func TestFlagsThatCannotBeAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"-faults", "earthquake"}, {"-break", "everything"}, {"-redis", "ring"}, {"-processes", "0"}, {"-keys", "0"},
+		{"-redis", ""},
 	} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%v is accepted", args)

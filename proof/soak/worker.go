@@ -45,6 +45,11 @@ const (
 	// bound is after how long nothing stale is left, whatever went wrong: a load, the lease that it fills under, which
 	// a stopped process or a slow network may keep for some seconds, and the life of what it filled.
 	bound = loadTimeout + ttl + stale + 10*time.Second
+
+	// lost is after how long nothing is left of what a failover brought back: a value that was stored before, or filled
+	// by a load that had begun before. A fill is refused when its load has taken longer than the loader and four commands
+	// may, of 250 ms each.
+	lost = loadTimeout + 4*250*time.Millisecond + ttl + stale
 )
 
 // A row is what is cached.

@@ -22,6 +22,9 @@ import (
 //   - in one process: by an invalidation that failed, since its process must not read the key from the cache.
 //   - by the bound of the TTL, after its COMMIT: whatever went wrong.
 //
+// What obliged may be undone by a failover (see loss), and obliges again once it is over and the TTL with it. Stale reads
+// until then are counted apart. If the failover was planned, they must end with it.
+//
 // Redis paused, hung, refused, cut off, delayed, or executing commands twice excuses nothing: neither a stale read
 // after one of these, nor an error of a read.
 //
@@ -46,6 +49,7 @@ type Config struct {
 	Keys    int
 	Hold    time.Duration // of WithHold
 	Bound   time.Duration // after which no stale value is left
+	Lost    time.Duration // the same, after a failover has brought it back
 	Window  time.Duration // for how long floors are remembered; no read should take longer
 	Faults  bool          // there are some, so that overlapping loads say nothing
 	Fault   func(number int64) string

@@ -45,6 +45,8 @@ func inTx(version int64, t float64) []told {
 	return []told{flagged(InTx, at(Write, 1, version, t)), at(Held, 1, version, t+0.1, t+0.2)}
 }
 
+func planned(t told) told { return flagged(Planned, t) }
+
 func and(parts ...any) (all []told) {
 	for _, p := range parts {
 		switch p := p.(type) {
@@ -148,6 +150,59 @@ var stories = []story{
 		events: and(inTx(2, 1), at(Left, 1, 2, 1.5), at(Commit, 1, 2, 5.5), at(Read, 2, 1, 5.6, 7)),
 	},
 	{
+		name: "an invalidation that a failover may undo", stale: Lost,
+		events: and(plain(2, 1), at(LossBegin, 0, 0, 1.5), at(Invalidated, 1, 2, 1.6, 1.7), at(LossEnd, 0, 0, 2), at(Read, 2, 1, 4.9, 5)),
+	},
+	{
+		name: "an invalidation that a failover may undo, after the bound", want: "version 2 or later",
+		events: and(plain(2, 1), at(LossBegin, 0, 0, 1.5), at(Invalidated, 1, 2, 1.6, 1.7), at(LossEnd, 0, 0, 2), at(Read, 2, 1, 5.1, 6)),
+	},
+	{
+		name: "an invalidation that began during a failover", stale: Lost,
+		events: and(plain(2, 1), at(LossBegin, 0, 0, 1.5), at(LossEnd, 0, 0, 2), at(Invalidated, 1, 2, 1.9, 2.1), at(Read, 2, 1, 2.2, 3)),
+	},
+	{
+		name: "an invalidation after a failover", want: "version 2 or later",
+		events: and(plain(2, 1), at(LossBegin, 0, 0, 1.5), at(LossEnd, 0, 0, 2), at(Invalidated, 1, 2, 2.1, 2.2), at(Read, 2, 1, 2.3, 3)),
+	},
+	{
+		name: "an invalidation that was confirmed before a failover", want: "version 2 or later",
+		events: and(plain(2, 1), at(Invalidated, 1, 2, 1.2, 1.3), at(LossBegin, 0, 0, 1.5), at(Read, 2, 1, 1.6, 3), at(LossEnd, 0, 0, 2)),
+	},
+	{
+		name: "during a planned failover", stale: Switched,
+		events: and(plain(2, 1), planned(at(LossBegin, 0, 0, 1.5)), at(Invalidated, 1, 2, 1.6, 1.7), at(Read, 2, 1, 1.8, 3), planned(at(LossEnd, 0, 0, 2))),
+	},
+	{
+		name: "after a planned failover", want: "version 2 or later",
+		events: and(plain(2, 1), planned(at(LossBegin, 0, 0, 1.5)), at(Invalidated, 1, 2, 1.6, 1.7), planned(at(LossEnd, 0, 0, 2)), at(Read, 2, 1, 2.1, 3)),
+	},
+	{
+		name: "a planned failover does not end what another one has begun", stale: Lost,
+		events: and(plain(2, 1), at(LossBegin, 0, 0, 1.5), at(Invalidated, 1, 2, 1.6, 2.6), at(LossEnd, 0, 0, 2),
+			planned(at(LossBegin, 0, 0, 2.1)), planned(at(LossEnd, 0, 0, 2.7)), at(Read, 2, 1, 5.5, 6)),
+	},
+	{
+		name: "InTx, a failover may undo the hold", stale: Lost,
+		events: and(inTx(2, 1), at(LossBegin, 0, 0, 1.5), at(LossEnd, 0, 0, 1.6), at(Commit, 1, 2, 2), at(Read, 2, 1, 4.9, 5)),
+	},
+	{
+		name: "InTx, a failover may undo the hold, after the bound", want: "version 2 or later",
+		events: and(inTx(2, 1), at(LossBegin, 0, 0, 1.5), at(LossEnd, 0, 0, 1.6), at(Commit, 1, 2, 2), at(Read, 2, 1, 5.1, 6)),
+	},
+	{
+		name: "InTx, a failover after the COMMIT", want: "version 2 or later",
+		events: and(inTx(2, 1), at(Commit, 1, 2, 2), at(LossBegin, 0, 0, 2.1), at(LossEnd, 0, 0, 2.2), at(Read, 2, 1, 2.3, 5)),
+	},
+	{
+		name: "a failed invalidation, in its process, during a failover", stale: Lost,
+		events: and(plain(2, 1), at(Barred, 1, 2, 1.2, 2), at(LossBegin, 0, 0, 2.1), at(LossEnd, 0, 0, 2.2), at(Read, 1, 1, 3, 4)),
+	},
+	{
+		name: "a failed invalidation, in its process, after the bound of a failover", want: "obligatory in this process",
+		events: and(plain(2, 1), at(Barred, 1, 2, 1.2, 2), at(LossBegin, 0, 0, 2.1), at(LossEnd, 0, 0, 2.2), at(Read, 1, 1, 6, 7)),
+	},
+	{
 		name: "an error of Redis", want: "error that was not the loader's", events: and(at(ReadError, 2, 0, 1, 2)),
 	},
 }
@@ -203,7 +258,7 @@ func tell(events []told) Result {
 
 func newTestChecker() *Checker {
 	return NewChecker(Config{
-		Keys: 1, Hold: 5 * time.Second, Bound: 10 * time.Second, Window: time.Minute,
+		Keys: 1, Hold: 5 * time.Second, Bound: 10 * time.Second, Lost: 3 * time.Second, Window: time.Minute,
 		Fault:   func(n int64) string { return fmt.Sprint("fault ", n) },
 		Process: func(n int) string { return fmt.Sprint("p", n) },
 	}, []int64{1})
@@ -243,7 +298,7 @@ func TestMemoryDoesNotGrowWithTheHistory(t *testing.T) {
 	c.Open(1, 0)
 	sizes := func() int {
 		k := c.keys[0]
-		return len(k.floor.steps) + len(k.committed.steps) + len(k.writes) + len(k.log) + len(c.pending) + len(c.streams[1].reads)
+		return len(k.floor.steps) + len(k.sure.steps) + len(k.losses.all) + len(k.committed.steps) + len(k.writes) + len(k.log) + len(c.pending) + len(c.streams[1].reads)
 	}
 	most := 0
 	for i := range int64(20_000) {

@@ -59,6 +59,11 @@ const (
 	WipeBegin
 	WipeEnd
 
+	// LossBegin, LossEnd: what Redis confirms of Key in between may be undone, by a failover. At LossEnd all nodes agree
+	// again. Flag says at both if it is Planned.
+	LossBegin
+	LossEnd
+
 	// bound: by now Version must be read, whatever went wrong. The Checker makes it.
 	bound
 )
@@ -67,7 +72,8 @@ var kindNames = [...]string{
 	Read: "read", ReadError: "read error", LoadError: "load error", Load: "load", Write: "write", Held: "held",
 	Commit: "committed", Left: "left with an error, the COMMIT may land:", Observed: "seen in the database", Invalidated: "invalidated", Barred: "barred in its process",
 	Failed: "invalidation failed", FaultBegin: "fault begins", FaultEnd: "fault ends", WipeBegin: "holds may be lost",
-	WipeEnd: "holds are safe again", bound: "bound of the TTL",
+	WipeEnd: "holds are safe again", LossBegin: "what is confirmed may be lost", LossEnd: "nothing is lost any more",
+	bound: "bound of the TTL",
 }
 
 func (k Kind) String() string { return kindNames[k] }
@@ -77,6 +83,9 @@ const (
 	InTx       = 1 << iota // it is held before its COMMIT
 	RolledBack             // its COMMIT is never sent
 )
+
+// Planned is the flag of a loss in which nothing is lost: while it lasts, the old primary may serve what it has.
+const Planned = 1
 
 // AllKeys stands for every key.
 const AllKeys = 1<<16 - 1

@@ -16,6 +16,8 @@ type Result struct {
 	TooOld      int64            // reads that took so long that they could not be decided
 	Slowest     Slow             // read
 	Undisturbed Slow             // slowest read during which there was no fault
+	Doubtful    int64            // versions that became obligatory by what a failover may have undone
+	LatestLost  time.Duration    // after the end of a failover, when the last read began that it excuses
 	Overlaps    int64            // pairs of loads of a key that overlapped, see loads
 	Unexplained int64            // those of them for which there is no reason
 	Waiting     int              // most reads that waited to be decided
@@ -60,6 +62,9 @@ func (c *Checker) read(s *stream, r Event) {
 	k := &c.keys[r.Key]
 	if why := k.judge(s, r); why != "" {
 		c.violation(s, r, why)
+	} else if why, ago := k.lost(s, r); why != "" {
+		c.result.Stale[why]++
+		c.result.LatestLost = max(c.result.LatestLost, ago)
 	} else if r.Version < k.committed.at(r.Start) {
 		c.result.Stale[c.excuseOf(k, r)]++
 	}
@@ -98,11 +103,13 @@ func (c *Checker) during(r Event) (numbers []int64) {
 
 // judge says what is wrong with a read, or nothing.
 func (k *register) judge(s *stream, r Event) string {
-	if least := k.floor.at(r.Start); r.Version < least {
+	if least := k.sure.at(r.Start); r.Version < least {
 		return fmt.Sprintf("stale: version %d or later was obligatory", least)
 	}
-	if b := s.barred[r.Key]; b != nil && r.Version < b.at(r.Start) {
-		return fmt.Sprintf("stale: version %d or later was obligatory in this process", b.at(r.Start))
+	if least := s.least(r); r.Version < least { // unless a failover has undone that it was confirmed
+		if why, _ := k.losses.excuse(r.Start); why == "" {
+			return fmt.Sprintf("stale: version %d or later was obligatory in this process", least)
+		}
 	}
 	switch w := k.find(r.Version); {
 	case w == nil || w.begun > r.End:
@@ -111,6 +118,25 @@ func (k *register) judge(s *stream, r Event) string {
 		return "this version was rolled back"
 	}
 	return ""
+}
+
+// lost says which failover excuses a read, if one must.
+func (k *register) lost(s *stream, r Event) (why Excuse, ago time.Duration) {
+	if r.Version >= k.floor.at(r.Start) && r.Version >= s.least(r) {
+		return "", 0
+	}
+	if why, ago = k.losses.excuse(r.Start); why == "" {
+		why = Lost // of a hold, whose transaction has ended since
+	}
+	return why, ago
+}
+
+// least is what must be read in its process, from invalidations that were not confirmed.
+func (s *stream) least(r Event) int64 {
+	if b := s.barred[r.Key]; b != nil {
+		return b.at(r.Start)
+	}
+	return 0
 }
 
 // excuseOf says which committed version a read was allowed to miss, and why.

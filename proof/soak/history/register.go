@@ -8,7 +8,9 @@ import (
 
 // A register is what is known of one key.
 type register struct {
-	floor     stairs // what must be read
+	floor     stairs // what must be read, if no failover has undone it
+	sure      stairs // what must be read, even so
+	losses    losses
 	committed stairs // what is known to be committed
 	writes    []*write
 	wipes     span
@@ -40,11 +42,14 @@ const (
 	Unheld   Excuse = "InTx, the hold could not be placed and the writer went on"
 	HoldLost Excuse = "InTx, the hold was deleted in Redis before the COMMIT (DEL, FLUSHALL, eviction, restart)"
 	Outlived Excuse = "InTx, the transaction outlived its hold, under a fault or after its process had given it up"
+	Lost     Excuse = "a failover lost what had been confirmed, or the old primary still served"
+	Switched Excuse = "during a planned failover, the old primary still served"
 )
 
 func newRegister(v int64) register {
 	var k register
 	k.floor.raise(0, v)
+	k.sure.raise(0, v)
 	k.committed.raise(0, v)
 	k.writes = []*write{{version: v, committed: 1}}
 	return k
@@ -68,8 +73,10 @@ func (k *register) above(version int64) int {
 
 func (k *register) forget(horizon int64) {
 	k.floor.forget(horizon)
+	k.sure.forget(horizon)
+	k.losses.forget(horizon)
 	k.committed.forget(horizon)
-	if i := k.above(k.floor.at(horizon) - 1); i > 0 {
+	if i := k.above(k.sure.at(horizon) - 1); i > 0 {
 		k.writes = slices.Delete(k.writes, 0, i)
 	}
 }
@@ -89,7 +96,7 @@ func (c *Checker) apply(h happened) {
 	switch h.Kind {
 	case FaultBegin, FaultEnd:
 		c.fault(h)
-	case WipeBegin, WipeEnd, Invalidated:
+	case WipeBegin, WipeEnd, Invalidated, LossBegin, LossEnd:
 		if h.Key == AllKeys {
 			for i := range c.keys {
 				c.applyTo(&c.keys[i], h)
@@ -140,15 +147,30 @@ func (c *Checker) applyTo(k *register, h happened) {
 			w.excuse = FailedI
 		}
 	case Invalidated:
-		k.floor.raise(h.End, k.committed.at(h.Start))
+		c.oblige(k, h.Start, h.End, k.committed.at(h.Start))
 	case Barred:
 		c.bar(k, h)
 	case WipeBegin:
 		k.wipes.begin()
 	case WipeEnd:
 		k.wipes.close(h.End)
+	case LossBegin:
+		k.losses.begin(h)
+	case LossEnd:
+		k.losses.close(h, c.cfg.Lost, &k.sure)
 	case bound:
 		k.floor.raise(h.End, h.Version)
+		k.sure.raise(h.End, h.Version)
+	}
+}
+
+// oblige says that v must be read from at on, because of what Redis did no earlier than since.
+func (c *Checker) oblige(k *register, since, at, v int64) {
+	k.floor.raise(at, v)
+	if !k.losses.doubt(since, at, v, &k.sure) {
+		k.sure.raise(at, v)
+	} else if v > 0 {
+		c.result.Doubtful++
 	}
 }
 
@@ -162,7 +184,7 @@ func (c *Checker) commit(k *register, h happened) {
 	k.committed.raise(h.End, h.Version)
 	if w.flag&InTx != 0 {
 		if w.excuse = c.excuse(k, w); w.excuse == "" {
-			k.floor.raise(h.End, h.Version)
+			c.oblige(k, w.heldFrom, h.End, h.Version)
 		} else {
 			c.result.Excused[w.excuse]++
 		}

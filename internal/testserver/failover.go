@@ -1,0 +1,163 @@
+package testserver
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Replicate gives each primary a replica, and returns once they follow. None is
+// ever promoted by itself: see Failover and Switch.
+func (c *RedisCluster) Replicate() {
+	c.t.Helper()
+	for range c.Nodes {
+		replica := c.start()
+		c.Replicas = append(c.Replicas, replica)
+		for _, node := range c.Nodes {
+			replica.must("CLUSTER", "MEET", loopback, node.port, node.busPort())
+		}
+	}
+	for i, node := range c.Nodes {
+		id := c.id(node)
+		c.await("a replica to know its primary", func() error {
+			return c.Replicas[i].do("CLUSTER", "REPLICATE", id).Err()
+		})
+	}
+	c.Settle()
+}
+
+// Settle returns once all nodes that run agree who owns which slot, serve, and
+// the replicas among them follow.
+func (c *RedisCluster) Settle() {
+	c.t.Helper()
+	for _, node := range append(c.Nodes[:len(c.Nodes):len(c.Nodes)], c.Replicas...) {
+		if node.proc.running() {
+			c.await("the nodes to agree", func() error { return c.agrees(node) })
+		}
+	}
+	for i, replica := range c.Replicas {
+		if replica.proc.running() && c.Nodes[i].proc.running() {
+			c.await("a replica to follow", func() error { return c.follows(i) })
+		}
+	}
+}
+
+func (c *RedisCluster) await(what string, check func() error) {
+	c.t.Helper()
+	if err := await(what, check); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// agrees returns nil if node knows the owners of all slots, and serves.
+func (c *RedisCluster) agrees(node *RedisServer) error {
+	if err := node.infoHas("CLUSTER", "INFO", "cluster_state:ok"); err != nil {
+		return err
+	}
+	ranges, err := node.do("CLUSTER", "SLOTS").Slice()
+	if err != nil {
+		return err
+	}
+	for _, r := range ranges {
+		fields := r.([]any)
+		port := fmt.Sprint(fields[2].([]any)[1])
+		for slot := fields[0].(int64); slot <= fields[1].(int64); slot++ {
+			if c.owner[slot].port != port {
+				return fmt.Errorf("%s takes %s for the owner of slot %d, and not %s", node.Addr, port, slot, c.owner[slot].port)
+			}
+		}
+	}
+	return nil
+}
+
+// follows returns nil if the replica of Nodes[i] has whatever the primary had
+// done by the time of the call.
+func (c *RedisCluster) follows(i int) error {
+	primary, err := c.Nodes[i].replication()
+	if err != nil {
+		return err
+	}
+	replica, err := c.Replicas[i].replication()
+	if err != nil {
+		return err
+	}
+	offset := func(text string) int {
+		n, _ := strconv.Atoi(text)
+		return n
+	}
+	if replica["role"] != "slave" || replica["master_port"] != c.Nodes[i].port || replica["master_link_status"] != "up" ||
+		replica["master_replid"] != primary["master_replid"] || // the primary has come back empty
+		offset(replica["slave_repl_offset"]) < offset(primary["master_repl_offset"]) {
+		return fmt.Errorf("%s says %v, and its primary %v", c.Replicas[i].Addr, replica, primary)
+	}
+	return nil
+}
+
+func (s *RedisServer) replication() (map[string]string, error) {
+	info, err := s.do("INFO", "replication").Text()
+	fields := make(map[string]string)
+	for line := range strings.Lines(info) {
+		if name, value, ok := strings.Cut(strings.TrimSpace(line), ":"); ok {
+			fields[name] = value
+		}
+	}
+	return fields, err
+}
+
+// Detach has the replica of Nodes[i] follow no longer: what the primary does from
+// now on is lost in a Failover. Until then the replica is of no use.
+func (c *RedisCluster) Detach(i int) {
+	c.t.Helper()
+	c.await("a replica to follow", func() error { return c.follows(i) })
+	// A password where there is none is an error, and so is each attempt to follow.
+	c.Replicas[i].must("CONFIG", "SET", "masterauth", "none")
+	c.Nodes[i].must("CLIENT", "KILL", "TYPE", "replica")
+}
+
+// Failover promotes the replica of Nodes[i], without asking the primary or anyone
+// else, and swaps the two. It returns once the nodes that run agree. The old
+// primary may run, be stopped or killed; it is the replica of the new one as soon
+// as it runs and has heard of it, for which Settle waits.
+func (c *RedisCluster) Failover(i int) {
+	c.t.Helper()
+	c.Replicas[i].must("CLUSTER", "FAILOVER", "TAKEOVER")
+	c.await("the failover", func() error { return c.Replicas[i].infoHas("INFO", "replication", "role:master") })
+	c.Replicas[i].must("CONFIG", "SET", "masterauth", "") // what Detach set
+	c.swap(i)
+	for _, node := range c.Nodes {
+		if node.proc.running() {
+			c.await("the nodes to agree", func() error { return c.agrees(node) })
+		}
+	}
+}
+
+// Switch has Nodes[i] and its replica change places, in a failover that waits for
+// the replica to have everything. It reports false if the other primaries did not
+// vote for it, which they do only once in ten seconds.
+func (c *RedisCluster) Switch(i int) bool {
+	c.t.Helper()
+	const patience = 6 * time.Second // Redis gives it up after five
+	c.Replicas[i].must("CLUSTER", "FAILOVER")
+	for end := time.Now().Add(patience); ; time.Sleep(pollEvery) {
+		if c.Replicas[i].infoHas("INFO", "replication", "role:master") == nil {
+			break
+		}
+		if time.Now().After(end) {
+			return false
+		}
+	}
+	c.swap(i)
+	c.Settle()
+	return true
+}
+
+func (c *RedisCluster) swap(i int) {
+	old := c.Nodes[i]
+	c.Nodes[i], c.Replicas[i] = c.Replicas[i], old
+	for slot, node := range c.owner {
+		if node == old {
+			c.owner[slot] = c.Nodes[i]
+		}
+	}
+}
