@@ -378,14 +378,16 @@ func TestCallersInAHurryNoticeThatRedisHangs(t *testing.T) {
 
 // However many keys it is about, on however many servers.
 func TestOneFailedCommandIsOneFailure(t *testing.T) {
-	for name, dial := range map[string]func() redis.UniversalClient{
-		"redis":   func() redis.UniversalClient { return redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}) },
+	for name, dial := range map[string]func(t *testing.T) redis.UniversalClient{
+		"redis": func(t *testing.T) redis.UniversalClient {
+			return closed(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
+		},
 		"cluster": cluster,
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rows := newTable()
-				r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closed(t, dial()) }}
+				r := &rig{t: t, dial: dial}
 				c, w := inWeather(r, rows.load, aside.WithBatch(rows.loadMany))
 				w.hang()
 				ids := make([]int, 1000)
@@ -403,16 +405,21 @@ func TestOneFailedCommandIsOneFailure(t *testing.T) {
 	}
 }
 
-// cluster returns a client that never gets to dial.
-func cluster() redis.UniversalClient {
-	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+// cluster returns a client that never gets to a server, only the asking for its nodes may dial.
+func cluster(t *testing.T) redis.UniversalClient {
+	rdb := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
+	t.Cleanup(func() {
+		rdb.Close()
+		time.Sleep(2 * time.Second) // until it has noticed
+	})
+	return rdb
 }
 
 // However many servers it has.
 func TestAClusterThatIsDownIsNoticedInAFewCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rows := newTable()
-		r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closed(t, cluster()) }}
+		r := &rig{t: t, dial: cluster}
 		c, w := inWeather(r, rows.load)
 		w.hang()
 		waited := 0

@@ -25,7 +25,7 @@ func Verb(cmd redis.Cmder) string {
 		scriptIndex: "index", scriptUnindex: "unindex",
 	}
 	for i, s := range scripts {
-		if hash == s.Hash() {
+		if hash == s.one.Hash() || hash == s.many.Hash() {
 			return names[i]
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -227,7 +228,7 @@ func (h *holdServer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 			return ctx.Err()
 		}
 		for _, cmd := range cmds {
-			cmd.(*redis.Cmd).SetVal(int64(1))
+			cmd.(*redis.Cmd).SetVal(slices.Repeat([]any{int64(1)}, cmd.Args()[2].(int))) // one for each key
 		}
 		return nil
 	}

@@ -78,8 +78,8 @@ func (c *Cache[K, V]) wantsOf(keys []K) ([]*want[K, V], error) {
 func (c *Cache[K, V]) lookMany(
 	ctx context.Context, m *mode, b *budget, wants []*want[K, V], found map[K]V,
 ) (missing []*want[K, V], err error) {
-	var names []string
-	var asked, due []*want[K, V]
+	var due []*want[K, V]
+	names, asked := make([]string, 0, len(wants)), make([]*want[K, V], 0, len(wants))
 	for _, w := range wants {
 		if c.usable(w.name) && !m.wrote(c, w.name) {
 			names, asked = append(names, w.name), append(asked, w)
@@ -88,7 +88,7 @@ func (c *Cache[K, V]) lookMany(
 			missing = append(missing, w)
 		}
 	}
-	if names == nil {
+	if len(names) == 0 {
 		return missing, nil
 	}
 	replies := c.store.lookMany(ctx, b, names)

@@ -4,14 +4,14 @@ import "github.com/redis/go-redis/v9"
 
 // scripts are all the ways in which the library writes. Each is given one key, KEYS[1]: the entry, or for the last of
 // them, one of the keys that tags.go tells about; one is given two of those.
-var scripts = [...]*redis.Script{
+var scripts = [...]script{
 	// ARGV: nonce, life of the lease in ms, the document that the caller could not use ('' for none).
 	//
 	//	{1, lease}     the caller has the lease: the entry was missing, a returned lease, or still that document
 	//	{0, document}  it holds another document: a value, or a lease, which is marked as waited for
 	//
 	// A lease without a TTL was not made by this library and would never end: it is replaced.
-	scriptLease: redis.NewScript(`
+	scriptLease: newScript(`
 		local doc = redis.call('GET', KEYS[1])
 		if doc and doc ~= ARGV[3] then
 			local lease = doc:sub(1, 10) == '{"lease":"'
@@ -33,7 +33,7 @@ var scripts = [...]*redis.Script{
 	//
 	//	1  stored
 	//	0  refused: that document is gone, or it is too late
-	scriptFill: redis.NewScript(`
+	scriptFill: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 		local now = redis.call('TIME')
 		if now[1] * 1000 + math.floor(now[2] / 1000) > tonumber(ARGV[5]) then return 0 end
@@ -45,7 +45,7 @@ var scripts = [...]*redis.Script{
 	//
 	//	1  renewed
 	//	0  it is gone
-	scriptRenew: redis.NewScript(`
+	scriptRenew: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`),
 
@@ -54,7 +54,7 @@ var scripts = [...]*redis.Script{
 	//
 	//	1  removed, or left as a returned lease to those who wait for it
 	//	0  it is gone
-	scriptRelease: redis.NewScript(`
+	scriptRelease: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 		if tonumber(ARGV[2]) > 0 and redis.call('GET', KEYS[1]) == ARGV[1] .. ',"waited":true}' then
 			local set = redis.pcall('SET', KEYS[1], ARGV[1] .. ',"returned":true}', 'PX', ARGV[2])
@@ -70,7 +70,7 @@ var scripts = [...]*redis.Script{
 	//	0   it is gone, or somebody else's
 	//
 	// SETRANGE leaves the TTL as it is.
-	scriptClaim: redis.NewScript(`
+	scriptClaim: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 		local now = redis.call('TIME')
 		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -88,7 +88,7 @@ var scripts = [...]*redis.Script{
 	// Whatever else there was is removed first, which a server that is out of memory does, too. A hold that is gone when
 	// it ends, evicted or deleted, has let loads begin that saw the row from before: that is why ending it removes them.
 	// What the last holder leaves is no key.
-	scriptHold: redis.NewScript(`
+	scriptHold: newScript(`
 		local doc = redis.call('GET', KEYS[1])
 		local now = redis.call('TIME')
 		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
@@ -126,7 +126,7 @@ var scripts = [...]*redis.Script{
 
 	//	1  removed
 	//	0  there was nothing, or a hold, which stays: under a hold nothing is cached
-	scriptInvalidate: redis.NewScript(`
+	scriptInvalidate: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, 7) == '{"hold":' then return 0 end
 		return redis.call('DEL', KEYS[1])`),
 
@@ -135,7 +135,7 @@ var scripts = [...]*redis.Script{
 	//	{1, id nonce tags}  of the last record of the journal (there is one now), and the tags that are held
 	//
 	// It is one script because what is held must not be read before the record is.
-	scriptMark: redis.NewScript(`
+	scriptMark: newScript(`
 		local mark
 		local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 		if last then
@@ -155,7 +155,7 @@ var scripts = [...]*redis.Script{
 	// after each 'tag'.
 	//
 	//	1  recorded
-	scriptRecord: redis.NewScript(`
+	scriptRecord: newScript(`
 		redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'nonce', ARGV[1], unpack(ARGV, 4))
 		redis.call('PEXPIRE', KEYS[1], ARGV[2])
 		return 1`),
@@ -164,7 +164,7 @@ var scripts = [...]*redis.Script{
 	//
 	//	{1, tags}  those that later records are about, with spaces between them
 	//	{0, ''}    that record is gone, or a later one is about all tags
-	scriptSince: redis.NewScript(`
+	scriptSince: newScript(`
 		local records = redis.call('XRANGE', KEYS[1], ARGV[1], '+')
 		if not records[1] or records[1][1] ~= ARGV[1] or records[1][2][2] ~= ARGV[2] then return {0, ''} end
 		local tags = {}
@@ -181,7 +181,7 @@ var scripts = [...]*redis.Script{
 	// now the holder "lag" does, who is never shortened (0 for not), tags.
 	//
 	//	1  done
-	scriptHoldTags: redis.NewScript(`
+	scriptHoldTags: newScript(`
 		local now = redis.call('TIME')
 		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 		redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
@@ -209,7 +209,7 @@ var scripts = [...]*redis.Script{
 	// The score of an entry is when it will have expired, in us since 1970. It is another one each time that the entry is
 	// added, even if the clock stands still: it grows as long as the entry is there, and ends in a number that is counted
 	// for the index. The count is the score of the member '', below those of entries.
-	scriptIndex: redis.NewScript(`
+	scriptIndex: newScript(`
 		local now = redis.call('TIME')
 		local us = now[1] * 1000000 + now[2]
 		redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', us))
@@ -227,12 +227,33 @@ var scripts = [...]*redis.Script{
 	// The index of a tag. ARGV: entries, each with its score when it was read.
 	//
 	//	1  those that have not been added again are removed
-	scriptUnindex: redis.NewScript(`
+	scriptUnindex: newScript(`
 		for i = 1, #ARGV, 2 do
 			local score = redis.call('ZSCORE', KEYS[1], ARGV[i])
 			if score and tonumber(score) == tonumber(ARGV[i + 1]) then redis.call('ZREM', KEYS[1], ARGV[i]) end
 		end
 		return 1`),
+}
+
+// A script writes in one way to one entry, or to several that the same server owns.
+type script struct{ one, many *redis.Script }
+
+// newScript makes of a script for one key the script for many, each with as many arguments as the others. What fails for
+// one of them fails for no other.
+func newScript(source string) script {
+	return script{
+		one: redis.NewScript(source),
+		many: redis.NewScript(`
+		local function one(KEYS, ARGV)` + source + `
+		end
+		local n, replies = #ARGV / #KEYS, {}
+		for i, key in ipairs(KEYS) do
+			local ok, reply = pcall(one, {key}, {unpack(ARGV, (i - 1) * n + 1, i * n)})
+			if not ok and type(reply) ~= 'table' then reply = {err = tostring(reply)} end
+			replies[i] = reply
+		end
+		return replies`),
+	}
 }
 
 const (
@@ -250,3 +271,5 @@ const (
 	scriptIndex
 	scriptUnindex
 )
+
+const lastOfEntries = scriptInvalidate // the scripts after it are about what tags need

@@ -11,12 +11,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// A store is the Redis side: one method for each thing that the data path does to a document. Every command is about one
-// key, so none of them cares which node of a Cluster owns it, and a slot may move at any moment.
+// A store is the Redis side: one method for each thing that the data path does to a document. Every script is given one key,
+// or several that one server owns, so none of them cares which node of a Cluster that is, and a slot may move at any moment.
 //
 // The protocol stands on three rules, kept by the scripts:
 //
@@ -33,7 +34,7 @@ type store struct {
 	lease     time.Duration // how long a lease lives unless renewed
 	breaker   *breaker
 	nonces    nonces
-	known     [len(scripts)]atomic.Bool // scripts that a server has been sent, see send
+	known     [len(scripts)]struct{ one, many atomic.Bool } // scripts that a server has been sent, see send
 	failed    func(err error)
 }
 
@@ -58,7 +59,7 @@ const returnedLife = time.Second
 // A primary of a Cluster may have been replaced. One that is gone cannot say so, and by itself the client looks for its
 // successor but once a minute.
 func (s *store) probe(ctx context.Context, name string) error {
-	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+	if cluster, ok := s.client.rdb.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // in the background: a later probe meets the successor
 	}
 	b := newBudget(s.timeout)
@@ -99,10 +100,18 @@ func mget(ctx context.Context, rdb redis.UniversalClient, names []string) []repl
 		if err != nil {
 			replies[i].err = err
 		} else if doc, ok := values[i].(string); ok {
-			replies[i].doc = []byte(doc)
+			replies[i].doc = bytesOf(doc)
 		}
 	}
 	return replies
+}
+
+// bytesOf returns the bytes of a string that nobody else has. They are not nil, which would be the missing key.
+func bytesOf(s string) []byte {
+	if s == "" {
+		return []byte{}
+	}
+	return unsafe.Slice(unsafe.StringData(s), len(s))
 }
 
 func getAll(ctx context.Context, rdb redis.UniversalClient, names []string) []reply {
@@ -273,90 +282,12 @@ func (s *store) runPart(ctx context.Context, b *budget, steps []step) []reply {
 		names[i] = st.name
 	}
 	return s.each(ctx, b, names, true, func(ctx context.Context, rdb redis.UniversalClient) []reply {
-		cmds := s.send(ctx, rdb, steps)
-		replies := make([]reply, len(steps))
-		for i, cmd := range cmds {
-			replies[i] = steps[i].reply(cmd)
-			if replies[i].err == nil {
-				s.known[steps[i].script].Store(true)
-			}
-		}
+		replies := s.send(ctx, rdb, steps)
 		if ctx.Err() != nil {
 			s.giveBack(context.WithoutCancel(ctx), rdb, steps, replies)
 		}
 		return replies
 	})
-}
-
-// giveBack returns the leases that Redis gave too late: nobody waits for the answer any more, and nobody will load.
-func (s *store) giveBack(ctx context.Context, rdb redis.UniversalClient, steps []step, replies []reply) {
-	var back []step
-	for i, r := range replies {
-		if steps[i].script == scriptLease && r.ok {
-			e := parse(r.doc)
-			back = append(back, releaseStep(steps[i].name, e.prefix(), returnedLife))
-		}
-	}
-	if back != nil {
-		s.send(ctx, rdb, back)
-	}
-}
-
-// send sends EVALSHA, which needs a server that knows the script. The first EVAL of each script teaches it, so that not
-// even a first miss needs a further round trip. A server that does not know it all the same (one that was restarted, that
-// was failed over to, or another node than the one that was taught) is sent EVAL next.
-func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []step) []*redis.Cmd {
-	cmds := make([]*redis.Cmd, len(steps))
-	_, single := rdb.(*redis.Client) // the nodes of a Cluster must each be taught
-	var taught [len(scripts)]bool
-	pipelined(ctx, rdb, len(steps), func(i int, c redis.Cmdable) {
-		st := steps[i]
-		if taught[st.script] || s.known[st.script].Load() {
-			cmds[i] = scripts[st.script].EvalSha(ctx, c, st.keys(), st.args...)
-		} else {
-			taught[st.script] = single
-			cmds[i] = scripts[st.script].Eval(ctx, c, st.keys(), st.args...)
-		}
-	})
-	var untaught []int
-	for i, cmd := range cmds {
-		if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
-			untaught = append(untaught, i)
-		}
-	}
-	if untaught != nil {
-		pipelined(ctx, rdb, len(untaught), func(j int, c redis.Cmdable) {
-			i := untaught[j]
-			cmds[i] = scripts[steps[i].script].Eval(ctx, c, steps[i].keys(), steps[i].args...)
-		})
-	}
-	return cmds
-}
-
-// reply reads what the script returned: a number, or a number and a document.
-func (st step) reply(cmd *redis.Cmd) reply {
-	result, err := cmd.Result()
-	if err != nil {
-		return reply{err: err}
-	}
-	switch r := result.(type) {
-	case int64:
-		return reply{ok: r > 0, at: r}
-	case []any:
-		if len(r) == 2 {
-			code, isCode := r[0].(int64)
-			doc, isDoc := r[1].(string)
-			if isCode && isDoc {
-				return reply{ok: code == 1 || st.made(doc), doc: []byte(doc)}
-			}
-		}
-	}
-	return reply{err: fmt.Errorf("aside: Redis answered a script with %v", result)}
-}
-
-// made reports whether doc is a lease that this very step has made: the client lost the answer and sent the command again.
-func (st step) made(doc string) bool {
-	return st.script == scriptLease && strings.HasPrefix(doc, leasePrefix+st.args[0].(string)+"-")
 }
 
 // A nonce tells one command from all others; see store for why it alone is no token.

@@ -288,11 +288,11 @@ func TestHitOfATaggedValueCostsOneGet(t *testing.T) {
 		many := func() { mustGetMany(t, c, 1, 2, 3) }
 		costs(t, tap, "a miss", get(1), "[get lease mark index since fill]", 5)
 		costs(t, tap, "a hit", get(1), "[get]", 1)
-		costs(t, tap, "GetMany with misses", many, "[mget lease lease mark index since fill fill]", 5)
+		costs(t, tap, "GetMany with misses", many, "[mget lease mark index since fill]", 5)
 		costs(t, tap, "GetMany of hits", many, "[mget]", 1)
 		costs(t, tap, "an absent row", get(9), "[get lease mark fill]", 3)
 		tag := rows.rows[1].Name
-		costs(t, tap, "InvalidateTags", func() { mustInvalidateTags(t, c, tag) }, "[record zrangebyscore invalidate invalidate invalidate unindex]", 4)
+		costs(t, tap, "InvalidateTags", func() { mustInvalidateTags(t, c, tag) }, "[record zrangebyscore invalidate unindex]", 4)
 		costs(t, tap, "InvalidateTags of nothing", func() { mustInvalidateTags(t, c, "nothing") }, "[record zrangebyscore]", 2)
 		costs(t, tap, "InvalidateTags of no tag", func() { mustInvalidateTags(t, c) }, "[]", 0)
 	}

@@ -282,7 +282,7 @@ func libraryScripts(t *testing.T) map[string]*redis.Script {
 	return scripts
 }
 
-// scriptOf recognizes scriptX: redis.NewScript(`...`).
+// scriptOf recognizes scriptX: newScript(`...`).
 func scriptOf(n ast.Node) (name, text string, ok bool) {
 	pair, isPair := n.(*ast.KeyValueExpr)
 	if !isPair {

@@ -1,0 +1,155 @@
+package aside
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A parcel is the steps that one command runs: a single one, or several of one script, on an entry each. A command for
+// each would cost both sides more than what the script does.
+type parcel struct {
+	script int
+	steps  []int // places in the steps that were given to send
+}
+
+const mostInParcel = 64 // so that Redis is not kept from others for long
+
+// parcels divides steps, which one server runs if together holds. The keys of a script must be those of one server.
+func parcels(steps []step, together bool) []parcel {
+	all := make([]parcel, 0, len(steps))
+	var filling [len(scripts)]int // 1 + the place of a script's last parcel
+	for i, st := range steps {
+		p := filling[st.script] - 1
+		if together && p >= 0 && st.script <= lastOfEntries && len(all[p].steps) < mostInParcel {
+			all[p].steps = append(all[p].steps, i)
+			continue
+		}
+		all = append(all, parcel{st.script, []int{i}})
+		filling[st.script] = len(all)
+	}
+	return all
+}
+
+// command returns the script, keys and arguments of a parcel.
+func (p parcel) command(steps []step) (_ *redis.Script, keys []string, args []any) {
+	if first := steps[p.steps[0]]; len(p.steps) == 1 {
+		return scripts[p.script].one, first.keys(), first.args
+	}
+	for _, i := range p.steps {
+		keys = append(keys, steps[i].name)
+		args = append(args, steps[i].args...)
+	}
+	return scripts[p.script].many, keys, args
+}
+
+// unpack puts what Redis answered to a parcel into the replies of its steps.
+func (p parcel) unpack(cmd *redis.Cmd, steps []step, replies []reply) {
+	result, err := cmd.Result()
+	results, several := result.([]any)
+	switch several = several && len(results) == len(p.steps); {
+	case len(p.steps) == 1:
+		results = []any{result}
+	case err == nil && !several:
+		err = unexpected(result)
+	}
+	for n, i := range p.steps {
+		switch {
+		case err != nil:
+			replies[i] = reply{err: err}
+		default:
+			replies[i] = steps[i].reply(results[n])
+		}
+	}
+}
+
+// send sends EVALSHA, which needs a server that knows the script. The first EVAL of each script teaches it, so that not
+// even a first miss needs a further round trip. A server that does not know it all the same (one that was restarted, that
+// was failed over to, or another node than the one that was taught) is sent EVAL next.
+func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []step) []reply {
+	_, single := rdb.(*redis.Client) // the nodes of a Cluster must each be taught
+	parcels := parcels(steps, single)
+	cmds := make([]*redis.Cmd, len(parcels))
+	taught := make(map[*redis.Script]bool)
+	pipelined(ctx, rdb, len(parcels), func(i int, c redis.Cmdable) {
+		script, keys, args := parcels[i].command(steps)
+		if taught[script] || s.isKnown(parcels[i]).Load() {
+			cmds[i] = script.EvalSha(ctx, c, keys, args...)
+		} else {
+			taught[script] = single
+			cmds[i] = script.Eval(ctx, c, keys, args...)
+		}
+	})
+	var untaught []int
+	for i, cmd := range cmds {
+		if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+			untaught = append(untaught, i)
+		}
+	}
+	if untaught != nil {
+		pipelined(ctx, rdb, len(untaught), func(j int, c redis.Cmdable) {
+			script, keys, args := parcels[untaught[j]].command(steps)
+			cmds[untaught[j]] = script.Eval(ctx, c, keys, args...)
+		})
+	}
+	replies := make([]reply, len(steps))
+	for i, cmd := range cmds {
+		parcels[i].unpack(cmd, steps, replies)
+		if cmd.Err() == nil {
+			s.isKnown(parcels[i]).Store(true)
+		}
+	}
+	return replies
+}
+
+func (s *store) isKnown(p parcel) *atomic.Bool {
+	if len(p.steps) == 1 {
+		return &s.known[p.script].one
+	}
+	return &s.known[p.script].many
+}
+
+// giveBack returns the leases that Redis gave too late: nobody waits for the answer any more, and nobody will load.
+func (s *store) giveBack(ctx context.Context, rdb redis.UniversalClient, steps []step, replies []reply) {
+	var back []step
+	for i, r := range replies {
+		if steps[i].script == scriptLease && r.ok {
+			e := parse(r.doc)
+			back = append(back, releaseStep(steps[i].name, e.prefix(), returnedLife))
+		}
+	}
+	if back != nil {
+		s.send(ctx, rdb, back)
+	}
+}
+
+// reply reads what the script returned: a number, a number and a document, or in a parcel of several an error.
+func (st step) reply(result any) reply {
+	switch r := result.(type) {
+	case error:
+		return reply{err: r}
+	case int64:
+		return reply{ok: r > 0, at: r}
+	case []any:
+		if len(r) == 2 {
+			code, isCode := r[0].(int64)
+			doc, isDoc := r[1].(string)
+			if isCode && isDoc {
+				return reply{ok: code == 1 || st.made(doc), doc: []byte(doc)}
+			}
+		}
+	}
+	return reply{err: unexpected(result)}
+}
+
+func unexpected(result any) error {
+	return fmt.Errorf("aside: Redis answered a script with %v", result)
+}
+
+// made reports whether doc is a lease that this very step has made: the client lost the answer and sent the command again.
+func (st step) made(doc string) bool {
+	return st.script == scriptLease && strings.HasPrefix(doc, leasePrefix+st.args[0].(string)+"-")
+}
