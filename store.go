@@ -58,7 +58,7 @@ const returnedLife = time.Second
 // A primary of a Cluster may have been replaced. One that is gone cannot say so, and by itself the client looks for its
 // successor but once a minute.
 func (s *store) probe(ctx context.Context, name string) error {
-	if cluster, ok := s.rdb.(*redis.ClusterClient); ok {
+	if cluster, ok := s.client.rdb.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // in the background: a later probe meets the successor
 	}
 	b := newBudget(s.timeout)
