@@ -385,7 +385,7 @@ func TestOneFailedCommandIsOneFailure(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rows := newTable()
-				r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closed(t, dial()) }}
+				r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closedInBubble(t, dial()) }}
 				c, w := inWeather(r, rows.load, aside.WithBatch(rows.loadMany))
 				w.hang()
 				ids := make([]int, 1000)
@@ -404,6 +404,12 @@ func TestOneFailedCommandIsOneFailure(t *testing.T) {
 }
 
 // cluster returns a client that never gets to dial.
+// closedInBubble is closed for a client that dials: it does so in the background, and looks once a second whether it is closed.
+func closedInBubble(t *testing.T, rdb redis.UniversalClient) redis.UniversalClient {
+	t.Cleanup(func() { time.Sleep(2 * time.Second) })
+	return closed(t, rdb)
+}
+
 func cluster() redis.UniversalClient {
 	return redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:1"}})
 }
@@ -412,7 +418,7 @@ func cluster() redis.UniversalClient {
 func TestAClusterThatIsDownIsNoticedInAFewCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rows := newTable()
-		r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closed(t, cluster()) }}
+		r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return closedInBubble(t, cluster()) }}
 		c, w := inWeather(r, rows.load)
 		w.hang()
 		waited := 0
