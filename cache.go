@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -34,6 +35,7 @@ type Cache[K comparable, V any] struct {
 	flights    singleflight.Group // that use Redis
 	direct     singleflight.Group // that do not
 	refreshing refreshing
+	lastTook   atomic.Int64 // ms of a load, see await
 	owed       owed
 	owedTags   *owedTags
 	background background

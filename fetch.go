@@ -82,6 +82,7 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 	stop := f.keepLeases(mine)
 	f.setWindow(len(mine), places)
 	took := f.load(mine, places, false)
+	f.lastTook.Store(took.Milliseconds())
 	stop()
 	f.fill(mine, took)
 }
@@ -168,11 +169,13 @@ func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
 		return false
 	}
 	w.loaded = loaded[V]{value: v, data: data, absent: err != nil, err: err}
+	f.lastTook.Store(e.took)
 	return true
 }
 
-// await polls the documents of the wants until one of them is no longer leased by somebody else. The polls grow with the
-// time waited, so that the wait is at most about a tenth longer than the load.
+// await polls the documents of the wants until one of them is no longer leased by somebody else. The polls are a ninth of
+// the time waited apart, or of what the last load took that this process knows of, if that is more: the wait is at most
+// about that much longer than the load, and Redis is asked some nine times.
 func (f *fetch[K, V]) await(wants []*want[K, V]) {
 	if f.waited.IsZero() {
 		f.waited = time.Now()
@@ -182,7 +185,7 @@ func (f *fetch[K, V]) await(wants []*want[K, V]) {
 		names[i] = w.name
 	}
 	for {
-		time.Sleep(pollPause(time.Since(f.waited)))
+		time.Sleep(pollPause(max(time.Since(f.waited), f.usual())))
 		progress := false
 		for _, w := range wants {
 			if time.Since(f.waited) > f.config.loadTimeout || !f.store.breaker.up(w.name) {
@@ -207,13 +210,18 @@ func (f *fetch[K, V]) await(wants []*want[K, V]) {
 	}
 }
 
+// usual is how long the last load took that this process knows of, its own or one that it waited for.
+func (c *Cache[K, V]) usual() time.Duration {
+	return time.Duration(c.lastTook.Load()) * time.Millisecond
+}
+
 const (
 	shortestPoll = 2 * time.Millisecond
 	longestPoll  = 100 * time.Millisecond
 )
 
-func pollPause(elapsed time.Duration) time.Duration {
-	pause := min(max(elapsed/10, shortestPoll), longestPoll)
+func pollPause(load time.Duration) time.Duration {
+	pause := min(max(load/9, shortestPoll), longestPoll)
 	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
 }
 

@@ -107,12 +107,12 @@ var ofEntries = []mutant{
 		"TestValueWhoseRefreshesFailIsGoneAfterTTLAndStale",
 	},
 	{
-		"the lease of another is not one's own", "store.go",
+		"the lease of another is not one's own", "send.go",
 		`strings.HasPrefix(doc, leasePrefix+st.args[0].(string)+"-")`, `strings.HasPrefix(doc, leasePrefix)`,
 		"TestStampedeAcrossProcessesIsOneLoad",
 	},
 	{
-		"a lease whose reply was lost is one's own when the client asks again", "store.go",
+		"a lease whose reply was lost is one's own when the client asks again", "send.go",
 		`code == 1 || st.made(doc)`, `code == 1`,
 		"TestLeaseWhoseReplyWasLostIsKnownAgain",
 	},
@@ -134,7 +134,7 @@ var ofEntries = []mutant{
 		"TestLeaseThatComesTooLateIsGivenBack",
 	},
 	{
-		"a server that does not know a script is taught it", "store.go",
+		"a server that does not know a script is taught it", "send.go",
 		`if untaught != nil {`, `if false {`,
 		"TestAServerThatForgotTheScriptsIsTaughtAgain",
 	},
