@@ -63,5 +63,5 @@ func embeddable(codec Codec, data []byte) bool {
 	if _, ok := codec.(jsonCodec); ok {
 		return true
 	}
-	return json.Valid(data)
+	return jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
