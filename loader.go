@@ -72,27 +72,31 @@ var errGoexit = errors.New("aside: the loader called runtime.Goexit")
 // guarded calls fn, which runs the user's code, on a goroutine of its own, so that a panic or a Goexit in it ends nothing
 // but the call; ctx bounds the wait, and what ignores it is left behind.
 func guarded[T any](ctx context.Context, fn func() T) (T, error) {
-	type outcome struct {
-		value T
-		err   error
-	}
-	done := make(chan outcome, 1)
-	go func() {
-		out := outcome{err: errGoexit}
-		defer func() {
-			if p := recover(); p != nil {
-				out.err = &panicError{value: p, stack: debug.Stack()}
-			}
-			done <- out
-		}()
-		value := fn()
-		out = outcome{value: value}
-	}()
+	done := make(chan ended[T], 1)
+	go settled(fn, func(o ended[T]) { done <- o })
 	select {
-	case out := <-done:
-		return out.value, out.err
+	case o := <-done:
+		return o.value, o.err
 	case <-ctx.Done():
 		var zero T
 		return zero, ctx.Err()
 	}
+}
+
+type ended[T any] struct {
+	value T
+	err   error
+}
+
+// settled calls fn and tells how it ended, also if by a panic or a Goexit.
+func settled[T any](fn func() T, tell func(ended[T])) {
+	o := ended[T]{err: errGoexit}
+	defer func() {
+		if p := recover(); p != nil {
+			o.err = &panicError{value: p, stack: debug.Stack()}
+		}
+		tell(o)
+	}()
+	value := fn()
+	o = ended[T]{value: value}
 }

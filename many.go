@@ -138,17 +138,16 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, 
 		Cache: c, ctx: context.WithoutCancel(ctx), queue: ctx, budget: b, queued: &queued, many: true,
 		seal: func() {}, close: func() {},
 	}
-	done := make(chan error, 1)
-	if !c.background.start(func() {
-		_, err := guarded(context.Background(), func() bool { f.run(wants); return true })
-		done <- err
-	}) {
-		f.run(wants)
-		return nil
+	done := make(chan ended[bool], 1)
+	run := func() {
+		settled(func() bool { f.run(wants); return true }, func(o ended[bool]) { done <- o })
+	}
+	if ctx.Done() == nil || !c.background.start(run) { // it cannot end, so nobody leaves early; or the Cache was closed just now
+		run()
 	}
 	select {
-	case err := <-done:
-		return err
+	case o := <-done:
+		return o.err
 	case <-ctx.Done():
 		if queued.Load() {
 			return c.overloaded(ctx)
