@@ -19,6 +19,7 @@ type codec interface {
 var codecs = map[string]codec{
 	"json":    jsonCodec{},
 	"sonic":   sonicCodec{},
+	"json+s2": compressedCodec{},
 	"msgpack": msgpackCodec{},
 }
 
@@ -33,6 +34,22 @@ type sonicCodec struct{}
 func (sonicCodec) Marshal(v any) ([]byte, error)         { return sonic.Marshal(v) }
 func (sonicCodec) Unmarshal(data []byte, v any) error    { return sonic.Unmarshal(data, v) }
 func (sonicCodec) UnmarshalString(s string, v any) error { return sonic.UnmarshalString(s, v) }
+
+// compressedCodec is JSON, compressed with S2.
+type compressedCodec struct{}
+
+func (compressedCodec) Marshal(v any) ([]byte, error) {
+	plain, err := json.Marshal(v)
+	return s2.Encode(nil, plain), err
+}
+
+func (compressedCodec) Unmarshal(data []byte, v any) error {
+	plain, err := s2.Decode(nil, data)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(plain, v)
+}
 
 // msgpackCodec is the default of go-redis/cache: msgpack, compressed with s2.
 type msgpackCodec struct{}

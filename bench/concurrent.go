@@ -197,9 +197,6 @@ func (r *run) cpuTable(peers []opened, d draw, byLevel [][][]crowd) {
 
 // concurrentPlots leaves out what is served in the process: it would press the rest to the ground.
 func (r *run) concurrentPlots(peers []opened, d draw, byLevel [][][]crowd) error {
-	if r.svg == "" {
-		return nil
-	}
 	throughput := plot{xLabel: "goroutines", yLabel: "reads/s", title: "Hits a second, " + d.name + " keys (more is better)"}
 	p99 := plot{xLabel: "goroutines", yLabel: "µs", title: "p99 of a hit, " + d.name + " keys (less is better)"}
 	for _, level := range levels {
@@ -218,8 +215,8 @@ func (r *run) concurrentPlots(peers []opened, d draw, byLevel [][][]crowd) error
 		}
 		throughput.curves, p99.curves = append(throughput.curves, t), append(p99.curves, l)
 	}
-	if err := throughput.draw(r.svg, "throughput-"+d.name); err != nil {
+	if err := r.curves(&throughput, "throughput-"+d.name); err != nil {
 		return err
 	}
-	return p99.draw(r.svg, "p99-"+d.name)
+	return r.curves(&p99, "p99-"+d.name)
 }

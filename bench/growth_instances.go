@@ -47,7 +47,7 @@ func growInstances(r *run) error {
 		}
 	}
 	r.report.print(t)
-	return p.draw(r.svg, "growth-instances")
+	return r.curves(p, "growth-instances")
 }
 
 // A wave is what the reads of all instances came to.

@@ -58,7 +58,7 @@ func growKeys(r *run) error {
 			"in the mean of both.", info["Memory"]["used_memory_human"], figure(used/float64(have*len(peers)))))
 	}
 	r.report.print(t)
-	return p.draw(r.svg, "growth-keys")
+	return r.curves(p, "growth-keys")
 }
 
 // keySteps ends where memory does.

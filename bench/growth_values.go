@@ -29,7 +29,7 @@ func growValues(r *run) error {
 		}
 	}
 	r.report.print(t)
-	return p.draw(r.svg, "growth-values")
+	return r.curves(p, "growth-values")
 }
 
 func (r *run) serialHits(all []variant, size int) (*comparison, error) {

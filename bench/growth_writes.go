@@ -41,7 +41,7 @@ func growWrites(r *run) error {
 		}
 	}
 	r.report.print(t)
-	return p.draw(r.svg, "growth-writes")
+	return r.curves(p, "growth-writes")
 }
 
 // writeSlot has a share of the operations invalidate the key instead of reading it.

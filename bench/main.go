@@ -4,7 +4,7 @@
 //	go run ./bench -quick              the same, in about a minute: to see that it works
 //	go run ./bench -only hit,miss      some workloads
 //	go run ./bench -peers aside,raw    some libraries
-//	go run ./bench -out markdown -svg docs/img > docs/benchmarks.md
+//	go run ./bench -out markdown -svg docs/img > tables.md   as docs/benchmarks.md has them
 //	go run ./bench -only growth        how costs grow with keys, value size, instances and writes
 //
 // It starts its own redis-server and Postgres. See slots.go for how figures are taken, and each workload's file for what
@@ -35,7 +35,7 @@ type workload struct {
 }
 
 var workloads = append([]workload{
-	hitWorkload, allocsWorkload, concurrentWorkload, missWorkload, stampedeWorkload, batchWorkload, hungWorkload,
+	hitWorkload, allocsWorkload, codecsWorkload, concurrentWorkload, missWorkload, stampedeWorkload, batchWorkload, hungWorkload,
 	mixWorkload, memoryWorkload,
 }, growthWorkloads...)
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"strings"
 	"unicode/utf8"
 )
@@ -41,6 +42,13 @@ func (r *report) section(title, about string) {
 		return
 	}
 	fmt.Fprintf(r.out, "== %s\n%s\n\n", title, about)
+}
+
+// image refers to a plot, from a page beside the directory of the plots.
+func (r *report) image(title, dir, name string) {
+	if r.markdown {
+		fmt.Fprintf(r.out, "![%s](%s/%s.svg)\n\n", title, filepath.Base(dir), name)
+	}
 }
 
 func (r *report) print(t *table) {

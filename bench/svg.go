@@ -96,7 +96,18 @@ func (r *run) bars(name string, c *comparison) error {
 			bars = append(bars, bar{o.variant.String(), toBase.median()})
 		}
 	}
-	return drawBars(r.svg, name, c.title+": time as a multiple of raw json (less is better)", bars, true)
+	title := c.title + ": time as a multiple of raw json (less is better)"
+	r.report.image(title, r.svg, name)
+	return drawBars(r.svg, name, title, bars, true)
+}
+
+// curves draws a plot, if plots were asked for.
+func (r *run) curves(p *plot, name string) error {
+	if r.svg == "" || len(p.xs) == 0 || len(p.curves) == 0 {
+		return nil
+	}
+	r.report.image(p.title, r.svg, name)
+	return p.draw(r.svg, name)
 }
 
 // A curve is the points of one library or setting.
@@ -120,9 +131,6 @@ const (
 )
 
 func (p *plot) draw(dir, name string) error {
-	if dir == "" || len(p.xs) == 0 || len(p.curves) == 0 {
-		return nil
-	}
 	d := newDrawing(plotWidth, plotHeight, p.title)
 	low, high := p.yRange()
 	x := func(v float64) float64 { return along(v, p.xs[0], p.xs[len(p.xs)-1], plotLeft, plotRight) }
