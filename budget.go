@@ -118,6 +118,9 @@ func (d *deadlines) bound(ctx context.Context, start time.Time, left time.Durati
 		last.Context, last.cancel = context.WithDeadline(context.Background(), end)
 		d.last.Store(last)
 	}
+	if ctx == context.Background() {
+		return last // there are no values
+	}
 	return boundCtx{last, ctx}
 }
 
@@ -131,7 +134,9 @@ func (c boundCtx) Value(key any) any { return c.values.Value(key) }
 
 // after accounts for what fn took, and tells an answer that did not come in time from other errors.
 func after[T any](b *budget, start time.Time, bounded context.Context, a answer[T]) (T, error) {
-	if b.left -= time.Since(start); a.err != nil && bounded.Err() == context.DeadlineExceeded {
+	now := time.Now()
+	b.left -= now.Sub(start)
+	if end, _ := bounded.Deadline(); a.err != nil && !now.Before(end) {
 		a.err = timeoutError{b.total}
 		b.spend()
 	}

@@ -138,6 +138,51 @@ func TestBoundedClientIsLeftWhenItsTimeIsOver(t *testing.T) {
 	})
 }
 
+// A client without hooks is asked by a copy of it, which would not have them: it is used only as long as there are none.
+func TestAHookThatIsAddedLaterTakesPart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := asidetest.Redis(t)
+		rdb := server.Client()
+		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		mustGet(t, c, 1)
+		tap := new(tap)
+		rdb.AddHook(tap)
+		mustGet(t, c, 1)
+		mustInvalidate(t, c, 1)
+		verbs, _ := tap.count()
+		equal(t, "the commands that the hook saw", fmt.Sprint(verbs), "[get invalidate]")
+	})
+}
+
+// Nothing bounds what a hook does, so nobody waits for one longer than for Redis.
+func TestAHookThatHangsDoesNotHangACall(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		hook := tap.before("get")
+		defer hook.release()
+		equal(t, "the time of a read", took(func() { mustGet(t, c, 1) }), redisTimeout)
+	})
+}
+
+func TestACallOfAPlainClientIsLeftWhenItsTimeIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := asidetest.Redis(t)
+		c := newCache(t, server.Client(), newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		time.Sleep(time.Second)
+		server.Hang()
+		equal(t, "the time of a read", took(func() { mustGet(t, c, 1) }), redisTimeout)
+		equal(t, "the time of an Invalidate that fails", took(func() { _ = c.Invalidate(t.Context(), 1) }), redisTimeout)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		equal(t, "the time of a read in a hurry", took(func() { _, _ = c.Get(ctx, 2) }), 10*time.Millisecond)
+		server.Up()
+		time.Sleep(5 * time.Second)
+	})
+}
+
 func TestCallersInAHurryLeaveABoundedClientOnTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := asidetest.Redis(t)
