@@ -3,6 +3,7 @@ package aside_test
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,6 +45,46 @@ func TestReadsThatRunSideBySideShareRoundTrips(t *testing.T) {
 		verbs, trips := tap.count()
 		equal(t, "the commands", fmt.Sprint(verbs), "[get get get get get get get get mget]")
 		equal(t, "the round trips", trips, 9)
+	})
+}
+
+// Who comes while others gather joins them, though fewer than eight are under way: they would wait behind him.
+func TestNobodyOvertakesThoseWhoGather(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable()
+		for id := range 12 {
+			rows.rows[id] = product{id, "lamp", id}
+		}
+		c, tap := process(r, rows.load, patient)
+		for id := range 12 {
+			mustGet(t, c, id)
+		}
+		tap.reset()
+		var held []*gate
+		var reads []<-chan result
+		read := func(id int) {
+			reads = append(reads, getting(c, id))
+			synctest.Wait()
+		}
+		for id := range 8 {
+			held = append(held, tap.before("get"))
+			read(id)
+		}
+		read(8)
+		for _, g := range held[2:5] {
+			g.release()
+		}
+		synctest.Wait()
+		read(9)
+		verbs, _ := tap.count()
+		equal(t, "the GETs by themselves", fmt.Sprint(verbs), fmt.Sprint(slices.Repeat([]string{"get"}, 8)))
+		for _, g := range slices.Concat(held[:2], held[5:]) {
+			g.release()
+		}
+		for id, read := range reads {
+			price(t, fmt.Sprint("the price of ", id), read, id)
+		}
+		equal(t, "the commands for those who gathered", tap.sent("mget"), 1)
 	})
 }
 

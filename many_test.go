@@ -36,6 +36,7 @@ func TestWhatFailsForOneKeyOfACommandFailsForNoOther(t *testing.T) {
 			before := c.Stats()
 			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
 			equal(t, fmt.Sprint("the hits of call ", i), c.Stats().Hits-before.Hits, hits)
+			equal(t, "whether it was noticed that 2 is no entry", c.Stats().WrongTypes > before.WrongTypes, true)
 		}
 		mustInvalidate(t, c, 1, 2, 3)
 		equal(t, "the entry that was invalidated beside it", r.get("test:3"), "")

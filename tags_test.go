@@ -69,6 +69,21 @@ func TestInvalidateTagsRemovesWhatWasFilledWithTheTagsInEveryCache(t *testing.T)
 	})
 }
 
+// The indexes that one call writes to are each given as many entries as have that tag.
+func TestEntriesOfOneCallAreFoundByTheirTags(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3)
+		parity := aside.WithTags(func(id int, _ product) []string { return []string{[]string{"even", "odd"}[id%2]} })
+		c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany), parity)
+		mustGetMany(t, c, 1, 2, 3)
+		mustInvalidateTags(t, c, "odd")
+		equal(t, "the odd entries", r.get("test:1")+r.get("test:3"), "")
+		equal(t, "whether the even one is there", r.get("test:2") != "", true)
+		mustInvalidateTags(t, c, "even")
+		equal(t, "the even entry", r.get("test:2"), "")
+	})
+}
+
 func TestEntryOfSeveralTagsIsFoundByEach(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		tags := []string{"lamps", "new", "sale"}

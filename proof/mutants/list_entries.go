@@ -134,6 +134,28 @@ var ofEntries = []mutant{
 		"TestLeaseThatComesTooLateIsGivenBack",
 	},
 	{
+		"the keys of one command each get their own answer", "send.go",
+		`replies[i] = steps[i].reply(results[n])`, `replies[i] = steps[i].reply(results[n-n])`,
+		"TestWhatEachCallCosts",
+	},
+	{
+		"a key of which a command failed is told so", "send.go",
+		`	case error:
+		return reply{err: r}`, `	case error:
+		return reply{ok: true}`,
+		"TestWhatFailsForOneKeyOfACommandFailsForNoOther",
+	},
+	{
+		"the nodes of a Cluster get a command for each key", "send.go",
+		`parcels := parcels(steps, single)`, `parcels := parcels(steps, true)`,
+		"TestWhatManyKeysOfAClusterCost",
+	},
+	{
+		"scripts whose keys are no entries are run one by one", "send.go",
+		`st.script <= lastOfEntries`, `true`,
+		"TestEntriesOfOneCallAreFoundByTheirTags",
+	},
+	{
 		"a server that does not know a script is taught it", "send.go",
 		`if untaught != nil {`, `if false {`,
 		"TestAServerThatForgotTheScriptsIsTaughtAgain",

@@ -70,6 +70,16 @@ var ofFlights = []mutant{
 		"TestJoinerOfAnOwnerWhoFoundNoPlaceGoesOn",
 	},
 	{
+		"while callers gather, nobody goes by himself", "look.go",
+		`l.flying < mostAlone && len(l.waiting) == 0`, `l.flying < mostAlone`,
+		"TestNobodyOvertakesThoseWhoGather",
+	},
+	{
+		"a round is sent when the others have landed, nearly all", "look.go",
+		`len(l.waiting) > 0 && l.flying < mostRounds`, `len(l.waiting) > 0`,
+		"TestNobodyOvertakesThoseWhoGather",
+	},
+	{
 		"a joiner gets a value of its own", "flight.go",
 		`if v, ok := c.decode(c.unshared(f.data)); ok {`, `if v, ok := f.value, true; ok {`,
 		"TestCallersDoNotShareMemory",

@@ -4,7 +4,7 @@ package main
 var ofOutages = []mutant{
 	{
 		"the commands of a call share one timeout", "budget.go",
-		`if b.left -= time.Since(start); a.err`, `if a.err`,
+		`b.left -= now.Sub(start)`, ``,
 		"TestACallSpendsOneRedisTimeoutInAll",
 	},
 	{
