@@ -15,9 +15,9 @@ import (
 // There is no such copy of a ClusterClient or an AutoPipeliner. Nor is one used if the client has hooks: go-redis does not
 // copy them, and they are the user's code, which nothing bounds. Whoever sets ContextTimeoutEnabled vouches for them.
 type boundedClient struct {
-	rdb   redis.UniversalClient
-	copy  *redis.Client                // nil if there is none
-	hooks *atomic.Pointer[clientHooks] // of rdb, if there is a copy
+	rdb     redis.UniversalClient
+	bounded *redis.Client                // nil if there is none
+	hooks   *atomic.Pointer[clientHooks] // of rdb, if there is a copy
 }
 
 // newBounded makes the bounded copy of rdb, for commands that are left no longer than life.
@@ -28,16 +28,16 @@ func newBounded(rdb redis.UniversalClient, life time.Duration) boundedClient {
 		return b
 	}
 	if b.hooks = hooksOf(original); b.hooks != nil {
-		b.copy = original.WithTimeout(2 * life) // which is always later than the deadline of a ctx
-		b.copy.Options().ContextTimeoutEnabled = true
+		b.bounded = original.WithTimeout(2 * life) // which is always later than the deadline of a ctx
+		b.bounded.Options().ContextTimeoutEnabled = true
 	}
 	return b
 }
 
 // get returns a client, and whether it is bounded.
 func (b *boundedClient) get() (_ redis.UniversalClient, bounded bool) {
-	if b.copy != nil && len(b.hooks.Load().hooks) == 0 {
-		return b.copy, true
+	if b.bounded != nil && len(b.hooks.Load().hooks) == 0 {
+		return b.bounded, true
 	}
 	c, ok := b.rdb.(*redis.Client)
 	return b.rdb, ok && c.Options().ContextTimeoutEnabled

@@ -49,18 +49,16 @@ func (p parcel) command(steps []step) (_ *redis.Script, keys []string, args []an
 // unpack puts what Redis answered to a parcel into the replies of its steps.
 func (p parcel) unpack(cmd *redis.Cmd, steps []step, replies []reply) {
 	result, err := cmd.Result()
-	results, several := result.([]any)
-	switch several = several && len(results) == len(p.steps); {
-	case len(p.steps) == 1:
-		results = []any{result}
-	case err == nil && !several:
-		err = unexpected(result)
+	results := []any{result}
+	if len(p.steps) > 1 && err == nil {
+		if results, _ = result.([]any); len(results) != len(p.steps) {
+			err = unexpected(result)
+		}
 	}
 	for n, i := range p.steps {
-		switch {
-		case err != nil:
+		if err != nil {
 			replies[i] = reply{err: err}
-		default:
+		} else {
 			replies[i] = steps[i].reply(results[n])
 		}
 	}
