@@ -15,7 +15,7 @@ var ofOutages = []mutant{
 	},
 	{
 		"a client with hooks is used itself", "bounded.go",
-		`if b.copy != nil && len(b.hooks.Load().hooks) == 0 {`, `if b.copy != nil {`,
+		`if b.bounded != nil && len(b.hooks.Load().hooks) == 0 {`, `if b.bounded != nil {`,
 		"TestWhatEachCallCosts",
 	},
 	{
