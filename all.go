@@ -17,7 +17,7 @@ import (
 // what Invalidate does for one.
 //
 // It scans the key space of every primary, so it takes time in proportion to all that Redis holds, this Cache's or not,
-// and two commands for each thousand keys besides one for each entry. It stops when ctx ends, with its error; call it
+// a SCAN for each thousand keys, and one command for each 64 entries, or in a Cluster for each. It stops when ctx ends, with its error; call it
 // again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is scanned again. Through
 // an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
 //

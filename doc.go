@@ -124,6 +124,9 @@
 //
 //	no key                                               nothing is cached
 //	{"lease":"<token>"}                                  a process loads it, and others wait
+//	{"lease":"<token>","waited":true}                    the same, and somebody does wait
+//	{"lease":"<token>","returned":true}                  that load stored nothing: who waited loads
+//	{"hold":{"<holder>":<ms>,...}}                       until then, since 1970, nothing is cached: InTx, or WithReplicaLag
 //	{"id":"<token>","fresh":<ms>,...,"value":<JSON>}     a value
 //	{"id":"<token>","fresh":<ms>,...,"absent":true}      there is no row
 //
@@ -153,10 +156,12 @@
 //
 // The commands of a Client without hooks run on the caller's goroutine, by a copy of the client that shares its connections
 // and ends by the deadline of a ctx, which a client by default does not. That costs no more than the bare command. The price
-// is that a ctx that is cancelled while Redis does not answer is noticed when WithRedisTimeout is over; a ctx whose deadline
-// comes before that is left on time. A client with hooks, which may take any time, is called from a goroutine of its own,
-// as are a ClusterClient and an AutoPipeliner. That costs some 20 us. A Client whose ContextTimeoutEnabled is set is called
-// directly, hooks or not: set it if your hooks return soon, as those for metrics and traces do.
+// is that a ctx that is cancelled while Redis does not answer is noticed when WithRedisTimeout is over.
+//
+// All other commands have a goroutine of their own, which is left behind when the time is over, and costs some 20 us: those
+// for a ctx whose deadline comes before WithRedisTimeout is over, those of a Client with hooks, which may take any time, and
+// those of a ClusterClient or an AutoPipeliner. A Client whose ContextTimeoutEnabled is set counts as one without hooks: set
+// it if yours return soon, as those for metrics and traces do. One that hangs then hangs Get.
 //
 // Reads of single keys that run side by side share round trips.
 //
@@ -165,7 +170,8 @@
 // replicas, a redis.Ring. It cannot see a failover client with ReplicaOnly, or a proxy that reads from replicas: do not
 // use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA; any eviction policy will do.
 //
-// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN. Its scripts
+// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN, with a
+// ClusterClient CLUSTER NODES, with an AutoPipeliner INFO. Its scripts
 // call GET, SET, GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE,
 // ZINCRBY, ZRANGEBYSCORE, ZREMRANGEBYSCORE and ZREVRANGE.
 package aside

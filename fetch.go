@@ -175,7 +175,7 @@ func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
 
 // await polls the documents of the wants until one of them is no longer leased by somebody else. The polls are a ninth of
 // the time waited apart, or of what the last load took that this process knows of, if that is more: the wait is at most
-// about that much longer than the load, and Redis is asked some nine times.
+// about that much longer than the load, and Redis is asked some nine times, or ten times a second.
 func (f *fetch[K, V]) await(wants []*want[K, V]) {
 	if f.waited.IsZero() {
 		f.waited = time.Now()

@@ -112,7 +112,7 @@ func TestEveryLinkLeadsToAFile(t *testing.T) {
 	elsewhere := regexp.MustCompile(`://|^(examples|proof)/`) // or in other modules, which a download does not have
 	for _, page := range append([]string{consistency}, pages...) {
 		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
-			target := m[1]
+			target, _, _ := strings.Cut(m[1], "#")
 			if !strings.Contains(target, "://") {
 				target = filepath.ToSlash(filepath.Join(filepath.Dir(page), target))
 			}
