@@ -12,8 +12,9 @@ import (
 // ignores that deadline, waits 5 s for a reply and tries four times, so a call has to leave it behind, which takes a
 // goroutine, and on a hit more time than all else that this library does. The copy shares the connections and the options.
 //
-// There is no such copy of a ClusterClient or an AutoPipeliner. Nor is one used if the client has hooks: go-redis does not
-// copy them, and they are the user's code, which nothing bounds. Whoever sets ContextTimeoutEnabled vouches for them.
+// There is no such copy of a ClusterClient or an AutoPipeliner. Nor is one used if the client has hooks, which go-redis does
+// not copy, or functions in its options that it calls: they are the user's code, which nothing bounds. Whoever sets
+// ContextTimeoutEnabled vouches for them.
 type boundedClient struct {
 	rdb     redis.UniversalClient
 	bounded *redis.Client                // nil if there is none
@@ -24,7 +25,7 @@ type boundedClient struct {
 func newBounded(rdb redis.UniversalClient, life time.Duration) boundedClient {
 	b := boundedClient{rdb: rdb}
 	original, ok := rdb.(*redis.Client)
-	if !ok || original.Options().ContextTimeoutEnabled {
+	if !ok || original.Options().ContextTimeoutEnabled || callsUser(original.Options()) {
 		return b
 	}
 	if b.hooks = hooksOf(original); b.hooks != nil {
@@ -41,6 +42,12 @@ func (b *boundedClient) get() (_ redis.UniversalClient, bounded bool) {
 	}
 	c, ok := b.rdb.(*redis.Client)
 	return b.rdb, ok && c.Options().ContextTimeoutEnabled
+}
+
+// callsUser reports whether the client calls functions of the user's on the goroutine of a command, a Dialer aside.
+func callsUser(o *redis.Options) bool {
+	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil ||
+		o.StreamingCredentialsProvider != nil || o.Limiter != nil
 }
 
 // clientHooks is how go-redis keeps the hooks of a client, of which it has no method to tell.

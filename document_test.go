@@ -458,6 +458,32 @@ func (keepingCodec) Unmarshal(data []byte, v any) error {
 	return nil
 }
 
+// A damagingCodec cannot read what it is given, and clears it, as a decryption in place does.
+type damagingCodec struct{ broken bool }
+
+func (c *damagingCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
+func (c *damagingCodec) Unmarshal(data []byte, v any) error {
+	if c.broken {
+		clear(data)
+		return errors.New("wrong key")
+	}
+	return json.Unmarshal(data, v)
+}
+
+func TestDocumentThatItsCodecDamagesIsReplaced(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		codec := &damagingCodec{}
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load, aside.WithCodec(codec))
+		mustGet(t, c, 1)
+		codec.broken = true
+		before := r.get("test:1")
+		mustGet(t, c, 1)
+		after := r.get("test:1")
+		equal(t, "whether the document was replaced by another value", after != before && strings.HasPrefix(after, `{"id":`), true)
+	})
+}
+
 func TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		start := make(chan struct{})

@@ -163,7 +163,8 @@ func (c *Cache[K, V]) lost(w *want[K, V], err error) {
 
 // adopt takes a document as the result, if it can be used.
 func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
-	data := f.unshared(e.value)
+	data := e.value
+	e.value = f.unshared(data) // which the codec may modify, even if it then fails: a lease must find the document as it is
 	v, err := f.read(e, nil)
 	if errors.Is(err, errUnusable) {
 		return false

@@ -207,6 +207,28 @@ func TestAHookThatHangsDoesNotHangACall(t *testing.T) {
 	})
 }
 
+func TestAFunctionOfTheClientsOptionsThatHangsDoesNotHangACall(t *testing.T) {
+	hang := make(chan struct{})
+	for name, modify := range map[string]func(*redis.Options){
+		"OnConnect": func(o *redis.Options) {
+			o.OnConnect = func(context.Context, *redis.Conn) error { <-hang; return errDown }
+		},
+		"CredentialsProvider": func(o *redis.Options) {
+			o.CredentialsProvider = func() (string, string) { <-hang; return "", "" }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				hang = make(chan struct{})
+				c := newCache(t, asidetest.Redis(t).Client(modify), newTable(product{1, "lamp", 100}).load)
+				equal(t, "the time of a read", took(func() { mustGet(t, c, 1) }), redisTimeout)
+				close(hang)
+				time.Sleep(time.Minute) // for what was left behind
+			})
+		})
+	}
+}
+
 func TestACallOfAPlainClientIsLeftWhenItsTimeIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		server := asidetest.Redis(t)

@@ -142,7 +142,15 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, 
 	run := func() {
 		settled(func() bool { f.run(wants); return true }, func(o ended[bool]) { done <- o })
 	}
-	if ctx.Done() == nil || !c.background.start(run) { // it cannot end, so nobody leaves early; or the Cache was closed just now
+	switch {
+	case ctx.Done() != nil && c.background.start(run):
+	case c.background.enter(): // ctx cannot end, so nobody leaves early
+		run()
+		c.background.leave()
+	default: // the Cache was closed just now
+		for _, w := range wants {
+			w.direct = true
+		}
 		run()
 	}
 	select {

@@ -13,7 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/testserver"
 )
 
 // mustGetMany reads keys without an error.
@@ -41,6 +44,72 @@ func TestWhatFailsForOneKeyOfACommandFailsForNoOther(t *testing.T) {
 		mustInvalidate(t, c, 1, 2, 3)
 		equal(t, "the entry that was invalidated beside it", r.get("test:3"), "")
 		equal(t, "what lies there", r.raw.LLen(t.Context(), "test:2").Val(), 1)
+	})
+}
+
+// A Redis that is out of memory fails the writes of a command and answers its reads, here for a key that somebody else has
+// filled meanwhile. 65 keys are two commands.
+func TestErrorsOfACommandForManyKeysDoNotShiftTheRepliesToTheNext(t *testing.T) {
+	r := freshRig(t)
+	var ids []int
+	for id := range 65 {
+		ids = append(ids, id)
+	}
+	rows := newBatchTable(true, ids...)
+	c, tap := process(r, rows.table.load, aside.WithBatch(rows.loadMany), patient)
+	other, _ := process(r, rows.table.load, patient)
+	looked := tap.after("mget")
+	memory := func(limit string) {
+		if err := r.raw.ConfigSet(t.Context(), "maxmemory", limit).Err(); err != nil {
+			t.Error(err)
+		}
+	}
+	go func() {
+		looked.wait()
+		memory("0")
+		_, _ = other.Get(t.Context(), 1) // whose reply comes second
+		memory("1")
+		looked.release()
+	}()
+	memory("1")
+	for id, p := range mustGetMany(t, c, ids...) {
+		equal(t, fmt.Sprint("the product of ", id), p.ID, id)
+	}
+}
+
+// A server of a Cluster takes no command for keys of several slots, even if it has them all.
+func TestClientOfOneNodeOfAClusterSendsKeysOneByOne(t *testing.T) {
+	node := testserver.Cluster(t, 1).Nodes[0]
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClient(&redis.Options{Addr: node.Addr}))
+	}
+	r := &rig{t: t, dial: dial, raw: dial(t)}
+	rows := newBatchTable(true, 1, 2, 3)
+	c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany), patient)
+	mustInvalidate(t, c, 1, 2, 3)
+	for _, hits := range []uint64{0, 3} {
+		before := c.Stats().Hits
+		equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+		equal(t, "the hits", c.Stats().Hits-before, hits)
+	}
+	mustInvalidate(t, c, 1, 2, 3)
+	equal(t, "what is left", r.get("test:1")+r.get("test:2")+r.get("test:3"), "")
+}
+
+func TestCloseWaitsForAGetManyWhoseCtxCannotEnd(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(false, 1, 2)
+		c, _ := process(r, func(ctx context.Context, id int) (product, error) {
+			time.Sleep(time.Second)
+			return rows.table.load(ctx, id)
+		})
+		start := time.Now()
+		go func() { _, _ = c.GetMany(context.Background(), []int{1}) }()
+		synctest.Wait()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		equal(t, "the time that Close waited", time.Since(start), time.Second)
 	})
 }
 

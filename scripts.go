@@ -239,7 +239,9 @@ var scripts = [...]script{
 type script struct{ one, many *redis.Script }
 
 // newScript makes of a script for one key the script for many, each with as many arguments as the others. What fails for
-// one of them fails for no other.
+// one of them fails for no other: its reply is {message}. It is no error within the array, after some of which go-redis
+// leaves the rest of the array unread, and takes it for the replies to the next commands. That the server takes no writes is
+// said of all: go-redis then looks for another one.
 func newScript(source string) script {
 	return script{
 		one: redis.NewScript(source),
@@ -249,7 +251,11 @@ func newScript(source string) script {
 		local n, replies = #ARGV / #KEYS, {}
 		for i, key in ipairs(KEYS) do
 			local ok, reply = pcall(one, {key}, {unpack(ARGV, (i - 1) * n + 1, i * n)})
-			if not ok and type(reply) ~= 'table' then reply = {err = tostring(reply)} end
+			if not ok then
+				local message = type(reply) == 'table' and reply.err or tostring(reply)
+				if message:find('READONLY', 1, true) then return {err = message} end
+				reply = {message}
+			end
 			replies[i] = reply
 		end
 		return replies`),

@@ -69,7 +69,7 @@ func (p parcel) unpack(cmd *redis.Cmd, steps []step, replies []reply) {
 // was failed over to, or another node than the one that was taught) is sent EVAL next.
 func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []step) []reply {
 	_, single := rdb.(*redis.Client) // the nodes of a Cluster must each be taught
-	parcels := parcels(steps, single)
+	parcels := parcels(steps, single && !s.scattered.Load())
 	cmds := make([]*redis.Cmd, len(parcels))
 	taught := make(map[*redis.Script]bool)
 	pipelined(ctx, rdb, len(parcels), func(i int, c redis.Cmdable) {
@@ -100,8 +100,32 @@ func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []ste
 			s.isKnown(parcels[i]).Store(true)
 		}
 	}
+	s.sendScattered(ctx, rdb, steps, replies)
 	return replies
 }
+
+// sendScattered sends once more, each by itself, the steps whose keys a server would not take together: it is the node of a
+// Cluster, or stands for one. That is remembered.
+func (s *store) sendScattered(ctx context.Context, rdb redis.UniversalClient, steps []step, replies []reply) {
+	var again []int
+	for i, r := range replies {
+		if isCrossSlot(r.err) {
+			again = append(again, i)
+		}
+	}
+	if again == nil || s.scattered.Swap(true) {
+		return
+	}
+	apart := make([]step, len(again))
+	for j, i := range again {
+		apart[j] = steps[i]
+	}
+	for j, r := range s.send(ctx, rdb, apart) {
+		replies[again[j]] = r
+	}
+}
+
+func isCrossSlot(err error) bool { return redis.HasErrorPrefix(err, "CROSSSLOT") }
 
 func (s *store) isKnown(p parcel) *atomic.Bool {
 	if len(p.steps) == 1 {
@@ -119,19 +143,29 @@ func (s *store) giveBack(ctx context.Context, rdb redis.UniversalClient, steps [
 			back = append(back, releaseStep(steps[i].name, e.prefix(), returnedLife))
 		}
 	}
-	if back != nil {
-		s.send(ctx, rdb, back)
+	if back == nil {
+		return
 	}
+	s.breaker.start(func() { // this call has no time left
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.timeout)
+		defer cancel()
+		s.send(ctx, rdb, back)
+	})
 }
 
-// reply reads what the script returned: a number, a number and a document, or in a parcel of several an error.
+// reply reads what the script returned: a number, a number and a document, or in a parcel of several the text of an error.
 func (st step) reply(result any) reply {
 	switch r := result.(type) {
-	case error:
-		return reply{err: r}
 	case int64:
-		return reply{ok: r > 0, at: r}
+		if st.script != scriptLease { // whose number has a document beside it
+			return reply{ok: r > 0, at: r}
+		}
 	case []any:
+		if len(r) == 1 {
+			if text, isText := r[0].(string); isText {
+				return reply{err: scriptError(text)}
+			}
+		}
 		if len(r) == 2 {
 			code, isCode := r[0].(int64)
 			doc, isDoc := r[1].(string)
@@ -142,6 +176,12 @@ func (st step) reply(result any) reply {
 	}
 	return reply{err: unexpected(result)}
 }
+
+// A scriptError is what Redis said of one key of a script for many.
+type scriptError string
+
+func (e scriptError) Error() string { return string(e) }
+func (scriptError) RedisError()     {}
 
 func unexpected(result any) error {
 	return fmt.Errorf("aside: Redis answered a script with %v", result)

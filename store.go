@@ -35,6 +35,7 @@ type store struct {
 	breaker   *breaker
 	nonces    nonces
 	known     [len(scripts)]struct{ one, many atomic.Bool } // scripts that a server has been sent, see send
+	scattered atomic.Bool                                   // a Client has said that keys must share a slot
 	failed    func(err error)
 }
 
@@ -81,8 +82,11 @@ type reply struct {
 func (s *store) lookMany(ctx context.Context, b *budget, names []string) []reply {
 	return spread(s, b, names, itself, func(b *budget, part []string) []reply {
 		return s.each(ctx, b, part, false, func(ctx context.Context, rdb redis.UniversalClient) []reply {
-			if _, single := rdb.(*redis.Client); single && len(part) > 1 {
-				return mget(ctx, rdb, part)
+			if _, single := rdb.(*redis.Client); single && len(part) > 1 && !s.scattered.Load() {
+				if replies := mget(ctx, rdb, part); !isCrossSlot(replies[0].err) {
+					return replies
+				}
+				s.scattered.Store(true)
 			}
 			return getAll(ctx, rdb, part) // the names of an MGET must share a slot
 		})
@@ -284,7 +288,7 @@ func (s *store) runPart(ctx context.Context, b *budget, steps []step) []reply {
 	return s.each(ctx, b, names, true, func(ctx context.Context, rdb redis.UniversalClient) []reply {
 		replies := s.send(ctx, rdb, steps)
 		if ctx.Err() != nil {
-			s.giveBack(context.WithoutCancel(ctx), rdb, steps, replies)
+			s.giveBack(ctx, rdb, steps, replies)
 		}
 		return replies
 	})

@@ -140,15 +140,33 @@ var ofEntries = []mutant{
 	},
 	{
 		"a key of which a command failed is told so", "send.go",
-		`	case error:
-		return reply{err: r}`, `	case error:
-		return reply{ok: true}`,
+		`return reply{err: scriptError(text)}`, `return reply{ok: text != ""}`,
 		"TestWhatFailsForOneKeyOfACommandFailsForNoOther",
 	},
 	{
 		"the nodes of a Cluster get a command for each key", "send.go",
-		`parcels := parcels(steps, single)`, `parcels := parcels(steps, true)`,
+		`parcels := parcels(steps, single && !s.scattered.Load())`, `parcels := parcels(steps, single || !s.scattered.Load())`,
 		"TestWhatManyKeysOfAClusterCost",
+	},
+	{
+		"keys that a server does not take together are sent one by one", "send.go",
+		`if isCrossSlot(r.err) {`, `if isCrossSlot(r.err) && false {`,
+		"TestClientOfOneNodeOfAClusterSendsKeysOneByOne",
+	},
+	{
+		"a lease is a number with a document", "send.go",
+		`if st.script != scriptLease {`, `{`,
+		"FuzzReplies",
+	},
+	{
+		"what the user's functions do is not waited for", "bounded.go",
+		`original.Options().ContextTimeoutEnabled || callsUser(original.Options())`, `original.Options().ContextTimeoutEnabled`,
+		"TestAFunctionOfTheClientsOptionsThatHangsDoesNotHangACall",
+	},
+	{
+		"a document that its codec damages is still known", "fetch.go",
+		`e.value = f.unshared(data)`, `_ = data`,
+		"TestDocumentThatItsCodecDamagesIsReplaced",
 	},
 	{
 		"scripts whose keys are no entries are run one by one", "send.go",
