@@ -144,19 +144,9 @@ var ofEntries = []mutant{
 		"TestWhatFailsForOneKeyOfACommandFailsForNoOther",
 	},
 	{
-		"the nodes of a Cluster get a command for each key", "send.go",
-		`parcels := parcels(steps, single && !s.scattered.Load())`, `parcels := parcels(steps, single || !s.scattered.Load())`,
-		"TestWhatManyKeysOfAClusterCost",
-	},
-	{
 		"keys that a server does not take together are sent one by one", "send.go",
 		`if isCrossSlot(r.err) {`, `if isCrossSlot(r.err) && false {`,
 		"TestClientOfOneNodeOfAClusterSendsKeysOneByOne",
-	},
-	{
-		"a lease is a number with a document", "send.go",
-		`if st.script != scriptLease {`, `{`,
-		"FuzzReplies",
 	},
 	{
 		"what the user's functions do is not waited for", "bounded.go",
