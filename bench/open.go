@@ -44,9 +44,18 @@ func (r *run) open(all []variant, size int, delay time.Duration) ([]opened, erro
 	return peers, nil
 }
 
+// closeAll does not wait for clients that do not come back, as rueidis' does not always after a FLUSHALL.
 func closeAll(peers []opened) {
 	for _, o := range peers {
-		o.peer.Close()
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			o.peer.Close()
+		}()
+		select {
+		case <-closed:
+		case <-time.After(5 * time.Second):
+		}
 	}
 }
 

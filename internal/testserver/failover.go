@@ -31,6 +31,7 @@ func (c *RedisCluster) Replicate() {
 // the replicas among them follow.
 func (c *RedisCluster) Settle() {
 	c.t.Helper()
+	c.swapLate()
 	for _, node := range append(c.Nodes[:len(c.Nodes):len(c.Nodes)], c.Replicas...) {
 		if node.proc.running() {
 			c.settle(node)
@@ -58,6 +59,7 @@ func (c *RedisCluster) settle(node *RedisServer) {
 	c.t.Helper()
 	claim := time.Now().Add(claimAgain)
 	c.await("the nodes to agree", func() error {
+		c.swapLate()
 		slot, err := c.agrees(node)
 		if slot >= 0 && time.Now().After(claim) {
 			owner := c.owner[slot]
@@ -172,6 +174,16 @@ func (c *RedisCluster) Switch(i int) bool {
 	c.swap(i)
 	c.Settle()
 	return true
+}
+
+// swapLate swaps those who have changed places after Switch had given up on them.
+func (c *RedisCluster) swapLate() {
+	for i, replica := range c.Replicas {
+		if replica.proc.running() && replica.infoHas("INFO", "replication", "role:master") == nil &&
+			c.Nodes[i].proc.running() && c.Nodes[i].infoHas("INFO", "replication", "role:slave") == nil {
+			c.swap(i)
+		}
+	}
 }
 
 func (c *RedisCluster) swap(i int) {
