@@ -145,8 +145,10 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, 
 	switch {
 	case ctx.Done() != nil && c.background.start(run):
 	case c.background.enter(): // ctx cannot end, so nobody leaves early
-		run()
-		c.background.leave()
+		func() {
+			defer c.background.leave()
+			run()
+		}()
 	default: // the Cache was closed just now
 		for _, w := range wants {
 			w.direct = true
