@@ -40,14 +40,15 @@ type call[T any] = func(ctx context.Context, rdb redis.UniversalClient) (T, erro
 
 // within calls fn, and ends when the budget is spent: here if it can, else apart.
 func within[T any](ctx context.Context, s *store, b *budget, fn call[T], late func(error)) (T, error) {
-	if rdb, ok := s.callsHere(ctx, b); ok {
+	rdb, ok := s.callsHere(ctx, b)
+	if ok {
 		return here(ctx, s, b, rdb, fn)
 	}
-	return apart(ctx, s, b, fn, late)
+	return apart(ctx, b, rdb, fn, late)
 }
 
-// callsHere reports whether a call can be made on the caller's goroutine, and by which client: by one that is bounded, for
-// a caller who waits as long as the budget does. A goroutine of its own would cost more than all else that this library
+// callsHere returns the client for a call, and whether it can be made on the caller's goroutine: if the client is bounded, and
+// the caller waits as long as the budget does. A goroutine of its own would cost more than all else that this library
 // does on a hit.
 func (s *store) callsHere(ctx context.Context, b *budget) (_ redis.UniversalClient, ok bool) {
 	rdb, bounded := s.client.get()
@@ -75,13 +76,14 @@ func here[T any](ctx context.Context, s *store, b *budget, rdb redis.UniversalCl
 //
 // The end of ctx does not stop fn, whose outcome late, if not nil, is then told: if all callers are in more of a hurry than
 // WithRedisTimeout, somebody must notice all the same that Redis hangs.
-func apart[T any](ctx context.Context, s *store, b *budget, fn call[T], late func(error)) (T, error) {
+func apart[T any](
+	ctx context.Context, b *budget, rdb redis.UniversalClient, fn call[T], late func(error),
+) (T, error) {
 	var zero T
 	if b.spent() {
 		return zero, errSpent
 	}
 	start, total := time.Now(), b.total
-	rdb, _ := s.client.get()
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.left)
 	done := make(chan answer[T], 1)
 	go func() {

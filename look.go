@@ -99,12 +99,12 @@ func (s *store) looksFor(name string) *looks {
 func (s *store) lookAlone(ctx context.Context, b *budget, name string) looked {
 	var doc []byte
 	var err error
-	if rdb, ok := s.callsHere(ctx, b); ok { // spelled out, since it would allocate both funcs as within
+	if rdb, ok := s.callsHere(ctx, b); ok { // spelled out, since within would have both funcs allocated
 		doc, err = here(ctx, s, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
 			return get(ctx, rdb, name)
 		})
 	} else {
-		doc, err = apart(ctx, s, b, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+		doc, err = apart(ctx, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
 			return get(ctx, rdb, name)
 		}, func(err error) { s.note([]string{name}, []reply{{err: err}}, false) })
 	}
