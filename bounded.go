@@ -17,15 +17,21 @@ import (
 // ContextTimeoutEnabled vouches for them.
 type boundedClient struct {
 	rdb     redis.UniversalClient
-	bounded *redis.Client                // nil if there is none
-	hooks   *atomic.Pointer[clientHooks] // of rdb, if there is a copy
+	bounded *redis.Client                // nil if there is none, or rdb itself
+	hooks   *atomic.Pointer[clientHooks] // of rdb, if bounded is a copy
 }
 
 // newBounded makes the bounded copy of rdb, for commands that are left no longer than life.
 func newBounded(rdb redis.UniversalClient, life time.Duration) boundedClient {
 	b := boundedClient{rdb: rdb}
 	original, ok := rdb.(*redis.Client)
-	if !ok || original.Options().ContextTimeoutEnabled || callsUser(original.Options()) {
+	switch {
+	case !ok:
+		return b
+	case original.Options().ContextTimeoutEnabled:
+		b.bounded = original
+		return b
+	case callsUser(original.Options()):
 		return b
 	}
 	if b.hooks = hooksOf(original); b.hooks != nil {
@@ -37,11 +43,10 @@ func newBounded(rdb redis.UniversalClient, life time.Duration) boundedClient {
 
 // get returns a client, and whether it is bounded.
 func (b *boundedClient) get() (_ redis.UniversalClient, bounded bool) {
-	if b.bounded != nil && len(b.hooks.Load().hooks) == 0 {
+	if b.bounded != nil && (b.hooks == nil || len(b.hooks.Load().hooks) == 0) {
 		return b.bounded, true
 	}
-	c, ok := b.rdb.(*redis.Client)
-	return b.rdb, ok && c.Options().ContextTimeoutEnabled
+	return b.rdb, false
 }
 
 // callsUser reports whether the client calls functions of the user's on the goroutine of a command, a Dialer aside.

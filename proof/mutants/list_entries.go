@@ -150,7 +150,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"what the user's functions do is not waited for", "bounded.go",
-		`original.Options().ContextTimeoutEnabled || callsUser(original.Options())`, `original.Options().ContextTimeoutEnabled`,
+		`case callsUser(original.Options()):`, `case false:`,
 		"TestAFunctionOfTheClientsOptionsThatHangsDoesNotHangACall",
 	},
 	{
