@@ -3,6 +3,7 @@ package aside
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -71,14 +72,16 @@ func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []ste
 	_, single := rdb.(*redis.Client) // the nodes of a Cluster must each be taught
 	parcels := parcels(steps, single && !s.scattered.Load())
 	cmds := make([]*redis.Cmd, len(parcels))
-	taught := make(map[*redis.Script]bool)
+	var taught []*redis.Script // by this very pipeline
 	pipelined(ctx, rdb, len(parcels), func(i int, c redis.Cmdable) {
 		script, keys, args := parcels[i].command(steps)
-		if taught[script] || s.isKnown(parcels[i]).Load() {
+		if s.isKnown(parcels[i]).Load() || slices.Contains(taught, script) {
 			cmds[i] = script.EvalSha(ctx, c, keys, args...)
-		} else {
-			taught[script] = single
-			cmds[i] = script.Eval(ctx, c, keys, args...)
+			return
+		}
+		cmds[i] = script.Eval(ctx, c, keys, args...)
+		if single {
+			taught = append(taught, script)
 		}
 	})
 	var untaught []int
