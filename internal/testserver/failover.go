@@ -31,7 +31,6 @@ func (c *RedisCluster) Replicate() {
 // the replicas among them follow.
 func (c *RedisCluster) Settle() {
 	c.t.Helper()
-	c.swapLate()
 	for _, node := range append(c.Nodes[:len(c.Nodes):len(c.Nodes)], c.Replicas...) {
 		if node.proc.running() {
 			c.settle(node)
