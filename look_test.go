@@ -14,35 +14,63 @@ import (
 	"github.com/asidecache/aside/asidetest"
 )
 
+// Eight are eight reads that are under way, as many as go by themselves, and those that come after them.
+type eight struct {
+	*tap
+	t     *testing.T
+	cache *aside.Cache[int, product]
+	held  []*gate // of the eight
+	reads []<-chan result
+}
+
+// eightReads has rows cached, and holds up the reads of the first eight.
+func eightReads(t *testing.T, r *rig, rows int) *eight {
+	table := newTable()
+	for id := range rows {
+		table.rows[id] = product{id, "lamp", id}
+	}
+	c, tap := process(r, table.load, patient)
+	for id := range rows {
+		mustGet(t, c, id)
+	}
+	tap.reset()
+	e := &eight{tap: tap, t: t, cache: c}
+	for range 8 {
+		e.held = append(e.held, tap.before("get"))
+		e.next()
+	}
+	return e
+}
+
+// next reads the next row, as far as that goes.
+func (e *eight) next() {
+	e.reads = append(e.reads, getting(e.cache, len(e.reads)))
+	synctest.Wait()
+}
+
+// end checks what the reads get.
+func (e *eight) end() {
+	e.t.Helper()
+	for id, read := range e.reads {
+		price(e.t, fmt.Sprint("the price of ", id), read, id)
+	}
+}
+
+func release(gates ...*gate) {
+	for _, g := range gates {
+		g.release()
+	}
+}
+
 func TestReadsThatRunSideBySideShareRoundTrips(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable()
-		for id := range 24 {
-			rows.rows[id] = product{id, "lamp", id}
+		e := eightReads(t, r, 24)
+		for range 16 {
+			e.next()
 		}
-		c, tap := process(r, rows.load, patient)
-		for id := range 24 {
-			mustGet(t, c, id)
-		}
-		tap.reset()
-		var held []*gate
-		var reads []<-chan result
-		for id := range 8 {
-			held = append(held, tap.before("get"))
-			reads = append(reads, getting(c, id))
-			synctest.Wait()
-		}
-		for id := 8; id < 24; id++ {
-			reads = append(reads, getting(c, id))
-		}
-		synctest.Wait()
-		for _, g := range held {
-			g.release()
-		}
-		for id, read := range reads {
-			price(t, fmt.Sprint("the price of ", id), read, id)
-		}
-		verbs, trips := tap.count()
+		release(e.held...)
+		e.end()
+		verbs, trips := e.count()
 		equal(t, "the commands", fmt.Sprint(verbs), "[get get get get get get get get mget]")
 		equal(t, "the round trips", trips, 9)
 	})
@@ -51,40 +79,16 @@ func TestReadsThatRunSideBySideShareRoundTrips(t *testing.T) {
 // Who comes while others gather joins them, though fewer than eight are under way: they would wait behind him.
 func TestNobodyOvertakesThoseWhoGather(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable()
-		for id := range 12 {
-			rows.rows[id] = product{id, "lamp", id}
-		}
-		c, tap := process(r, rows.load, patient)
-		for id := range 12 {
-			mustGet(t, c, id)
-		}
-		tap.reset()
-		var held []*gate
-		var reads []<-chan result
-		read := func(id int) {
-			reads = append(reads, getting(c, id))
-			synctest.Wait()
-		}
-		for id := range 8 {
-			held = append(held, tap.before("get"))
-			read(id)
-		}
-		read(8)
-		for _, g := range held[2:5] {
-			g.release()
-		}
+		e := eightReads(t, r, 12)
+		e.next()
+		release(e.held[2:5]...)
 		synctest.Wait()
-		read(9)
-		verbs, _ := tap.count()
+		e.next()
+		verbs, _ := e.count()
 		equal(t, "the GETs by themselves", fmt.Sprint(verbs), fmt.Sprint(slices.Repeat([]string{"get"}, 8)))
-		for _, g := range slices.Concat(held[:2], held[5:]) {
-			g.release()
-		}
-		for id, read := range reads {
-			price(t, fmt.Sprint("the price of ", id), read, id)
-		}
-		equal(t, "the commands for those who gathered", tap.sent("mget"), 1)
+		release(slices.Concat(e.held[:2], e.held[5:])...)
+		e.end()
+		equal(t, "the commands for those who gathered", e.sent("mget"), 1)
 	})
 }
 
