@@ -16,10 +16,10 @@ import (
 // InvalidateAll says that any row may have changed: it does for every entry of the Cache, and for every load under way,
 // what Invalidate does for one.
 //
-// It scans the key space of every primary, so it takes time in proportion to all that Redis holds, this Cache's or not,
-// a SCAN for each thousand keys, and one command for each 64 entries, or in a Cluster for each. It stops when ctx ends, with its error; call it
-// again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is scanned again. Through
-// an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
+// It scans the key space of every primary, so it takes time in proportion to all that Redis holds, this Cache's or not: a
+// SCAN for each thousand keys, and one command for each 64 entries, or in a Cluster for each. It stops when ctx ends, with
+// its error; call it again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is
+// scanned again. Through an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
 //
 // If Redis fails it, it returns the error and is tried again in the background, until which this process reads all keys
 // from the loader.

@@ -126,7 +126,8 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 // Get returns the value of key: from Redis, or else from the loader, whose result it stores.
 //
 // It blocks until there is a value or ctx ends, and on Redis no longer than WithRedisTimeout, all its commands together
-// (see there for the edge, and the package comment for a ctx that is cancelled while Redis does not answer). It never returns an error of Redis: what Redis cannot answer, the loader does.
+// (see there for the edge, and the package comment for a ctx that is cancelled while Redis does not answer). It never
+// returns an error of Redis: what Redis cannot answer, the loader does.
 //
 // If there is no row, the error answers errors.Is for ErrNotFound, sql.ErrNoRows and each of WithNotFound. Other errors
 // are the loader's own, that of ctx, or ErrOverloaded. A loader's panic goes on in the callers of Get that waited for it.

@@ -158,20 +158,22 @@
 // and ends by the deadline of a ctx, which a client by default does not. That costs no more than the bare command. The price
 // is that a ctx that is cancelled while Redis does not answer is noticed when WithRedisTimeout is over.
 //
-// All other commands have a goroutine of their own, which is left behind when the time is over, and costs some 20 us: those
-// for a ctx whose deadline comes before WithRedisTimeout is over, those of a Client with hooks or with functions in its options
-// (OnConnect, a CredentialsProvider, a Limiter), which may take any time, and those of a ClusterClient or an AutoPipeliner. A Client whose ContextTimeoutEnabled is set counts as one without hooks: set
-// it if yours return soon, as those for metrics and traces do. One that hangs then hangs Get.
+// All other commands have a goroutine of their own, which is left behind when the time is over, and costs some 20 us:
+// those for a ctx whose deadline comes before WithRedisTimeout is over, those of a Client with hooks or with functions
+// in its options (OnConnect, a CredentialsProvider, a Limiter), which may take any time, and those of a ClusterClient or
+// an AutoPipeliner. A Client whose ContextTimeoutEnabled is set counts as one without hooks: set it if yours return
+// soon, as those for metrics and traces do. One that hangs then hangs Get.
 //
 // Reads of single keys that run side by side share round trips.
 //
 // Any redis.UniversalClient works that reads and writes at the primary: a Client, a ClusterClient, a failover client, an
 // AutoPipeliner. New refuses what its options show to break the first promise: client-side caching, reads routed to
-// replicas, a redis.Ring. It cannot see a failover client with ReplicaOnly, or a proxy that reads from replicas or spreads
-// keys over servers: do not use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA; any eviction policy will do.
+// replicas, a redis.Ring. It cannot see a failover client with ReplicaOnly, or a proxy that reads from replicas or
+// spreads keys over servers: do not use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA; any eviction policy
+// will do.
 //
 // The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN, with a
-// ClusterClient CLUSTER NODES, with an AutoPipeliner INFO. Its scripts
-// call GET, SET, GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE,
-// ZINCRBY, ZRANGEBYSCORE, ZREMRANGEBYSCORE and ZREVRANGE.
+// ClusterClient CLUSTER NODES, with an AutoPipeliner INFO. Its scripts call GET, SET, GETRANGE, SETRANGE, DEL, PTTL,
+// PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE, ZINCRBY, ZRANGEBYSCORE, ZREMRANGEBYSCORE
+// and ZREVRANGE.
 package aside

@@ -126,14 +126,15 @@ func WithVersion(v int) Option { return func(c *config) { c.version = v } }
 func WithLoadTimeout(d time.Duration) Option { return func(c *config) { c.loadTimeout = d } }
 
 // WithRedisTimeout bounds the time that one call spends on Redis, all its commands together, whatever the timeouts of
-// the client are, or up to a sixteenth less; a caller whose look was slow and who then joins another's flight may wait for
-// what is left to that one besides. The polls of who waits for another process's load are not counted together. The default is 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss takes
-// three, and what Redis does not answer in time is loaded and not stored.
+// the client are, or up to a sixteenth less; a caller whose look was slow and who then joins another's flight may wait
+// for what is left to that one besides. The polls of who waits for another process's load are not counted together. The
+// default is 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss takes three, and
+// what Redis does not answer in time is loaded and not stored.
 func WithRedisTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
 
-// WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place until
-// their ctx ends, and then return ErrOverloaded; a refresh that finds no place is put off. A load that has timed out and
-// ignores its ctx no longer counts. A batch load is one. Caches do not share places. The default is 100.
+// WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place
+// until their ctx ends, and then return ErrOverloaded; a refresh that finds no place is put off. A load that has timed
+// out and ignores its ctx no longer counts. A batch load is one. Caches do not share places. The default is 100.
 func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
 
 // WithHold sets how long a hold of InTx lasts without being renewed: for how long nothing is cached for a key after the

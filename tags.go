@@ -56,11 +56,10 @@ const (
 // every cache on this Redis that has WithTags, and for every load under way that would be, what Invalidate does for one.
 // It returns nil at once if there are no tags.
 //
-// It takes a round trip for the tags together, and for each tag one for each thousand of its entries and two for each 500; it
-// waits at most WithRedisTimeout for each, and is
-// sent whatever becomes of ctx. An error says that Redis did not confirm it all. It is tried again in the background until
-// it is confirmed, and until then the caches of this process that have WithTags and were given the same client go to the
-// loader.
+// It takes a round trip for the tags together, and for each tag one for each thousand of its entries and two for each 500;
+// it waits at most WithRedisTimeout for each, and is sent whatever becomes of ctx. An error says that Redis did not confirm
+// it all. It is tried again in the background until it is confirmed, and until then the caches of this process that have
+// WithTags and were given the same client go to the loader.
 //
 // Inside InTx it holds the tags until the transaction has ended, as Invalidate does keys: nothing is filled that has one of
 // them. Reads inside InTx go to the loader from here on, if their cache has WithTags.
