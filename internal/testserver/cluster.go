@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 const slots = 16384
@@ -14,9 +15,10 @@ type RedisCluster struct {
 	Nodes    []*RedisServer // the primaries
 	Replicas []*RedisServer // of each of them
 
-	t     testing.TB
-	args  []string
-	owner [slots]*RedisServer
+	t       testing.TB
+	args    []string
+	owner   [slots]*RedisServer
+	elected map[*RedisServer]time.Time // when Switch last asked for votes
 }
 
 // Cluster starts a Redis Cluster that spreads the slots evenly over the
@@ -26,7 +28,7 @@ type RedisCluster struct {
 // they say otherwise; much less takes a busy machine for a dead node.
 func Cluster(t testing.TB, primaries int, args ...string) *RedisCluster {
 	t.Helper()
-	c := &RedisCluster{t: t, args: args}
+	c := &RedisCluster{t: t, args: args, elected: make(map[*RedisServer]time.Time)}
 	for range primaries {
 		c.Nodes = append(c.Nodes, c.start())
 	}

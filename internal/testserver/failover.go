@@ -156,14 +156,22 @@ func (c *RedisCluster) Failover(i int) {
 }
 
 // Switch has Nodes[i] and its replica change places, in a failover that waits for
-// the replica to have everything. It reports false if the other primaries did not
-// vote for it, which they do only once in ten seconds.
+// the replica to have everything. It reports false if that cannot be: the other
+// primaries did not vote for it, or had done so within the last 20 s (four node
+// timeouts). Redis would take those votes for new ones, and promote the replica
+// to a primary that the others do not follow.
 func (c *RedisCluster) Switch(i int) bool {
 	c.t.Helper()
 	const patience = 6 * time.Second // Redis gives it up after five
-	c.Replicas[i].must("CLUSTER", "FAILOVER")
+	replica := c.Replicas[i]
+	if elected, ok := c.elected[replica]; ok && time.Since(elected) < 21*time.Second {
+		return false
+	}
+	c.Settle()
+	c.elected[replica] = time.Now()
+	replica.must("CLUSTER", "FAILOVER")
 	for end := time.Now().Add(patience); ; time.Sleep(pollEvery) {
-		if c.Replicas[i].infoHas("INFO", "replication", "role:master") == nil {
+		if replica.infoHas("INFO", "replication", "role:master") == nil {
 			break
 		}
 		if time.Now().After(end) {

@@ -196,13 +196,18 @@ func (s *soak) migrate(f fault) func() {
 	return nil
 }
 
-// switchOver has a primary and its replica change places.
+// switchOver has a primary and its replica change places, if none has been elected lately.
 func (s *soak) switchOver(f fault) func() {
-	s.ring.Settle()
-	i := f.luck % len(s.ring.Nodes)
-	over := s.losing(f, s.ring.Nodes[i], history.Planned)
-	s.ring.Switch(i)
-	over()
+	n := len(s.ring.Nodes)
+	for i := range n {
+		i = (f.luck + i) % n
+		over := s.losing(f, s.ring.Nodes[i], history.Planned)
+		switched := s.ring.Switch(i)
+		over()
+		if switched {
+			break
+		}
+	}
 	return nil
 }
 
