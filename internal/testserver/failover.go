@@ -33,7 +33,7 @@ func (c *RedisCluster) Settle() {
 	c.t.Helper()
 	for _, node := range append(c.Nodes[:len(c.Nodes):len(c.Nodes)], c.Replicas...) {
 		if node.proc.running() {
-			c.settle(node)
+			c.await("the nodes to agree", func() error { return c.agrees(node) })
 		}
 	}
 	for i, replica := range c.Replicas {
@@ -50,48 +50,25 @@ func (c *RedisCluster) await(what string, check func() error) {
 	}
 }
 
-// settle returns once node knows the owners of all slots, and serves. A claim that
-// it does not hear of is made once more, with a new epoch, as redis-cli --cluster
-// fix does: a node that comes back after a migration may have an epoch that is as
-// good.
-func (c *RedisCluster) settle(node *RedisServer) {
-	c.t.Helper()
-	claim := time.Now().Add(claimAgain)
-	c.await("the nodes to agree", func() error {
-		c.swapLate()
-		slot, err := c.agrees(node)
-		if slot >= 0 && time.Now().After(claim) {
-			owner := c.owner[slot]
-			owner.do("CLUSTER", "SETSLOT", slot, "NODE", c.id(owner))
-			owner.do("CLUSTER", "BUMPEPOCH")
-			claim = time.Now().Add(claimAgain)
-		}
-		return err
-	})
-}
-
-const claimAgain = 2 * time.Second
-
-// agrees returns nil if node knows the owners of all slots, and serves; or else
-// the first slot that it does not, if that is why, or -1.
-func (c *RedisCluster) agrees(node *RedisServer) (slot int64, err error) {
+// agrees returns nil if node knows the owners of all slots, and serves.
+func (c *RedisCluster) agrees(node *RedisServer) error {
 	if err := node.infoHas("CLUSTER", "INFO", "cluster_state:ok"); err != nil {
-		return -1, err
+		return err
 	}
 	ranges, err := node.do("CLUSTER", "SLOTS").Slice()
 	if err != nil {
-		return -1, err
+		return err
 	}
 	for _, r := range ranges {
 		fields := r.([]any)
 		port := fmt.Sprint(fields[2].([]any)[1])
 		for slot := fields[0].(int64); slot <= fields[1].(int64); slot++ {
 			if c.owner[slot].port != port {
-				return slot, fmt.Errorf("%s takes %s for the owner of slot %d, and not %s", node.Addr, port, slot, c.owner[slot].port)
+				return fmt.Errorf("%s takes %s for the owner of slot %d, and not %s", node.Addr, port, slot, c.owner[slot].port)
 			}
 		}
 	}
-	return -1, nil
+	return nil
 }
 
 // follows returns nil if the replica of Nodes[i] has whatever the primary had
@@ -150,7 +127,7 @@ func (c *RedisCluster) Failover(i int) {
 	c.swap(i)
 	for _, node := range c.Nodes {
 		if node.proc.running() {
-			c.settle(node)
+			c.await("the nodes to agree", func() error { return c.agrees(node) })
 		}
 	}
 }
@@ -181,16 +158,6 @@ func (c *RedisCluster) Switch(i int) bool {
 	c.swap(i)
 	c.Settle()
 	return true
-}
-
-// swapLate swaps those who have changed places after Switch had given up on them.
-func (c *RedisCluster) swapLate() {
-	for i, replica := range c.Replicas {
-		if replica.proc.running() && replica.infoHas("INFO", "replication", "role:master") == nil &&
-			c.Nodes[i].proc.running() && c.Nodes[i].infoHas("INFO", "replication", "role:slave") == nil {
-			c.swap(i)
-		}
-	}
 }
 
 func (c *RedisCluster) swap(i int) {
