@@ -99,6 +99,7 @@ func (p *Proxy) Resend(n int, d time.Duration) (end func()) {
 // CutAt ends the connection of each nth command: the command is executed, and its reply gets lost.
 func (p *Proxy) CutAt(n int) (end func()) {
 	return p.add(&rule{every: int64(n), strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
+		c.mute.Store(true) // before the server can answer
 		out.Write(cmd.Raw)
 		out.Flush()
 		return false
