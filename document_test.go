@@ -470,6 +470,29 @@ func (c *damagingCodec) Unmarshal(data []byte, v any) error {
 	return json.Unmarshal(data, v)
 }
 
+func TestIDOfAValueEndsWithTheServersTime(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		before := serverTime(t, r)
+		doc := filledWith(t, r, product{1, "lamp", 100})
+		after := serverTime(t, r)
+		id, _, _ := strings.Cut(strings.TrimPrefix(doc, `{"id":"`), `"`)
+		stamp := id[strings.LastIndexByte(id, '-')+1:]
+		if stamp < before || stamp > after {
+			t.Errorf("the id %s was made at %s, want something from %s to %s", id, stamp, before, after)
+		}
+	})
+}
+
+// serverTime is as tokens have it, with all its digits: texts that compare as the times do.
+func serverTime(t *testing.T, r *rig) string {
+	t.Helper()
+	now, err := r.raw.Time(context.Background()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%010d.%06d", now.Unix(), now.Nanosecond()/1000)
+}
+
 func TestDocumentThatItsCodecDamagesIsReplaced(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		codec := &damagingCodec{}

@@ -56,6 +56,7 @@ const (
 	stampWidth   = 13                // digits of a time in ms; padded with spaces, which JSON allows, so that a claim fits in place
 	latestStamp  = 9_999_999_999_999 // in the year 2286
 	backoffWidth = 5
+	noStamp      = "0000000000.000000" // seconds and microseconds since 1970
 	freshField   = `","fresh":`
 	claimField   = `,"claim":`
 	backoffField = `,"backoff":`
@@ -178,15 +179,22 @@ func (e *entry) claimAt() int {
 
 // A header is what is stored beside a value.
 type header struct {
+	nonce   string // of the id, after which the script that stores the document writes the server's time
 	fresh   time.Time
 	took    time.Duration
 	version int
 	absent  bool
 }
 
-// appendTo appends a document without its beginning `{"id":"<token>`, which the script that stores it makes. isJSON
-// tells whether value, the codec's bytes, may stand inside the document.
-func (h header) appendTo(dst []byte, value []byte, isJSON bool) []byte {
+// stampAt is where in the document the server's time belongs.
+func (h *header) stampAt() int { return len(idPrefix) + len(h.nonce) + len("-") }
+
+// appendTo appends the document. isJSON tells whether value, the codec's bytes, may stand inside it.
+func (h *header) appendTo(dst []byte, value []byte, isJSON bool) []byte {
+	dst = append(dst, idPrefix...)
+	dst = append(dst, h.nonce...)
+	dst = append(dst, '-')
+	dst = append(dst, noStamp...)
 	dst = append(dst, freshField...)
 	dst = appendPadded(dst, min(h.fresh.UnixMilli(), latestStamp), stampWidth)
 	dst = append(dst, claimField...)

@@ -10,11 +10,17 @@ import (
 
 // These tests are inside the package because the layout of a document shows outside only in what the scripts do to it.
 
-const testToken = "ABCDEFGHIJKLMNOP-1z-1790000000.123456"
+const (
+	testNonce = "ABCDEFGHIJKLMNOP-1z"
+	testToken = testNonce + "-1790000000.123456"
+)
 
 // rendered is the document that a fill stores.
 func rendered(h header, value []byte, isJSON bool) []byte {
-	return h.appendTo([]byte(idPrefix+testToken), value, isJSON)
+	h.nonce = testNonce
+	doc := h.appendTo(nil, value, isJSON)
+	copy(doc[h.stampAt():], "1790000000.123456")
+	return doc
 }
 
 var testHeader = header{fresh: time.UnixMilli(1790000300000), took: 12 * time.Millisecond, version: 3}
@@ -225,11 +231,11 @@ func FuzzRender(f *testing.F) {
 	})
 }
 
-// The microseconds in a token are not padded, so one token may begin with another.
+// The microseconds in a lease's token are not padded, so one token may begin with another.
 func TestNoTokenStandsForALongerOne(t *testing.T) {
 	for _, doc := range []string{
 		`{"lease":"a-1-2.30"}`,
-		string(header{fresh: time.UnixMilli(1), took: 1}.appendTo([]byte(idPrefix+"a-1-2.30"), []byte("1"), true)),
+		string(rendered(testHeader, []byte("1"), true)),
 	} {
 		longer := parse([]byte(doc))
 		shorter := longer

@@ -96,7 +96,8 @@ func (r *rig) step() {
 		ok := r.doc.fill(from, r.last+1, version)
 		r.issue(ok, false)
 		r.run(ok, "scriptFill", func(s *server) []any {
-			return []any{s.prefix(r, from), s.next(), valueOf(version), long, time.Now().Add(time.Hour).UnixMilli()}
+			doc, stampAt := s.valueOf(version)
+			return []any{s.prefix(r, from), doc, stampAt, long, time.Now().Add(time.Hour).UnixMilli()}
 		})
 	case 5:
 		ok := r.doc.is(from)
@@ -175,13 +176,15 @@ func (r *rig) evictOrSpoil() {
 		return
 	}
 	for _, script := range []string{"scriptFill", "scriptRelease", "scriptRenew"} { // nobody's lease is gone by that
-		r.run(false, script, func(s *server) []any { return []any{s.prefix(r, r.last), s.next(), valueOf(0), long, long} })
+		r.run(false, script, func(s *server) []any { return []any{s.prefix(r, r.last), "", 0, long, long} })
 	}
 	r.lease(spoilt)
 }
 
-func valueOf(version uint8) string {
-	return fmt.Sprintf(`","fresh":%13d,"claim":%13d,"value":%d}`, 0, 0, version)
+// valueOf makes a document, and tells where in it the server's time belongs.
+func (s *server) valueOf(version uint8) (doc string, stampAt int) {
+	id := `{"id":"` + s.next() + "-"
+	return fmt.Sprintf(`%s%017d","fresh":%13d,"claim":%13d,"value":%d}`, id, 0, 0, 0, version), len(id)
 }
 
 // prefix is how the document begins that a load started from.

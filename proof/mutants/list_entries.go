@@ -53,13 +53,19 @@ var ofEntries = []mutant{
 	},
 	{
 		"a value expires", "scripts.go",
-		`.. id .. ARGV[3], 'PX', ARGV[4])`, `.. id .. ARGV[3])`,
+		`redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])`, `redis.call('SET', KEYS[1], ARGV[2])`,
 		"TestValueIsGoneAfterTTLAndStale",
 	},
 	{
 		"a stored value has an id of its own, not that of its predecessor", "scripts.go",
-		`local id = ARGV[2] .. '-' .. now[1] .. '.' .. now[2]`, `local id = ARGV[1]:match(':"(.*)"')`,
+		`redis.call('SETRANGE', KEYS[1], ARGV[3], string.format('%010d.%06d', now[1], now[2]))`,
+		`redis.call('SETRANGE', KEYS[1], 0, ARGV[1]:match('^{"id":.*') or '')`,
 		"TestSlowRefreshDoesNotReplaceALaterOne",
+	},
+	{
+		"the id of a stored value has the server's time", "scripts.go",
+		`redis.call('SETRANGE', KEYS[1], ARGV[3], string.format('%010d.%06d', now[1], now[2]))`, ``,
+		"TestIDOfAValueEndsWithTheServersTime",
 	},
 	{
 		"renewing a lease renews no other document", "scripts.go",
