@@ -174,9 +174,7 @@ func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
 	return true
 }
 
-// await polls the documents of the wants until one of them is no longer leased by somebody else. The polls are a ninth of
-// the time waited apart, or of what the last load took that this process knows of, if that is more: the wait is at most
-// about that much longer than the load, and Redis is asked some nine times, or ten times a second.
+// await polls the documents of the wants until one of them is no longer leased by somebody else.
 func (f *fetch[K, V]) await(wants []*want[K, V]) {
 	if f.waited.IsZero() {
 		f.waited = time.Now()
@@ -186,7 +184,7 @@ func (f *fetch[K, V]) await(wants []*want[K, V]) {
 		names[i] = w.name
 	}
 	for {
-		time.Sleep(pollPause(max(time.Since(f.waited), f.usual())))
+		time.Sleep(pollPause(time.Since(f.waited), f.usual()))
 		progress := false
 		for _, w := range wants {
 			if time.Since(f.waited) > f.config.loadTimeout || !f.store.breaker.up(w.name) {
@@ -221,9 +219,14 @@ const (
 	longestPoll  = 100 * time.Millisecond
 )
 
-func pollPause(load time.Duration) time.Duration {
-	pause := min(max(load/9, shortestPoll), longestPoll)
-	return time.Duration(float64(pause) * (0.8 + 0.4*rand.Float64()))
+// pollPause is the time until the next poll of who has waited so long for a load, which usually takes that long as far as
+// this process knows. Polls are a seventh of that apart, closer the nearer it comes, and a thirtieth about then: who waits for
+// a load that takes its usual time learns of the fill soon after. Later they are a ninth of the time waited apart. In all,
+// that is some ten polls, or ten a second.
+func pollPause(waited, usual time.Duration) time.Duration {
+	off := max(waited-usual, usual-waited)
+	pause := max(min(off/2, max(waited/9, usual/7)), usual/30, shortestPoll)
+	return time.Duration(float64(min(pause, longestPoll)) * (0.8 + 0.4*rand.Float64()))
 }
 
 // keepLeases renews the leases while the load runs, until stop is called.

@@ -104,8 +104,8 @@ func TestARefreshCostsItsReaderOneGet(t *testing.T) {
 	})
 }
 
-// Who waits polls, at first every 2 ms, later at a ninth of the time waited; or all the time at a ninth of what he knows a
-// load to take.
+// Who waits polls, at first every 2 ms, later at a ninth of the time waited. If he knows what a load takes, he polls rarely
+// before that time and often about then.
 func TestWhatWaitingCosts(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})
@@ -127,14 +127,21 @@ func TestWhatWaitingCosts(t *testing.T) {
 		if polls := count(); polls < 20 || polls > 60 { // some of 2 ms, then a geometric row to 100 ms
 			t.Errorf("there were %d polls in a second", polls)
 		}
-		mustInvalidate(t, c, 1)
-		tap.reset()
-		first = getting(holder, 1)
-		synctest.Wait()
-		price(t, "what the waiter gets", getting(c, 1), 100)
-		price(t, "what the holder gets", first, 100)
-		if polls := count(); polls < 9 || polls > 13 { // of 100 ms
-			t.Errorf("there were %d polls of a load that is known to take a second", polls)
+		for range 10 { // the pauses are random
+			mustInvalidate(t, c, 1)
+			tap.reset()
+			start := time.Now()
+			first = getting(holder, 1)
+			synctest.Wait()
+			price(t, "what the waiter gets", getting(c, 1), 100)
+			late := time.Since(start) - time.Second
+			price(t, "what the holder gets", first, 100)
+			if polls := count(); polls < 10 || polls > 16 {
+				t.Errorf("there were %d polls of a load that is known to take a second", polls)
+			}
+			if late > time.Second/25 { // this is virtual time
+				t.Errorf("the waiter of a load that is known to take a second was %v late", late)
+			}
 		}
 	})
 }

@@ -63,6 +63,11 @@ var ofEntries = []mutant{
 		"TestSlowRefreshDoesNotReplaceALaterOne",
 	},
 	{
+		"who waits polls often about when the load is usually done", "fetch.go",
+		`min(off/2, max(waited/9, usual/7))`, `0*off+max(waited/9, usual/7)`,
+		"TestWhatWaitingCosts",
+	},
+	{
 		"the id of a stored value has the server's time", "scripts.go",
 		`redis.call('SETRANGE', KEYS[1], ARGV[3], string.format('%010d.%06d', now[1], now[2]))`, ``,
 		"TestIDOfAValueEndsWithTheServersTime",
