@@ -231,7 +231,7 @@ func FuzzRender(f *testing.F) {
 	})
 }
 
-// The microseconds in a lease's token are not padded, so one token may begin with another.
+// What a script compares ends where the token does: one token may begin with another.
 func TestNoTokenStandsForALongerOne(t *testing.T) {
 	for _, doc := range []string{
 		`{"lease":"a-1-2.30"}`,

@@ -23,8 +23,7 @@ var scripts = [...]script{
 				return {0, doc}
 			end
 		end
-		local now = redis.call('TIME')
-		local lease = '{"lease":"' .. ARGV[1] .. '-' .. now[1] .. '.' .. now[2] .. '"}'
+		local lease = '{"lease":"' .. ARGV[1] .. '-' .. time().stamp .. '"}'
 		redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])
 		return {1, lease}`),
 
@@ -38,10 +37,9 @@ var scripts = [...]script{
 	// Redis takes for all else here.
 	scriptFill: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		local now = redis.call('TIME')
-		if now[1] * 1000 + math.floor(now[2] / 1000) > tonumber(ARGV[5]) then return 0 end
+		if time().ms > tonumber(ARGV[5]) then return 0 end
 		redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
-		redis.call('SETRANGE', KEYS[1], ARGV[3], string.format('%010d.%06d', now[1], now[2]))
+		redis.call('SETRANGE', KEYS[1], ARGV[3], time().stamp)
 		return 1`),
 
 	// ARGV: how the lease begins, its new life in ms.
@@ -75,8 +73,7 @@ var scripts = [...]script{
 	// SETRANGE leaves the TTL as it is.
 	scriptClaim: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local ms = time().ms
 		local at = tonumber(ARGV[2])
 		if ARGV[4] == '' and (tonumber(redis.call('GETRANGE', KEYS[1], at, at + 12)) or 0) > ms then return 0 end
 		redis.call('SETRANGE', KEYS[1], at, string.format('%13.0f', ms + ARGV[3]) .. ARGV[4])
@@ -93,8 +90,7 @@ var scripts = [...]script{
 	// What the last holder leaves is no key.
 	scriptHold: newScript(`
 		local doc = redis.call('GET', KEYS[1])
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local ms = time().ms
 		local holders, last, lag = {}, 0, 0
 		local function add(token, expiry)
 			holders[#holders + 1] = cjson.encode(token) .. ':' .. string.format('%.0f', expiry)
@@ -147,8 +143,7 @@ var scripts = [...]script{
 			mark = {redis.call('XADD', KEYS[1], '*', 'nonce', ARGV[1]), ARGV[1]}
 			redis.call('PEXPIRE', KEYS[1], ARGV[2])
 		end
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local ms = time().ms
 		for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. string.format('%.0f', ms), '+inf')) do
 			mark[#mark + 1] = member:match(' (.*)')
 		end
@@ -185,8 +180,7 @@ var scripts = [...]script{
 	//
 	//	1  done
 	scriptHoldTags: newScript(`
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local ms = time().ms
 		redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
 		local function hold(token, tag, life)
 			local member = token .. ' ' .. tag
@@ -213,8 +207,7 @@ var scripts = [...]script{
 	// added, even if the clock stands still: it grows as long as the entry is there, and ends in a number that is counted
 	// for the index. The count is the score of the member '', below those of entries.
 	scriptIndex: newScript(`
-		local now = redis.call('TIME')
-		local us = now[1] * 1000000 + now[2]
+		local us = time().us
 		redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', us))
 		local longest = redis.call('PTTL', KEYS[1])
 		for i = 1, #ARGV, 2 do
@@ -241,19 +234,34 @@ var scripts = [...]script{
 // A script writes in one way to one entry, or to several that the same server owns.
 type script struct{ one, many *redis.Script }
 
+// scriptTime is how scripts ask for the server's time: a script for many keys only once. stamp is the time as tokens have it.
+const scriptTime = `
+		local asked
+		local function time()
+			if not asked then
+				local now = redis.call('TIME')
+				local us = now[1] * 1000000 + now[2]
+				asked = {us = us, ms = math.floor(us / 1000), stamp = string.format('%010d.%06d', now[1], now[2])}
+			end
+			return asked
+		end`
+
 // newScript makes of a script for one key the script for many, each with as many arguments as the others. What fails for
 // one of them fails for no other: its reply is {message}. It is no error within the array, after some of which go-redis
 // leaves the rest of the array unread, and takes it for the replies to the next commands. That the server takes no writes is
 // said of all: go-redis then looks for another one.
 func newScript(source string) script {
 	return script{
-		one: redis.NewScript(source),
-		many: redis.NewScript(`
+		one: redis.NewScript(scriptTime + source),
+		many: redis.NewScript(scriptTime + `
 		local function one(KEYS, ARGV)` + source + `
 		end
 		local n, replies = #ARGV / #KEYS, {}
-		for i, key in ipairs(KEYS) do
-			local ok, reply = pcall(one, {key}, {unpack(ARGV, (i - 1) * n + 1, i * n)})
+		local key, args = {}, {}
+		for i = 1, #KEYS do
+			key[1] = KEYS[i]
+			for j = 1, n do args[j] = ARGV[(i - 1) * n + j] end
+			local ok, reply = pcall(one, key, args)
 			if not ok then
 				local message = type(reply) == 'table' and reply.err or tostring(reply)
 				if message:find('READONLY', 1, true) then return {err = message} end

@@ -255,14 +255,15 @@ func (r *rig) must(err error) {
 	}
 }
 
-// libraryScripts takes the scripts from the library's source, where each stands beside its name.
+// libraryScripts takes the scripts from the library's source, where each stands beside its name, and scriptTime apart from
+// them.
 func libraryScripts(t *testing.T) map[string]*redis.Script {
 	t.Helper()
 	files, err := filepath.Glob("../../*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	scripts := make(map[string]*redis.Script)
+	texts := make(map[string]string)
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
@@ -270,34 +271,42 @@ func libraryScripts(t *testing.T) map[string]*redis.Script {
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			if name, text, ok := scriptOf(n); ok {
-				scripts[name] = redis.NewScript(text)
+				texts[name] = text
 			}
 			return true
 		})
 	}
 	for _, name := range []string{
-		"scriptLease", "scriptFill", "scriptRenew", "scriptRelease", "scriptClaim", "scriptHold", "scriptInvalidate",
+		"scriptTime", "scriptLease", "scriptFill", "scriptRenew", "scriptRelease", "scriptClaim", "scriptHold", "scriptInvalidate",
 	} {
-		if scripts[name] == nil {
+		if texts[name] == "" {
 			t.Fatalf("the library has no %s any more", name)
 		}
+	}
+	scripts := make(map[string]*redis.Script)
+	for name, text := range texts {
+		scripts[name] = redis.NewScript(texts["scriptTime"] + text)
 	}
 	return scripts
 }
 
-// scriptOf recognizes scriptX: newScript(`...`).
+// scriptOf recognizes scriptX: newScript(`...`), and scriptTime = `...`.
 func scriptOf(n ast.Node) (name, text string, ok bool) {
-	pair, isPair := n.(*ast.KeyValueExpr)
-	if !isPair {
-		return "", "", false
+	var id *ast.Ident
+	var value ast.Expr
+	switch n := n.(type) {
+	case *ast.KeyValueExpr:
+		id, _ = n.Key.(*ast.Ident)
+		if call, isCall := n.Value.(*ast.CallExpr); isCall && len(call.Args) == 1 {
+			value = call.Args[0]
+		}
+	case *ast.ValueSpec:
+		if len(n.Values) == 1 {
+			id, value = n.Names[0], n.Values[0]
+		}
 	}
-	id, isIdent := pair.Key.(*ast.Ident)
-	call, isCall := pair.Value.(*ast.CallExpr)
-	if !isIdent || !isCall || len(call.Args) != 1 || !strings.HasPrefix(id.Name, "script") {
-		return "", "", false
-	}
-	literal, isLiteral := call.Args[0].(*ast.BasicLit)
-	if !isLiteral {
+	literal, isLiteral := value.(*ast.BasicLit)
+	if id == nil || !isLiteral || !strings.HasPrefix(id.Name, "script") {
 		return "", "", false
 	}
 	text, err := strconv.Unquote(literal.Value)

@@ -34,16 +34,14 @@ var ofEntries = []mutant{
 	},
 	{
 		"a command that is executed twice makes two leases", "scripts.go",
-		`.. ARGV[1] .. '-' .. now[1] .. '.' .. now[2] .. '"}'`, `.. ARGV[1] .. '-' .. now[1] .. '.0"}'`,
+		`.. ARGV[1] .. '-' .. time().stamp .. '"}'`, `.. ARGV[1] .. '-' .. time().stamp:sub(1, 11) .. '0"}'`,
 		"TestDelayedDuplicatesAreHarmless/lease/redis",
 	},
 	{
 		"a fill replaces the document that its load started from, and no other", "scripts.go",
 		`then return 0 end
-		local now = redis.call('TIME')
-		if now[1]`, `then end
-		local now = redis.call('TIME')
-		if now[1]`,
+		if time().ms`, `then end
+		if time().ms`,
 		"TestSlowLoadDoesNotFillAfterInvalidate",
 	},
 	{
@@ -58,7 +56,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"a stored value has an id of its own, not that of its predecessor", "scripts.go",
-		`redis.call('SETRANGE', KEYS[1], ARGV[3], string.format('%010d.%06d', now[1], now[2]))`,
+		`redis.call('SETRANGE', KEYS[1], ARGV[3], time().stamp)`,
 		`redis.call('SETRANGE', KEYS[1], 0, ARGV[1]:match('^{"id":.*') or '')`,
 		"TestSlowRefreshDoesNotReplaceALaterOne",
 	},
@@ -69,7 +67,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"the id of a stored value has the server's time", "scripts.go",
-		`redis.call('SETRANGE', KEYS[1], ARGV[3], string.format('%010d.%06d', now[1], now[2]))`, ``,
+		`redis.call('SETRANGE', KEYS[1], ARGV[3], time().stamp)`, ``,
 		"TestIDOfAValueEndsWithTheServersTime",
 	},
 	{
@@ -99,11 +97,9 @@ var ofEntries = []mutant{
 	{
 		"a claim is of the document that is to be refreshed, and no other", "scripts.go",
 		`~= ARGV[1] then return 0 end
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local ms = time().ms
 		local at`, `~= ARGV[1] then end
-		local now = redis.call('TIME')
-		local ms = now[1] * 1000 + math.floor(now[2] / 1000)
+		local ms = time().ms
 		local at`,
 		"TestRefreshDoesNotFillAfterInvalidateTags",
 	},
