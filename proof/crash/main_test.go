@@ -71,7 +71,7 @@ var shared = testserver.Shared[*servers]{Start: func(t testing.TB) *servers {
 	must(err)
 	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis})
 	t.Cleanup(func() { s.rdb.Close() })
-	s.cache = newCache(s.rdb, selectItem(s.db))
+	s.cache = newCache(s.rdb, selectItem(s.db), patient)
 	return s
 }}
 

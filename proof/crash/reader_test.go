@@ -52,4 +52,4 @@ func lingering(load aside.Loader[int64, item]) aside.Loader[int64, item] {
 }
 
 // patient is for a busy machine, on which Redis that is slow is no finding.
-var patient = aside.WithRedisTimeout(time.Second)
+var patient = aside.WithRedisTimeout(10 * time.Second)

@@ -75,7 +75,7 @@ func scriptVerb(script []byte) Verb {
 	}{
 		{Hold, "local holders"},
 		{Lease, `local lease = '{"lease":"' ..`},
-		{Fill, `'{"id":"' .. id`},
+		{Fill, `redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])`},
 		{Invalidate, `'{"hold":' then return 0`},
 	} {
 		if bytes.Contains(script, []byte(known.has)) {
