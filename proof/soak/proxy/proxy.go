@@ -21,7 +21,7 @@ type Proxy struct {
 	mu       sync.Mutex // guards the rest
 	listener net.Listener
 	conns    map[*conn]bool
-	closed   bool
+	refused  bool
 }
 
 // New returns a Proxy on a free port in front of the server at target.
@@ -37,7 +37,7 @@ func (p *Proxy) listen(addr string) error {
 		return err
 	}
 	p.mu.Lock()
-	p.listener, p.Addr = l, l.Addr().String()
+	p.listener, p.Addr, p.refused = l, l.Addr().String(), false
 	p.mu.Unlock()
 	p.work.Go(func() {
 		for {
@@ -53,9 +53,6 @@ func (p *Proxy) listen(addr string) error {
 
 // Close ends all connections and waits until nothing is at work.
 func (p *Proxy) Close() {
-	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
 	p.Refuse()
 	p.work.Wait()
 }
@@ -63,6 +60,7 @@ func (p *Proxy) Close() {
 // Refuse has connections refused, and ends those that there are.
 func (p *Proxy) Refuse() {
 	p.mu.Lock()
+	p.refused = true
 	p.listener.Close()
 	p.mu.Unlock()
 	p.Cut(1)
@@ -134,7 +132,7 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	c := &conn{client: client, server: server, done: make(chan struct{})}
 	p.mu.Lock()
-	if p.closed {
+	if p.refused { // since it was accepted
 		c.close()
 	}
 	p.conns[c] = true
@@ -157,6 +155,7 @@ func (c *conn) replies() {
 		n, err := c.server.Read(buf)
 		if c.mute.Load() {
 			<-c.done
+			return
 		}
 		if _, failed := c.client.Write(buf[:n]); err != nil || failed != nil {
 			return
@@ -177,6 +176,7 @@ func (p *Proxy) commands(c *conn) {
 		raw = cmd.Raw
 		if c.deaf.Load() {
 			<-c.done
+			return
 		}
 		if !p.forward(c, cmd, out) {
 			return
