@@ -57,6 +57,7 @@ const (
 	latestStamp  = 9_999_999_999_999 // in the year 2286
 	backoffWidth = 5
 	noStamp      = "0000000000.000000" // seconds and microseconds since 1970
+	headerSize   = 192                 // of a document beside its value, or a little more
 	freshField   = `","fresh":`
 	claimField   = `,"claim":`
 	backoffField = `,"backoff":`
@@ -189,8 +190,9 @@ type header struct {
 // stampAt is where in the document the server's time belongs.
 func (h *header) stampAt() int { return len(idPrefix) + len(h.nonce) + len("-") }
 
-// appendTo appends the document. isJSON tells whether value, the codec's bytes, may stand inside it.
-func (h *header) appendTo(dst []byte, value []byte, isJSON bool) []byte {
+// document returns the document of value, the codec's bytes. isJSON tells whether they may stand inside it.
+func (h *header) document(value []byte, isJSON bool) []byte {
+	dst := make([]byte, 0, len(value)+headerSize)
 	dst = append(dst, idPrefix...)
 	dst = append(dst, h.nonce...)
 	dst = append(dst, '-')

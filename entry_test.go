@@ -18,7 +18,7 @@ const (
 // rendered is the document that a fill stores.
 func rendered(h header, value []byte, isJSON bool) []byte {
 	h.nonce = testNonce
-	doc := h.appendTo(nil, value, isJSON)
+	doc := h.document(value, isJSON)
 	copy(doc[h.stampAt():], "1790000000.123456")
 	return doc
 }

@@ -342,12 +342,12 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 	prefix := w.source.prefix()
 	latest := w.since + f.window.Milliseconds()
-	h := header{nonce: f.store.nonces.next(), took: took, version: f.config.version, absent: w.absent}
+	h := header{took: took, version: f.config.version, absent: w.absent}
 	switch {
 	case w.absent && f.config.absentTTL > 0:
 		life := jittered(f.config.absentTTL, f.config.jitter)
 		h.fresh = time.Now().Add(life)
-		return fillStep(w.name, prefix, &h, h.appendTo(nil, nil, false), life, latest)
+		return f.store.fillStep(w.name, prefix, h, nil, false, life, latest)
 	case w.barred && w.source.state == leased:
 		return releaseStep(w.name, prefix, 0)
 	case w.barred:
@@ -355,8 +355,8 @@ func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 	case f.stores(w):
 		life := jittered(w.life, f.config.jitter)
 		h.fresh = time.Now().Add(life)
-		doc := h.appendTo(make([]byte, 0, len(w.data)+headerSize), w.data, embeddable(f.config.codec, w.data))
-		return fillStep(w.name, prefix, &h, doc, saturated(life, f.config.stale), latest)
+		isJSON := embeddable(f.config.codec, w.data)
+		return f.store.fillStep(w.name, prefix, h, w.data, isJSON, saturated(life, f.config.stale), latest)
 	case w.source.state != leased && w.err != nil && !w.absent:
 		return backoffStep(w.name, w.source, nextBackoff(w.source)) // a failed refresh leaves the value that is there
 	default:
@@ -366,8 +366,6 @@ func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 
 // stores reports whether the value of w is to be stored.
 func (f *fetch[K, V]) stores(w *want[K, V]) bool { return w.err == nil && w.data != nil && w.life > 0 }
-
-const headerSize = 192
 
 // saturated adds durations.
 func saturated(ds ...time.Duration) (sum time.Duration) {

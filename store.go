@@ -186,8 +186,11 @@ func (s *store) leaseStep(name string, unusable []byte) step {
 	return step{name, scriptLease, []any{s.nonces.next(), s.lease.Milliseconds(), unusable}}
 }
 
-func fillStep(name, prefix string, h *header, doc []byte, life time.Duration, latest int64) step {
-	return step{name, scriptFill, []any{prefix, doc, h.stampAt(), max(1, life.Milliseconds()), latest}}
+func (s *store) fillStep(
+	name, prefix string, h header, value []byte, isJSON bool, life time.Duration, latest int64,
+) step {
+	h.nonce = s.nonces.next()
+	return step{name, scriptFill, []any{prefix, h.document(value, isJSON), h.stampAt(), max(1, life.Milliseconds()), latest}}
 }
 
 func (s *store) renewStep(name, prefix string) step {
