@@ -31,11 +31,8 @@ func (c *RedisCluster) Replicate() {
 // the replicas among them follow.
 func (c *RedisCluster) Settle() {
 	c.t.Helper()
-	for _, node := range append(c.Nodes[:len(c.Nodes):len(c.Nodes)], c.Replicas...) {
-		if node.proc.running() {
-			c.await("the nodes to agree", func() error { return c.agrees(node) })
-		}
-	}
+	c.agree(c.Nodes)
+	c.agree(c.Replicas)
 	for i, replica := range c.Replicas {
 		if replica.proc.running() && c.Nodes[i].proc.running() {
 			c.await("a replica to follow", func() error { return c.follows(i) })
@@ -47,6 +44,16 @@ func (c *RedisCluster) await(what string, check func() error) {
 	c.t.Helper()
 	if err := await(what, check); err != nil {
 		c.t.Fatal(err)
+	}
+}
+
+// agree returns once those of the nodes that run know the owners of all slots.
+func (c *RedisCluster) agree(nodes []*RedisServer) {
+	c.t.Helper()
+	for _, node := range nodes {
+		if node.proc.running() {
+			c.await("the nodes to agree", func() error { return c.agrees(node) })
+		}
 	}
 }
 
@@ -125,26 +132,29 @@ func (c *RedisCluster) Failover(i int) {
 	c.await("the failover", func() error { return c.Replicas[i].infoHas("INFO", "replication", "role:master") })
 	c.Replicas[i].must("CONFIG", "SET", "masterauth", "") // what Detach set
 	c.swap(i)
-	for _, node := range c.Nodes {
-		if node.proc.running() {
-			c.await("the nodes to agree", func() error { return c.agrees(node) })
-		}
-	}
+	c.agree(c.Nodes)
+}
+
+// MaySwitch reports whether a Switch of Nodes[i] has a chance: the other primaries
+// must not have voted for its replica within the last 20 s (four node timeouts).
+// Redis would take those votes for new ones, and promote the replica to a primary
+// that the others do not follow.
+func (c *RedisCluster) MaySwitch(i int) bool {
+	elected, ok := c.elected[c.Replicas[i]]
+	return !ok || time.Since(elected) >= 21*time.Second
 }
 
 // Switch has Nodes[i] and its replica change places, in a failover that waits for
-// the replica to have everything. It reports false if that cannot be: the other
-// primaries did not vote for it, or had done so within the last 20 s (four node
-// timeouts). Redis would take those votes for new ones, and promote the replica
-// to a primary that the others do not follow.
+// the replica to have everything. It reports false if that cannot be: MaySwitch
+// forbids it, or the other primaries did not vote for it.
 func (c *RedisCluster) Switch(i int) bool {
 	c.t.Helper()
 	const patience = 6 * time.Second // Redis gives it up after five
-	replica := c.Replicas[i]
-	if elected, ok := c.elected[replica]; ok && time.Since(elected) < 21*time.Second {
+	if !c.MaySwitch(i) {
 		return false
 	}
 	c.Settle()
+	replica := c.Replicas[i]
 	c.elected[replica] = time.Now()
 	replica.must("CLUSTER", "FAILOVER")
 	for end := time.Now().Add(patience); ; time.Sleep(pollEvery) {

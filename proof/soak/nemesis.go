@@ -198,9 +198,13 @@ func (s *soak) migrate(f fault) func() {
 
 // switchOver has a primary and its replica change places, if none has been elected lately.
 func (s *soak) switchOver(f fault) func() {
+	s.ring.Settle() // before anything may be lost
 	n := len(s.ring.Nodes)
-	for i := range n {
-		i = (f.luck + i) % n
+	for try := range n {
+		i := (f.luck + try) % n
+		if !s.ring.MaySwitch(i) {
+			continue
+		}
 		over := s.losing(f, s.ring.Nodes[i], history.Planned)
 		switched := s.ring.Switch(i)
 		over()
