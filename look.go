@@ -2,6 +2,7 @@ package aside
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -9,31 +10,35 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// looks are the reads of single documents at one primary. A few go by themselves, each on its caller's goroutine if the
-// client is bounded, so that a lone caller pays for nothing else. While those are under way, the next callers gather for a
-// round: one command for all of them, sent when nearly all of the others have landed. The more reads there are at a time,
-// the more of them share a round trip.
+// looks are the reads of single documents at one primary. As long as there are few, each goes by itself, on its caller's
+// goroutine if the client is bounded, and pays for nothing else. More of them gather for a round, one command for all: its
+// first caller lets those run who are ready to, since some of them are about to read as well, and then sends it. So nobody
+// waits for a reply before he asks, and the busier the process is, the more of its reads share a round trip. Only while many
+// commands are under way, callers gather until one of them has landed.
 //
-// Who asks for a name of which a read is under way gathers, too. He may not have the reply of one that was sent before (an
-// Invalidate that he knows of may have overtaken it), and with others like him he shares the next.
+// Who asks for a name of which a read is under way may not have its reply: an Invalidate that he knows of may have overtaken
+// it. With others like him he shares a read that follows it.
 type looks struct {
 	store *store
 
-	mu      sync.Mutex // guards the rest
-	flying  int        // reads and rounds under way
-	names   map[string]int
-	waiting []*round // the last one gathers
+	mu     sync.Mutex        // guards the rest
+	flying int               // commands under way
+	alone  [mostAlone]string // the names of reads that go by themselves
+	aloft  map[string]int    // how many rounds under way are about a name
+	gather *round            // its first caller is about to send it
+	queue  []*round          // too many commands are under way for these
+	again  *round            // of names that were under way: sent when a read of one of them has landed
 }
 
 const (
-	mostAlone  = 8  // reads under way, with one more that goes by itself
-	mostRounds = 2  // reads and rounds under way, once callers gather: few, so that each round is large
+	mostAlone  = 2  // reads that go by themselves at a time: two would lose more by sharing than they save
+	mostFlying = 8  // commands under way, each of which needs a connection
 	mostNames  = 64 // in one round
 )
 
 // A round is one command for the documents of several names.
 type round struct {
-	ctx    context.Context // the values of the first caller's
+	ctx    context.Context // of its first caller
 	start  time.Time       // when he came
 	names  []string
 	shared []bool // by several callers
@@ -62,14 +67,18 @@ func (s *store) look(ctx context.Context, b *budget, name string) looked {
 	}
 	l := s.looksFor(name)
 	l.mu.Lock()
-	if l.mayFly(name) {
-		l.takeOff(name)
+	if slot := l.slot(name); slot != nil {
+		*slot = name
+		l.flying++
 		l.mu.Unlock()
-		defer l.land(name)
+		defer l.landAlone(slot)
 		return s.lookAlone(ctx, b, name)
 	}
-	r, i := l.join(ctx, name)
+	r, i, leads := l.join(ctx, name)
 	l.mu.Unlock()
+	if leads {
+		l.lead(ctx, b, r)
+	}
 	select {
 	case <-r.done:
 		b.left -= time.Since(r.start)
@@ -90,7 +99,7 @@ func (s *store) looksFor(name string) *looks {
 	}
 	l, ok := s.looks.Load(node)
 	if !ok {
-		l, _ = s.looks.LoadOrStore(node, &looks{store: s, names: make(map[string]int)})
+		l, _ = s.looks.LoadOrStore(node, &looks{store: s, aloft: make(map[string]int)})
 	}
 	return l.(*looks)
 }
@@ -122,59 +131,95 @@ func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, e
 	return doc, notNil(err)
 }
 
-func (l *looks) mayFly(name string) bool {
-	return l.flying < mostAlone && len(l.waiting) == 0 && l.names[name] == 0
-}
-
-func (l *looks) takeOff(names ...string) {
-	l.flying++
-	for _, name := range names {
-		l.names[name]++
+// slot returns where the name of a read is kept that goes by itself, or nil if it may not.
+func (l *looks) slot(name string) *string {
+	if l.flying >= mostAlone || l.gather != nil || len(l.queue) > 0 || l.again != nil || l.underWay(name) {
+		return nil
 	}
-}
-
-// land lets the rounds fly that have waited longest.
-func (l *looks) land(names ...string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.flying--
-	for _, name := range names {
-		if l.names[name]--; l.names[name] == 0 {
-			delete(l.names, name)
+	for i := range l.alone {
+		if l.alone[i] == "" {
+			return &l.alone[i]
 		}
 	}
-	for len(l.waiting) > 0 && l.flying < mostRounds {
-		r := l.waiting[0]
-		l.waiting = slices.Delete(l.waiting, 0, 1)
-		l.takeOff(r.names...)
+	return nil
+}
+
+func (l *looks) underWay(name string) bool {
+	return slices.Contains(l.alone[:], name) || len(l.aloft) > 0 && l.aloft[name] > 0
+}
+
+// join adds a caller to the first of these that takes him: the round for names that are under way, if his is, the one that
+// is about to be sent, the last one that cannot be, one that he leads.
+func (l *looks) join(ctx context.Context, name string) (r *round, i int, leads bool) {
+	again := l.underWay(name) || l.again.has(name)
+	if again && l.again == nil {
+		l.again = newRound(ctx)
+	}
+	switch {
+	case again && l.again.takes(name):
+		r = l.again
+	case l.gather.takes(name):
+		r = l.gather
+	case len(l.queue) > 0 && l.queue[len(l.queue)-1].takes(name):
+		r = l.queue[len(l.queue)-1]
+	default:
+		r, leads = newRound(ctx), true
+		l.gather = r
+	}
+	if i = slices.Index(r.names, name); i >= 0 {
+		r.shared[i] = true
+		return r, i, leads
+	}
+	r.names, r.shared = append(r.names, name), append(r.shared, false)
+	return r, len(r.names) - 1, leads
+}
+
+func newRound(ctx context.Context) *round {
+	return &round{ctx: ctx, start: time.Now(), done: make(chan struct{})}
+}
+
+func (r *round) takes(name string) bool {
+	return r != nil && (len(r.names) < mostNames || r.has(name))
+}
+
+func (r *round) has(name string) bool { return r != nil && slices.Contains(r.names, name) }
+
+// lead sends a round once those have joined it who were ready to run, or has it sent when that may be.
+func (l *looks) lead(ctx context.Context, b *budget, r *round) {
+	runtime.Gosched()
+	l.mu.Lock()
+	if l.gather == r {
+		l.gather = nil
+	}
+	if l.flying >= mostFlying {
+		l.queue = append(l.queue, r)
+		l.mu.Unlock()
+		return
+	}
+	l.takeOff(r)
+	l.mu.Unlock()
+	if _, ok := l.store.callsHere(ctx, b); ok {
+		l.fly(r)
+	} else {
 		go l.fly(r)
 	}
 }
 
-// join adds a caller to the round that gathers. There is a read under way, and rounds fly when it has landed if not before.
-func (l *looks) join(ctx context.Context, name string) (r *round, i int) {
-	if n := len(l.waiting); n > 0 && len(l.waiting[n-1].names) < mostNames {
-		r = l.waiting[n-1]
-	} else {
-		r = &round{ctx: context.WithoutCancel(ctx), start: time.Now(), done: make(chan struct{})}
-		l.waiting = append(l.waiting, r)
+func (l *looks) takeOff(r *round) {
+	l.flying++
+	for _, name := range r.names {
+		l.aloft[name]++
 	}
-	if i = slices.Index(r.names, name); i >= 0 {
-		r.shared[i] = true
-		return r, i
-	}
-	r.names, r.shared = append(r.names, name), append(r.shared, false)
-	return r, len(r.names) - 1
 }
 
 // fly sends the command of a round. Its time began with its first caller: what it waited for began earlier, so it has
 // landed, or given up, before that time is over.
 func (l *looks) fly(r *round) {
-	defer l.land(r.names...)
+	defer l.land(r)
 	defer close(r.done)
 	b := budget{total: l.store.timeout, left: l.store.timeout - time.Since(r.start)}
 	r.looked = make([]looked, len(r.names))
-	for i, reply := range l.store.lookMany(r.ctx, &b, r.names) {
+	for i, reply := range l.store.lookMany(context.WithoutCancel(r.ctx), &b, r.names) {
 		if reply.err == errSpent {
 			reply.err = timeoutError{b.total}
 		}
@@ -182,5 +227,39 @@ func (l *looks) fly(r *round) {
 		if r.shared[i] {
 			r.looked[i].shared = new(decoding)
 		}
+	}
+}
+
+func (l *looks) land(r *round) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, name := range r.names {
+		if l.aloft[name]--; l.aloft[name] == 0 {
+			delete(l.aloft, name)
+		}
+	}
+	l.landed(r.names...)
+}
+
+func (l *looks) landAlone(slot *string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := *slot
+	*slot = ""
+	l.landed(name)
+}
+
+// landed lets rounds fly now that a command for names is no longer under way.
+func (l *looks) landed(names ...string) {
+	l.flying--
+	if l.again != nil && slices.ContainsFunc(names, l.again.has) {
+		l.queue = slices.Insert(l.queue, 0, l.again)
+		l.again = nil
+	}
+	for len(l.queue) > 0 && l.flying < mostFlying {
+		r := l.queue[0]
+		l.queue = slices.Delete(l.queue, 0, 1)
+		l.takeOff(r)
+		go l.fly(r)
 	}
 }

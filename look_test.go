@@ -3,6 +3,7 @@ package aside_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -76,19 +77,56 @@ func TestReadsThatRunSideBySideShareRoundTrips(t *testing.T) {
 	})
 }
 
-// Who comes while others gather joins them, though fewer than eight are under way: they would wait behind him.
-func TestNobodyOvertakesThoseWhoGather(t *testing.T) {
+func TestNoMoreThanEightCommandsAreUnderWayAndTheFirstToLandLetsTheNextFly(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		e := eightReads(t, r, 12)
 		e.next()
-		release(e.held[2:5]...)
-		synctest.Wait()
 		e.next()
 		verbs, _ := e.count()
-		equal(t, "the GETs by themselves", fmt.Sprint(verbs), fmt.Sprint(slices.Repeat([]string{"get"}, 8)))
-		release(slices.Concat(e.held[:2], e.held[5:])...)
-		e.end()
+		equal(t, "the commands under way", fmt.Sprint(verbs), fmt.Sprint(slices.Repeat([]string{"get"}, 8)))
+		release(e.held[5])
+		price(t, "what one of those gets who gathered", e.reads[9], 9)
 		equal(t, "the commands for those who gathered", e.sent("mget"), 1)
+		e.reads = e.reads[:9]
+		release(slices.Concat(e.held[:5], e.held[6:])...)
+		e.end()
+	})
+}
+
+// On one processor they all are ready to run when the first of them has begun to read.
+func TestReadsThatAreAboutToBeginShareACommand(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		e := eightReads(t, r, 12)
+		release(e.held[2:]...)
+		synctest.Wait()
+		before := len(e.reads)
+		for range 4 {
+			e.reads = append(e.reads, getting(e.cache, len(e.reads)))
+		}
+		synctest.Wait()
+		if verbs, _ := e.count(); len(verbs)-before >= 4 {
+			t.Errorf("%d commands were sent for 4 reads", len(verbs)-before)
+		}
+		release(e.held[:2]...)
+		e.end()
+	})
+}
+
+func TestWhoAsksAgainWaitsForThatNameAndHoldsUpNobodyElse(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		e := eightReads(t, r, 12)
+		release(e.held[1:]...)
+		again := getting(e.cache, 0)
+		synctest.Wait()
+		e.next()
+		price(t, "what another row costs", e.reads[8], 8)
+		e.reads = e.reads[:8]
+		equal(t, "the GETs", e.sent("get"), 9)
+		release(e.held[0])
+		price(t, "what the one who asked again gets", again, 0)
+		equal(t, "the GETs after that", e.sent("get"), 10)
+		e.end()
 	})
 }
 
@@ -247,6 +285,23 @@ func TestACallOfAPlainClientIsLeftWhenItsTimeIsOver(t *testing.T) {
 		equal(t, "the time of a read in a hurry", took(func() { _, _ = c.Get(ctx, 2) }), 10*time.Millisecond)
 		server.Up()
 		time.Sleep(5 * time.Second)
+	})
+}
+
+func TestWhoLeadsARoundInAHurryLeavesOnTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		server := asidetest.Redis(t)
+		c := newCache(t, server.Client(), newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load)
+		mustGet(t, c, 1)
+		mustGet(t, c, 2)
+		server.Hang()
+		patient := []<-chan result{getting(c, 1), getting(c, 2)} // which go by themselves
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		equal(t, "the time of a read in a hurry", took(func() { _, _ = c.Get(ctx, 3) }), 10*time.Millisecond)
+		price(t, "the one price", patient[0], 100)
+		price(t, "the other", patient[1], 200)
 	})
 }
 

@@ -70,14 +70,41 @@ var ofFlights = []mutant{
 		"TestJoinerOfAnOwnerWhoFoundNoPlaceGoesOn",
 	},
 	{
-		"while callers gather, nobody goes by himself", "look.go",
-		`l.flying < mostAlone && len(l.waiting) == 0`, `l.flying < mostAlone`,
-		"TestNobodyOvertakesThoseWhoGather",
+		"those gather who are ready to run", "look.go",
+		`	runtime.Gosched()
+`, `	_ = runtime.Gosched
+`,
+		"TestReadsThatAreAboutToBeginShareACommand",
 	},
 	{
-		"a round is sent when the others have landed, nearly all", "look.go",
-		`len(l.waiting) > 0 && l.flying < mostRounds`, `len(l.waiting) > 0`,
-		"TestNobodyOvertakesThoseWhoGather",
+		"few commands are under way", "look.go",
+		`if l.flying >= mostFlying {`, `if false {`,
+		"TestNoMoreThanEightCommandsAreUnderWayAndTheFirstToLandLetsTheNextFly",
+	},
+	{
+		"a round flies once one command has landed", "look.go",
+		`len(l.queue) > 0 && l.flying < mostFlying`, `len(l.queue) > 0 && l.flying < 2`,
+		"TestNoMoreThanEightCommandsAreUnderWayAndTheFirstToLandLetsTheNextFly",
+	},
+	{
+		"a name that is under way waits for itself alone", "look.go",
+		`again && l.again.takes(name)`, `again || l.again.takes(name)`,
+		"TestWhoAsksAgainWaitsForThatNameAndHoldsUpNobodyElse",
+	},
+	{
+		"those who ask for a name that is under way share the next read of it", "look.go",
+		`again := l.underWay(name) || l.again.has(name)`, `again := false`,
+		"TestReadsOfOneHotKeyShareOneGet",
+	},
+	{
+		"who asks for a name that is under way does not go by himself", "look.go",
+		`l.again != nil || l.underWay(name)`, `l.again != nil`,
+		"TestReadsOfOneHotKeyShareOneGet",
+	},
+	{
+		"who leads a round in a hurry does not send it himself", "look.go",
+		`if _, ok := l.store.callsHere(ctx, b); ok {`, `if true {`,
+		"TestWhoLeadsARoundInAHurryLeavesOnTime",
 	},
 	{
 		"a joiner gets a value of its own", "flight.go",
