@@ -76,8 +76,9 @@ func (s *store) look(ctx context.Context, b *budget, name string) looked {
 	}
 	r, i, leads := l.join(ctx, name)
 	l.mu.Unlock()
-	if leads {
-		l.lead(ctx, b, r)
+	if leads && l.lead(ctx, b, r) {
+		defer l.land(r)
+		return s.lookAlone(ctx, b, name)
 	}
 	select {
 	case <-r.done:
@@ -184,8 +185,9 @@ func (r *round) takes(name string) bool {
 
 func (r *round) has(name string) bool { return r != nil && slices.Contains(r.names, name) }
 
-// lead sends a round once those have joined it who were ready to run, or has it sent when that may be.
-func (l *looks) lead(ctx context.Context, b *budget, r *round) {
+// lead sends a round once those have joined it who were ready to run, or has it sent when that may be. If nobody has joined
+// it, it leaves the sending to its caller, and returns true.
+func (l *looks) lead(ctx context.Context, b *budget, r *round) (alone bool) {
 	runtime.Gosched()
 	l.mu.Lock()
 	if l.gather == r {
@@ -194,15 +196,19 @@ func (l *looks) lead(ctx context.Context, b *budget, r *round) {
 	if l.flying >= mostFlying {
 		l.queue = append(l.queue, r)
 		l.mu.Unlock()
-		return
+		return false
 	}
 	l.takeOff(r)
 	l.mu.Unlock()
+	if len(r.names) == 1 && !r.shared[0] {
+		return true
+	}
 	if _, ok := l.store.callsHere(ctx, b); ok {
 		l.fly(r)
 	} else {
 		go l.fly(r)
 	}
+	return false
 }
 
 func (l *looks) takeOff(r *round) {
