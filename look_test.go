@@ -15,7 +15,7 @@ import (
 	"github.com/asidecache/aside/asidetest"
 )
 
-// Eight are eight reads that are under way, as many as go by themselves, and those that come after them.
+// Eight are eight reads that are under way, as many as there may be commands, and those that come after them.
 type eight struct {
 	*tap
 	t     *testing.T
