@@ -23,10 +23,10 @@ type looks struct {
 
 	mu     sync.Mutex        // guards the rest
 	flying int               // commands under way
-	alone  [mostAlone]string // the names of reads that go by themselves
+	alone  [mostAlone]string // the names of reads that go by themselves, which need not pay for a map
 	aloft  map[string]int    // how many rounds under way are about a name
 	gather *round            // its first caller is about to send it
-	queue  []*round          // too many commands are under way for these
+	queue  []*round          // too many commands are under way for these; the oldest comes first
 	again  *round            // of names that were under way: sent when a read of one of them has landed
 }
 
@@ -134,7 +134,7 @@ func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, e
 
 // slot returns where the name of a read is kept that goes by itself, or nil if it may not.
 func (l *looks) slot(name string) *string {
-	if l.flying >= mostAlone || l.gather != nil || len(l.queue) > 0 || l.again != nil || l.underWay(name) {
+	if l.flying >= mostAlone || l.gather != nil || l.underWay(name) {
 		return nil
 	}
 	for i := range l.alone {
@@ -152,7 +152,7 @@ func (l *looks) underWay(name string) bool {
 // join adds a caller to the first of these that takes him: the round for names that are under way, if his is, the one that
 // is about to be sent, the last one that cannot be, one that he leads.
 func (l *looks) join(ctx context.Context, name string) (r *round, i int, leads bool) {
-	again := l.underWay(name) || l.again.has(name)
+	again := l.underWay(name)
 	if again && l.again == nil {
 		l.again = newRound(ctx)
 	}
@@ -194,7 +194,7 @@ func (l *looks) lead(ctx context.Context, b *budget, r *round) (alone bool) {
 		l.gather = nil
 	}
 	if l.flying >= mostFlying {
-		l.queue = append(l.queue, r)
+		l.enqueue(r)
 		l.mu.Unlock()
 		return false
 	}
@@ -209,6 +209,12 @@ func (l *looks) lead(ctx context.Context, b *budget, r *round) (alone bool) {
 		go l.fly(r)
 	}
 	return false
+}
+
+// enqueue has a round wait behind those that are older, so that none waits for ever.
+func (l *looks) enqueue(r *round) {
+	i, _ := slices.BinarySearchFunc(l.queue, r.start, func(q *round, start time.Time) int { return q.start.Compare(start) })
+	l.queue = slices.Insert(l.queue, i, r)
 }
 
 func (l *looks) takeOff(r *round) {
@@ -259,7 +265,7 @@ func (l *looks) landAlone(slot *string) {
 func (l *looks) landed(names ...string) {
 	l.flying--
 	if l.again != nil && slices.ContainsFunc(names, l.again.has) {
-		l.queue = slices.Insert(l.queue, 0, l.again)
+		l.enqueue(l.again)
 		l.again = nil
 	}
 	for len(l.queue) > 0 && l.flying < mostFlying {

@@ -116,14 +116,14 @@ func TestReadsThatAreAboutToBeginShareACommand(t *testing.T) {
 func TestWhoAsksAgainWaitsForThatNameAndHoldsUpNobodyElse(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		e := eightReads(t, r, 12)
-		release(e.held[1:]...)
+		release(e.held[2:]...)
 		again := getting(e.cache, 0)
 		synctest.Wait()
 		e.next()
 		price(t, "what another row costs", e.reads[8], 8)
 		e.reads = e.reads[:8]
 		equal(t, "the GETs", e.sent("get"), 9)
-		release(e.held[0])
+		release(e.held[:2]...)
 		price(t, "what the one who asked again gets", again, 0)
 		equal(t, "the GETs after that", e.sent("get"), 10)
 		e.end()
@@ -285,6 +285,25 @@ func TestACallOfAPlainClientIsLeftWhenItsTimeIsOver(t *testing.T) {
 		equal(t, "the time of a read in a hurry", took(func() { _, _ = c.Get(ctx, 2) }), 10*time.Millisecond)
 		server.Up()
 		time.Sleep(5 * time.Second)
+	})
+}
+
+// Else hot names, of which the next read is always due, would keep all others from Redis.
+func TestWhoAsksAgainDoesNotOvertakeThoseWhoHaveWaitedLonger(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		e := eightReads(t, r, 12)
+		e.next()
+		e.next()
+		time.Sleep(time.Millisecond)
+		again := getting(e.cache, 0)
+		synctest.Wait()
+		next := e.before("get")
+		release(e.held[0])
+		equal(t, "the time until those who have waited longer have an answer", took(func() { <-e.reads[9] }), 0)
+		e.reads = e.reads[:9]
+		release(append(e.held[1:], next)...)
+		price(t, "what the one who asked again gets", again, 0)
+		e.end()
 	})
 }
 

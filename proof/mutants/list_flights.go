@@ -93,13 +93,18 @@ var ofFlights = []mutant{
 	},
 	{
 		"those who ask for a name that is under way share the next read of it", "look.go",
-		`again := l.underWay(name) || l.again.has(name)`, `again := false`,
+		`again := l.underWay(name)`, `again := false`,
 		"TestReadsOfOneHotKeyShareOneGet",
 	},
 	{
 		"who asks for a name that is under way does not go by himself", "look.go",
-		`l.again != nil || l.underWay(name)`, `l.again != nil`,
+		`l.gather != nil || l.underWay(name)`, `l.gather != nil`,
 		"TestReadsOfOneHotKeyShareOneGet",
+	},
+	{
+		"the oldest round flies first", "look.go",
+		`l.queue = slices.Insert(l.queue, i, r)`, `l.queue = slices.Insert(l.queue, min(i, 0), r)`,
+		"TestWhoAsksAgainDoesNotOvertakeThoseWhoHaveWaitedLonger",
 	},
 	{
 		"who leads a round in a hurry does not send it himself", "look.go",
