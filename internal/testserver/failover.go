@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,8 +28,8 @@ func (c *RedisCluster) Replicate() {
 	c.Settle()
 }
 
-// Settle returns once all nodes that run agree who owns which slot, serve, and
-// the replicas among them follow.
+// Settle returns once all nodes that run agree who owns which slot and whom each
+// replica follows, serve, and the replicas among them follow.
 func (c *RedisCluster) Settle() {
 	c.t.Helper()
 	c.agree(c.Nodes)
@@ -36,8 +37,29 @@ func (c *RedisCluster) Settle() {
 	for i, replica := range c.Replicas {
 		if replica.proc.running() && c.Nodes[i].proc.running() {
 			c.await("a replica to follow", func() error { return c.follows(i) })
+			c.await("a replica to be known as such", func() error { return c.known(i) })
 		}
 	}
+}
+
+// known returns nil if all nodes that run know whose replica that of Nodes[i] is.
+// Each hears of it at the replica's next ping, seconds later; until then it ignores
+// the replica's requests for a switch and for votes.
+func (c *RedisCluster) known(i int) error {
+	replica, primary := c.id(c.Replicas[i]), c.id(c.Nodes[i])
+	for _, node := range slices.Concat(c.Nodes, c.Replicas) {
+		if !node.proc.running() {
+			continue
+		}
+		replicas, err := node.do("CLUSTER", "REPLICAS", primary).StringSlice()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(replicas, func(line string) bool { return strings.HasPrefix(line, replica) }) {
+			return fmt.Errorf("%s knows these replicas of %s: %q, and not %s", node.Addr, c.Nodes[i].Addr, replicas, c.Replicas[i].Addr)
+		}
+	}
+	return nil
 }
 
 func (c *RedisCluster) await(what string, check func() error) {
