@@ -43,8 +43,8 @@ func (c *RedisCluster) Settle() {
 }
 
 // known returns nil if all nodes that run know whose replica that of Nodes[i] is.
-// Each hears of it at the replica's next ping, seconds later; until then it ignores
-// the replica's requests for a switch and for votes.
+// Until a node does, it ignores the replica's requests for a switch and for votes. It
+// would hear of it from the replica's next ping, seconds later; a meeting says it now.
 func (c *RedisCluster) known(i int) error {
 	replica, primary := c.id(c.Replicas[i]), c.id(c.Nodes[i])
 	for _, node := range slices.Concat(c.Nodes, c.Replicas) {
@@ -56,6 +56,9 @@ func (c *RedisCluster) known(i int) error {
 			return err
 		}
 		if !slices.ContainsFunc(replicas, func(line string) bool { return strings.HasPrefix(line, replica) }) {
+			if err := c.Replicas[i].do("CLUSTER", "MEET", loopback, node.port, node.busPort()).Err(); err != nil {
+				return err
+			}
 			return fmt.Errorf("%s knows these replicas of %s: %q, and not %s", node.Addr, c.Nodes[i].Addr, replicas, c.Replicas[i].Addr)
 		}
 	}
