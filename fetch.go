@@ -179,10 +179,7 @@ func (f *fetch[K, V]) await(wants []*want[K, V]) {
 	if f.waited.IsZero() {
 		f.waited = time.Now()
 	}
-	names := make([]string, len(wants))
-	for i, w := range wants {
-		names[i] = w.name
-	}
+	names := namesOf(wants)
 	for {
 		time.Sleep(pollPause(time.Since(f.waited), f.usual()))
 		progress := false
@@ -411,6 +408,14 @@ func keysOf[K comparable, V any](wants []*want[K, V]) []K {
 		keys[i] = w.key
 	}
 	return keys
+}
+
+func namesOf[K comparable, V any](wants []*want[K, V]) []string {
+	names := make([]string, len(wants))
+	for i, w := range wants {
+		names[i] = w.name
+	}
+	return names
 }
 
 func undone[K comparable, V any](wants []*want[K, V]) []*want[K, V] {

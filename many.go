@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync/atomic"
 	"time"
 )
@@ -18,46 +19,28 @@ import (
 // or may not have a row.
 func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	found := make(map[K]V, len(keys))
-	wants, err := c.wantsOf(keys)
-	if err != nil || len(wants) == 0 {
+	keys, names, err := c.distinct(keys)
+	if err != nil || len(keys) == 0 {
 		return found, err
 	}
-	missing := wants
+	untold := names
 	switch {
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case c.bypassed(modeOf(ctx)):
-		err = c.loadManyHere(ctx, wants, found)
+		err = c.loadManyHere(ctx, keys, found)
 	default:
-		missing, err = c.getMany(ctx, modeOf(ctx), wants, found)
+		untold, err = c.getMany(ctx, modeOf(ctx), keys, names, found)
 	}
-	c.observeMisses(ctx, missing, err)
+	for _, name := range untold {
+		c.observeRead(ctx, name, Miss, err)
+	}
 	return found, raised(err)
 }
 
-// getMany returns, with the first error, the wants that it has not told the Observer of.
-func (c *Cache[K, V]) getMany(
-	ctx context.Context, m *mode, wants []*want[K, V], found map[K]V,
-) ([]*want[K, V], error) {
-	b := newBudget(c.config.timeout)
-	missing, err := c.lookMany(ctx, m, &b, wants, found)
-	if err != nil || len(missing) == 0 {
-		return missing, err
-	}
-	c.n.misses.Add(uint64(len(missing)))
-	if m.inTx() {
-		return missing, c.loadManyHere(ctx, missing, found)
-	}
-	if err := c.fetchMany(ctx, b, missing); err != nil {
-		return missing, err
-	}
-	return nil, c.collect(ctx, missing, found)
-}
-
-// wantsOf makes a want of each key, once.
-func (c *Cache[K, V]) wantsOf(keys []K) ([]*want[K, V], error) {
-	all := make([]want[K, V], 0, len(keys))
-	wants := make([]*want[K, V], 0, len(keys))
+// distinct returns each of the keys once, and their names.
+func (c *Cache[K, V]) distinct(keys []K) (once []K, names []string, err error) {
+	once, names = make([]K, 0, len(keys)), make([]string, 0, len(keys))
 	seen := make(map[K]struct{}, len(keys))
 	for _, key := range keys {
 		if _, again := seen[key]; again {
@@ -66,76 +49,131 @@ func (c *Cache[K, V]) wantsOf(keys []K) ([]*want[K, V], error) {
 		seen[key] = struct{}{}
 		name, err := c.nameOf(key)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
-		all = append(all, want[K, V]{key: key, name: name})
-		wants = append(wants, &all[len(all)-1])
+		once, names = append(once, key), append(names, name)
 	}
-	return wants, nil
+	return once, names, nil
 }
 
-// lookMany puts what Redis has into found, starts the refreshes that are due, and returns the wants that are missing.
-func (c *Cache[K, V]) lookMany(
-	ctx context.Context, m *mode, b *budget, wants []*want[K, V], found map[K]V,
-) (missing []*want[K, V], err error) {
-	var due []*want[K, V]
-	names, asked := make([]string, 0, len(wants)), make([]*want[K, V], 0, len(wants))
-	for _, w := range wants {
-		if c.usable(w.name) && !m.wrote(c, w.name) {
-			names, asked = append(names, w.name), append(asked, w)
-		} else {
-			w.direct = true
-			missing = append(missing, w)
-		}
-	}
-	if len(names) == 0 {
-		return missing, nil
-	}
-	replies := c.store.lookMany(ctx, b, names)
+// getMany returns, with the first error, the names that it has not told the Observer of.
+func (c *Cache[K, V]) getMany(
+	ctx context.Context, m *mode, keys []K, names []string, found map[K]V,
+) (untold []string, err error) {
+	b := newBudget(c.config.timeout)
+	replies := c.lookMany(ctx, m, &b, names)
 	if err := ctx.Err(); err != nil {
-		return wants, err
+		return names, err
 	}
-	now := time.Now()
-	for i, w := range asked {
-		e, answered := c.take(ctx, w, replies[i], found, now)
-		if !answered {
-			missing = append(missing, w)
-		} else if c.due(&e, now) {
-			w.source = &e
-			due = append(due, w)
+	missing, hits := c.sortOut(keys, names, replies)
+	if m.inTx() {
+		missing = append(missing, c.takeMany(ctx, m, hits, found)...)
+		return namesOf(missing), c.loadManyHere(ctx, keysOf(missing), found)
+	}
+	wait := c.fetchMany(ctx, &b, missing, len(hits) > 0)
+	unusable := c.takeMany(ctx, m, hits, found) // which takes the time that Redis and the loader need for the others
+	if err = wait(); err == nil {
+		err = c.fetchMany(ctx, &b, unusable, false)()
+	}
+	missing = append(missing, unusable...)
+	if err != nil {
+		return namesOf(missing), err
+	}
+	return nil, c.collect(ctx, missing, found)
+}
+
+// lookMany reads the documents of those names that may be read from Redis.
+func (c *Cache[K, V]) lookMany(ctx context.Context, m *mode, b *budget, names []string) []reply {
+	asked := only(names, func(name string) bool { return c.usable(name) && !m.wrote(c, name) })
+	var answers []reply
+	if len(asked) > 0 {
+		answers = c.store.lookMany(ctx, b, asked)
+	}
+	if len(asked) == len(names) {
+		return answers
+	}
+	replies := make([]reply, len(names))
+	for i, name := range names {
+		if len(asked) > 0 && name == asked[0] {
+			replies[i] = answers[0]
+			asked, answers = asked[1:], answers[1:]
+		} else {
+			replies[i].err = errNotAsked
 		}
 	}
-	if due != nil && !m.inTx() {
+	return replies
+}
+
+// errNotAsked stands for the answer of Redis about a name that may not be read from it.
+var errNotAsked = errors.New("aside: not asked")
+
+// A manyHit is one of the keys of a GetMany for which Redis has a document that may be its answer.
+type manyHit[K comparable] struct {
+	key  K
+	name string
+	doc  []byte
+}
+
+// sortOut makes wants of the keys for which Redis has no answer.
+func (c *Cache[K, V]) sortOut(keys []K, names []string, replies []reply) (missing []*want[K, V], hits []manyHit[K]) {
+	hits = make([]manyHit[K], 0, len(keys))
+	for i, r := range replies {
+		if r.err == nil && mayAnswer(r.doc) {
+			hits = append(hits, manyHit[K]{keys[i], names[i], r.doc})
+			continue
+		}
+		e := parse(r.doc)
+		w := c.missed(keys[i], names[i], c.unusable(&e, r.doc))
+		if r.err != nil {
+			c.lost(w, r.err)
+		}
+		missing = append(missing, w)
+	}
+	return missing, hits
+}
+
+// missed counts a miss, and makes a want of it.
+func (c *Cache[K, V]) missed(key K, name string, unusable []byte) *want[K, V] {
+	c.n.misses.Add(1)
+	return &want[K, V]{key: key, name: name, unusable: unusable}
+}
+
+// takeMany puts what Redis has into found, starts the refreshes that are due, and returns wants of what is unusable.
+func (c *Cache[K, V]) takeMany(ctx context.Context, m *mode, hits []manyHit[K], found map[K]V) (unusable []*want[K, V]) {
+	var due []*want[K, V]
+	now := time.Now()
+	for _, h := range hits {
+		e := parse(h.doc)
+		v, err := c.read(&e, nil)
+		if err == errUnusable {
+			unusable = append(unusable, c.missed(h.key, h.name, c.unusable(&e, h.doc)))
+			continue
+		}
+		if err == nil {
+			found[h.key] = v
+		}
+		c.observeRead(ctx, h.name, c.outcome(&e, now), err)
+		if c.due(&e, now) && !m.inTx() {
+			source := e
+			due = append(due, &want[K, V]{key: h.key, name: h.name, source: &source})
+		}
+	}
+	if due != nil {
 		c.startRefresh(ctx, due, true)
 	}
-	return missing, nil
+	return unusable
 }
 
-// take puts what Redis replied for a want into found, and reports whether that was an answer.
-func (c *Cache[K, V]) take(ctx context.Context, w *want[K, V], r reply, found map[K]V, now time.Time) (e entry, answered bool) {
-	if r.err != nil {
-		c.lost(w, r.err)
-		return e, false
+// fetchMany begins to bring the wants, and returns a func that waits for them while ctx lasts. The work goes on without the
+// caller, as that of a flight does, but is shared with nobody in this process: callers who want the same entries meet at
+// their leases. Unless it is to be done beside what the caller does meanwhile, or his ctx may end before it, it is done here.
+func (c *Cache[K, V]) fetchMany(ctx context.Context, b *budget, wants []*want[K, V], beside bool) (wait func() error) {
+	if len(wants) == 0 {
+		return func() error { return nil }
 	}
-	e = parse(r.doc)
-	v, err := c.read(&e, nil)
-	if errors.Is(err, errUnusable) {
-		w.unusable = c.unusable(&e, r.doc)
-		return e, false
-	}
-	if err == nil {
-		found[w.key] = v
-	}
-	c.observeRead(ctx, w.name, c.outcome(&e, now), err)
-	return e, true
-}
-
-// fetchMany brings the wants while ctx lasts. The work goes on without the caller, as that of a flight does, but is
-// shared with nobody in this process: callers who want the same entries meet at their leases.
-func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, V]) error {
 	var queued atomic.Bool
 	f := fetch[K, V]{
-		Cache: c, ctx: context.WithoutCancel(ctx), queue: ctx, budget: b, queued: &queued, many: true,
+		Cache: c, ctx: context.WithoutCancel(ctx), queue: ctx, budget: *b, queued: &queued, many: true,
 		seal: func() {}, close: func() {},
 	}
 	done := make(chan ended[bool], 1)
@@ -143,8 +181,9 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, 
 		settled(func() bool { f.run(wants); return true }, func(o ended[bool]) { done <- o })
 	}
 	switch {
-	case ctx.Done() != nil && c.background.start(run):
-	case c.background.enter(): // ctx cannot end, so nobody leaves early
+	case (beside || ctx.Done() != nil) && c.background.start(run):
+		runtime.Gosched() // so that its first command is on its way before the caller goes on
+	case c.background.enter():
 		func() {
 			defer c.background.leave()
 			run()
@@ -155,31 +194,38 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b budget, wants []*want[K, 
 		}
 		run()
 	}
-	select {
-	case o := <-done:
-		return o.err
-	case <-ctx.Done():
-		if queued.Load() {
-			return c.overloaded(ctx)
+	return func() error {
+		select {
+		case o := <-done:
+			*b = f.budget
+			return o.err
+		case <-ctx.Done():
+			if queued.Load() {
+				return c.overloaded(ctx)
+			}
+			return ctx.Err()
 		}
-		return ctx.Err()
 	}
 }
 
 // collect puts what was fetched into found.
 func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found map[K]V) error {
-	var first error
+	var first, overloaded error
 	failed := 0
 	for _, w := range wants {
+		if w.abandoned && overloaded == nil {
+			overloaded = c.overloaded(ctx)
+		}
 		switch {
 		case w.abandoned:
-			return c.overloaded(ctx)
-		case w.err == nil:
-			found[w.key] = w.value
-		case !w.absent:
+			w.err = overloaded
+			fallthrough
+		case w.err != nil && !w.absent:
 			if failed++; first == nil {
 				first = w.err
 			}
+		case w.err == nil:
+			found[w.key] = w.value
 		}
 		c.observeRead(ctx, w.name, Miss, w.err)
 	}
@@ -190,15 +236,15 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 }
 
 // loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use.
-func (c *Cache[K, V]) loadManyHere(ctx context.Context, wants []*want[K, V], found map[K]V) error {
+func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, found map[K]V) error {
 	if c.batch != nil {
-		return c.loadBatchHere(ctx, keysOf(wants), found)
+		return c.loadBatchHere(ctx, keys, found)
 	}
-	for _, w := range wants {
-		v, err := c.loadHere(ctx, w.key)
+	for _, key := range keys {
+		v, err := c.loadHere(ctx, key)
 		switch {
 		case err == nil:
-			found[w.key] = v
+			found[key] = v
 		case !isAbsence(err):
 			return err
 		}
@@ -225,12 +271,6 @@ func (c *Cache[K, V]) loadBatchHere(ctx context.Context, keys []K, found map[K]V
 		return nil
 	}
 	return err
-}
-
-func (c *Cache[K, V]) observeMisses(ctx context.Context, wants []*want[K, V], err error) {
-	for _, w := range wants {
-		c.observeRead(ctx, w.name, Miss, err)
-	}
 }
 
 func (c *Cache[K, V]) observeRead(ctx context.Context, name string, outcome Outcome, err error) {

@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"runtime"
@@ -199,6 +200,59 @@ func TestGetManyLoadsWhatIsMissingInOneBatch(t *testing.T) {
 		equal(t, "the number of loads", rows.loads.Load(), 2)
 		s := c.Stats()
 		equal(t, "Hits, AbsentHits, Misses, Fills", fmt.Sprint(s.Hits, s.AbsentHits, s.Misses, s.Fills), "4 1 3 3")
+	})
+}
+
+// A meetingCodec is JSON that is decoded only beside a load, and so is the load of meet.
+type meetingCodec struct{ decoding, loading chan struct{} }
+
+func (meetingCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
+
+func (c meetingCodec) Unmarshal(data []byte, v any) error {
+	close(c.decoding)
+	<-c.loading
+	return json.Unmarshal(data, v)
+}
+
+func (c meetingCodec) meet() {
+	close(c.loading)
+	<-c.decoding
+}
+
+func TestGetManyDecodesItsHitsWhileItLoadsTheRest(t *testing.T) {
+	for name, mayEnd := range map[string]bool{"its ctx may end": true, "its ctx cannot end": false} {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				ctx := context.Background()
+				if mayEnd {
+					ctx = t.Context()
+				}
+				rows := newBatchTable(true, 1, 2, 3)
+				codec := meetingCodec{make(chan struct{}), make(chan struct{})}
+				c, _ := steady(r, rows.table.load, aside.WithCodec(codec),
+					aside.WithBatch(func(ctx context.Context, ids []int) (map[int]product, error) {
+						codec.meet()
+						return rows.loadMany(ctx, ids)
+					}))
+				mustGet(t, c, 1)
+				found, err := c.GetMany(ctx, []int{1, 2, 3})
+				equal(t, "what GetMany finds", fmt.Sprint(prices(found), " ", err), "1:100 2:200 3:300 <nil>")
+			})
+		})
+	}
+}
+
+// One key is missing, the document of another is unusable, which is found out while the first is fetched.
+func TestGetManyThatFindsAnUnusableDocumentSpendsOneRedisTimeoutInAll(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2)
+		r.put("test:2", "garbage")
+		c, w := inWeather(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		w.hang("lease")
+		equal(t, "its time", took(func() {
+			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2)), "1:100 2:200")
+		}), redisTimeout)
+		equal(t, "the batches", rows.batches(), "[1] [2]")
 	})
 }
 

@@ -112,7 +112,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"GetMany inside of a key that was invalidated there does not hit", "many.go",
-		`c.usable(w.name) && !m.wrote(c, w.name) {`, `c.usable(w.name) {`,
+		`c.usable(name) && !m.wrote(c, name) }`, `c.usable(name) }`,
 		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
@@ -125,8 +125,8 @@ var ofHolds = []mutant{
 	{
 		"GetMany inside fills nothing", "many.go",
 		`if m.inTx() {
-		return missing`, `if false {
-		return missing`,
+		missing`, `if false {
+		missing`,
 		"TestReadsInsideATransactionNeitherFillNorShare",
 	},
 	{

@@ -136,10 +136,20 @@ var ofLoads = []mutant{
 	},
 	{
 		"GetMany takes no unusable document for a value", "many.go",
-		`		w.unusable = c.unusable(&e, r.doc)
-		return e, false`, `		w.unusable = c.unusable(&e, r.doc)
-		return e, e.state == present`,
+		`if err == errUnusable {
+			unusable`, `if err == errUnusable && e.state != present {
+			unusable`,
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
+	},
+	{
+		"GetMany decodes while it loads", "many.go",
+		`case (beside || ctx.Done() != nil) && c`, `case !beside && ctx.Done() != nil && c`,
+		"TestGetManyDecodesItsHitsWhileItLoadsTheRest",
+	},
+	{
+		"the second fetch of a GetMany has what the first left of its budget", "many.go",
+		`*b = f.budget`, `_ = b`,
+		"TestGetManyThatFindsAnUnusableDocumentSpendsOneRedisTimeoutInAll",
 	},
 	{
 		"a key that is given twice is looked for once", "many.go",
