@@ -25,7 +25,8 @@ type Cache[K comparable, V any] struct {
 	ttlFunc    func(K, V) time.Duration // nil if none
 	tagsFunc   func(K, V) []string      // nil if none
 	appendKey  func([]byte, K) ([]byte, error)
-	nilPointer bool // V is a pointer, and a nil one means that there is no row
+	nilPointer bool     // V is a pointer, and a nil one means that there is no row
+	deepen     deepener // nil if V cannot be copied, or there is no need to
 	notFound   []error
 	absent     error // what a remembered absence returns
 
@@ -84,7 +85,10 @@ func (c *Cache[K, V]) validate(rdb redis.UniversalClient) error {
 		errs = append(errs, errors.New("the loader is nil"))
 	}
 	t := reflect.TypeFor[V]()
-	c.config.shared = c.config.shared || copies(t)
+	if deepen, ok := deepenerOf(t); ok {
+		c.deepen = deepen
+		c.config.shared = c.config.shared || deepen == nil
+	}
 	c.nilPointer = t.Kind() == reflect.Pointer
 	if _, ok := c.config.codec.(jsonCodec); ok {
 		errs = append(errs, checkValue(t))
@@ -214,17 +218,25 @@ func (c *Cache[K, V]) read(e *entry, shared *decoding) (V, error) {
 	return v, nil
 }
 
-// decodeFor decodes for one of those who share data, once for all if they may share the value, too.
+// decodeFor decodes for one of those who share data: once for all, if they may share the value or can have copies of it.
 func (c *Cache[K, V]) decodeFor(shared *decoding, data []byte) (v V, ok bool) {
 	switch {
 	case shared == nil:
 		return c.decode(data)
-	case !c.config.shared:
+	case !c.config.shared && c.deepen == nil:
 		return c.decode(c.unshared(data))
 	}
-	shared.once.Do(func() { shared.value, shared.ok = c.decode(data) })
+	shared.once.Do(func() { shared.value, shared.ok = c.decode(c.unshared(data)) })
 	v, _ = shared.value.(V)
-	return v, shared.ok
+	if c.config.shared {
+		return v, shared.ok
+	}
+	return c.deepCopy(v), shared.ok
+}
+
+func (c *Cache[K, V]) deepCopy(v V) V {
+	c.deepen(reflect.ValueOf(&v).Elem())
+	return v
 }
 
 // decode makes a value that shares memory with no other. What makes a codec panic is unreadable, too.

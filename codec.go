@@ -10,9 +10,10 @@ import (
 
 // A Codec turns values into bytes and back. Its methods are called concurrently.
 //
-// Marshal is given a V, Unmarshal a *V that points to a zero V; it is called once for each caller, so that every caller
-// owns its value, with data that it may keep. What Marshal returns is stored as it is; when it is JSON it can be read
-// with redis-cli.
+// Marshal is given a V, Unmarshal a *V that points to a zero V, and data that it may keep. Every caller owns its value: for
+// callers who read the same entry at the same time, Unmarshal is called once and the value copied, with all that it points
+// to, if its type shows what that is; else it is called for each of them. What Marshal returns is stored as it is; when it is
+// JSON it can be read with redis-cli.
 type Codec interface {
 	Marshal(v any) ([]byte, error)
 	Unmarshal(data []byte, v any) error

@@ -450,11 +450,16 @@ func TestOwnerMayModifyAValueWhoseEncodingIsItself(t *testing.T) {
 	})
 }
 
+// A kept value is what its codec was given, in a field that cannot be copied, so that each caller decodes it.
+type kept struct{ data []byte }
+
 // keepingCodec keeps what it is given, as its contract allows.
-type keepingCodec struct{ rawCodec }
+type keepingCodec struct{}
+
+func (keepingCodec) Marshal(v any) ([]byte, error) { return v.(kept).data, nil }
 
 func (keepingCodec) Unmarshal(data []byte, v any) error {
-	*v.(*[]byte) = data
+	v.(*kept).data = data
 	return nil
 }
 
@@ -510,9 +515,9 @@ func TestDocumentThatItsCodecDamagesIsReplaced(t *testing.T) {
 func TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		start := make(chan struct{})
-		load := func(context.Context, int) ([]byte, error) { <-start; return []byte("bytes"), nil }
+		load := func(context.Context, int) (kept, error) { <-start; return kept{[]byte("bytes")}, nil }
 		c, tap := steady(r, load, aside.WithCodec(keepingCodec{}))
-		got := make(chan []byte)
+		got := make(chan kept)
 		reads := func(who string, go_ func()) {
 			for range 4 {
 				go func() { got <- mustGet(t, c, 1) }()
@@ -521,8 +526,8 @@ func TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven(t *testing.T) {
 			go_()
 			for range 4 {
 				v := <-got
-				equal(t, "the value of "+who, string(v), "bytes")
-				copy(v, "spoilt")
+				equal(t, "the value of "+who, string(v.data), "bytes")
+				copy(v.data, "spoilt")
 			}
 		}
 		reads("who shares a load", func() { close(start) })

@@ -34,3 +34,13 @@ func Verb(cmd redis.Cmder) string {
 
 // DefaultCodec is what New uses for values of type t without WithCodec.
 func DefaultCodec(t reflect.Type) Codec { return jsonCodec{numbers: holdsNumber(t)} }
+
+// DeepCopy copies v as it is copied for callers that share a document; ok is false if each of them has to decode it.
+func DeepCopy[V any](v V) (_ V, ok bool) {
+	deepen, ok := deepenerOf(reflect.TypeFor[V]())
+	if ok && deepen != nil {
+		c := &Cache[int, V]{deepen: deepen}
+		v = c.deepCopy(v)
+	}
+	return v, ok
+}

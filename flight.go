@@ -32,6 +32,7 @@ type flight[V any] struct {
 	decided   bool          // that command did
 	onRedis   time.Duration // the time that Redis took of it
 	abandoned bool          // its owner left before it had a place for the load
+	decoding  decoding      // of what was loaded, for the joiners
 	loaded[V]
 }
 
@@ -143,7 +144,7 @@ func (c *Cache[K, V]) share(ctx context.Context, f *flight[V], w *want[K, V]) (V
 	if c.config.shared {
 		return f.value, nil
 	}
-	if v, ok := c.decode(c.unshared(f.data)); ok {
+	if v, ok := c.decodeFor(&f.decoding, f.data); ok {
 		return v, nil
 	}
 	return c.loadHere(ctx, w.key) // it has no encoding to be shared by

@@ -53,7 +53,7 @@ type looked struct {
 	shared *decoding // nil if doc is the caller's own
 }
 
-// A decoding is done once for several callers, if they may share the value.
+// A decoding is done once for several callers; see decodeFor.
 type decoding struct {
 	once  sync.Once
 	value any

@@ -112,8 +112,8 @@ func WithKey[K comparable](f func(K) string) Option { return func(c *config) { c
 func WithCodec(codec Codec) Option { return func(c *config) { c.codec = codec } }
 
 // WithShared lets callers that read the same entry at the same time share one decoded value: a promise of yours that nobody
-// modifies what Get returns. It saves decoding where many read a hot entry. By default each caller gets a value of its own;
-// values that hold no pointer, slice, map or interface are copied anyway, and decoded once.
+// modifies what Get returns. It saves copies where many read a hot entry, and decoding if their type cannot be copied, see
+// Codec. By default each caller gets a value of its own.
 func WithShared() Option { return func(c *config) { c.shared = true } }
 
 // WithVersion sets the version of V's encoding. What another version has stored is a miss, and is replaced by the next

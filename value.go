@@ -36,23 +36,6 @@ func checkValue(t reflect.Type) error {
 	return nil
 }
 
-// copies reports whether a copy of a t shares nothing with it that can be modified.
-func copies(t reflect.Type) bool {
-	switch t.Kind() {
-	case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Interface, reflect.Chan, reflect.Func, reflect.UnsafePointer:
-		return false
-	case reflect.Array:
-		return copies(t.Elem())
-	case reflect.Struct:
-		for i := range t.NumField() {
-			if !copies(t.Field(i).Type) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
 // holdsNumber reports whether there may be a json.Number in values of type t.
 func holdsNumber(t reflect.Type) bool {
 	c := jsonCheck{seen: map[jsonPlace]bool{}}

@@ -113,7 +113,7 @@ var ofFlights = []mutant{
 	},
 	{
 		"a joiner gets a value of its own", "flight.go",
-		`if v, ok := c.decode(c.unshared(f.data)); ok {`, `if v, ok := f.value, true; ok {`,
+		`if v, ok := c.decodeFor(&f.decoding, f.data); ok {`, `if v, ok := f.value, true; ok {`,
 		"TestCallersDoNotShareMemory",
 	},
 	{
@@ -136,5 +136,31 @@ var ofFlights = []mutant{
 		"who cannot use Redis does not join those who wait for it", "flight.go",
 		`flights, b.left = &c.direct, 0`, `b.left = 0`,
 		"TestReadOfAKeyThatIsOwedDoesNotWaitForRedis",
+	},
+	{
+		"callers who share a document have copies of the value", "cache.go",
+		`return c.deepCopy(v), shared.ok`, `return v, shared.ok`,
+		"TestCallersWhoReadTogetherDecodeOnce",
+	},
+	{
+		"joiners decode once for all", "flight.go",
+		`c.decodeFor(&f.decoding, f.data)`, `c.decode(c.unshared(f.data))`,
+		"TestCallersWhoReadTogetherDecodeOnce",
+	},
+	{
+		"what decodes itself is not copied", "clone.go",
+		`ok && (d == nil || !decodesItself(t))`, `ok`,
+		"TestCallersWhoReadTogetherDecodeEachWhatCannotBeCopied",
+	},
+	{
+		"what holds references that cannot be set is not copied", "clone.go",
+		`!ok || part != nil && !t.Field(i).IsExported()`, `!ok`,
+		"TestWhatIsCopied",
+	},
+	{
+		"a copy has maps of its own, with values of its own", "clone.go",
+		`value.Set(at.Value())
+				part(value)`, `value.Set(at.Value())`,
+		"TestACopyIsEqualAndSharesNoMemory",
 	},
 }
