@@ -206,9 +206,8 @@ func readTogether[V any](t *testing.T, r *rig, v V, n int, see func(a, b V)) (jo
 	alone := make(chan V, 1)
 	go func() { alone <- mustGet(t, c, 1) }()
 	first.wait()
-	round = together(first.release)
-	<-alone
-	return joined, round - 1 // the one who is alone decodes for himself
+	round = together(func() { first.release(); <-alone })
+	return joined, round - 1 // who was alone decoded for himself
 }
 
 func TestCallersWhoReadTogetherDecodeOnce(t *testing.T) {

@@ -63,7 +63,7 @@ func TestObserverIsToldEachThingOnce(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newBatchTable(true, 1, 2)
 		o := new(observed)
-		opts := append(stale, aside.WithObserver(o.observer()), aside.WithBatch(rows.loadMany))
+		opts := append(stale, aside.WithObserver(o.observer()), aside.WithBatch(slowly(rows.loadMany)))
 		c, tap := steady(r, func(ctx context.Context, id int) (product, error) {
 			time.Sleep(time.Second)
 			return rows.table.load(ctx, id)
@@ -83,7 +83,7 @@ func TestObserverIsToldEachThingOnce(t *testing.T) {
 		o.told(t, "an absent hit", "test read test:9: absent hit, aside: not found")
 		_, _ = c.GetMany(ctx, []int{1, 9, 2})
 		o.told(t, "GetMany", "test read test:1: hit, <nil>", "test read test:9: absent hit, aside: not found",
-			"test loaded 1 in 0s, refresh false, <nil>", "test filled test:2: absent false, refused false, <nil>", "test read test:2: miss, <nil>")
+			"test loaded 1 in 1s, refresh false, <nil>", "test filled test:2: absent false, refused false, <nil>", "test read test:2: miss, <nil>")
 		if err := c.Invalidate(ctx, 2, 9); err != nil {
 			t.Error(err)
 		}
