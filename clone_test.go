@@ -20,6 +20,7 @@ type offer struct {
 	Until    time.Time
 	Maker    *maker
 	Nobody   *maker
+	Named    makerPointer
 	Tags     []string
 	None     []string
 	Empty    []string
@@ -40,6 +41,8 @@ type maker struct {
 	Towns []string
 }
 
+type makerPointer *maker
+
 type part struct {
 	Name  string
 	Sizes []int
@@ -50,7 +53,7 @@ func newOffer() offer {
 	n := 7
 	p := &n
 	return offer{
-		ID: 1, Until: time.Now(), Maker: &maker{"Lumen", []string{"Delft"}}, Tags: []string{"lamp", "desk"}, Empty: []string{},
+		ID: 1, Until: time.Now(), Maker: &maker{"Lumen", []string{"Delft"}}, Named: &maker{"named", nil}, Tags: []string{"lamp", "desk"}, Empty: []string{},
 		Raw: json.RawMessage(`{"a":1}`), Parts: []part{{"arm", []int{1, 2}, [2]float64{1, 2}}, {"foot", nil, [2]float64{}}},
 		Makers: []*maker{{"a", nil}, nil}, Pair: [2][]int{{1}, {2, 3}}, Stock: map[string]int{"here": 1},
 		ByName: map[string]*maker{"b": {"b", []string{"c"}}, "nil": nil}, Lists: map[string][]int{"d": {1}}, Pointers: &p, hidden: 3,

@@ -190,6 +190,21 @@ func TestReadsInsideATransactionNeitherFillNorShare(t *testing.T) {
 	})
 }
 
+func TestGetManyInsideThatFindsEverythingLoadsNothing(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2)
+		c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		mustGetMany(t, c, 1, 2)
+		err := aside.InTx(t.Context(), func(ctx context.Context) error {
+			found, err := c.GetMany(ctx, []int{1, 2})
+			equal(t, "what GetMany finds", prices(found), "1:100 2:200")
+			return err
+		})
+		equal(t, "the error", err, nil)
+		equal(t, "the batches", rows.batches(), "[1 2]")
+	})
+}
+
 func TestReleaseOfAHoldThatIsGoneInvalidates(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})

@@ -237,7 +237,7 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 
 // loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use.
 func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, found map[K]V) error {
-	if c.batch != nil {
+	if c.batch != nil && len(keys) > 0 {
 		return c.loadBatchHere(ctx, keys, found)
 	}
 	for _, key := range keys {

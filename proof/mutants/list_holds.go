@@ -130,6 +130,11 @@ var ofHolds = []mutant{
 		"TestReadsInsideATransactionNeitherFillNorShare",
 	},
 	{
+		"GetMany inside loads nothing if all is there", "many.go",
+		`if c.batch != nil && len(keys) > 0 {`, `if c.batch != nil {`,
+		"TestGetManyInsideThatFindsEverythingLoadsNothing",
+	},
+	{
 		"a read inside starts no refresh", "cache.go",
 		`c.due(e, now) && !m.inTx() {`, `c.due(e, now) {`,
 		"TestReadsInsideGoToTheLoaderWithTheTransactionAndStartNoRefresh",
