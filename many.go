@@ -12,8 +12,8 @@ import (
 // GetMany returns the values of keys, by key; keys without a row are not in the map, and a key may be given twice.
 //
 // It costs one round trip when Redis has all of them. The others are loaded together, with one call of the batch loader
-// if there is one (see WithBatch), or else with the loader, up to 16 keys at a time; what other callers are loading
-// already is waited for. All that Get says of ctx, Redis, panics and ownership holds for GetMany too.
+// if there is one (see WithBatch), or else with the loader, up to 16 keys at a time, and after them those whose document
+// turned out to be unusable; what other callers are loading already is waited for. All that Get says of ctx, Redis, panics and ownership holds for GetMany too.
 //
 // If loads fail, it returns the first error together with the values that it has: then a key that is not in the map may
 // or may not have a row.
@@ -213,19 +213,19 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 	var first, overloaded error
 	failed := 0
 	for _, w := range wants {
-		if w.abandoned && overloaded == nil {
-			overloaded = c.overloaded(ctx)
+		if w.abandoned {
+			if overloaded == nil {
+				overloaded = c.overloaded(ctx)
+			}
+			w.err = overloaded
 		}
 		switch {
-		case w.abandoned:
-			w.err = overloaded
-			fallthrough
-		case w.err != nil && !w.absent:
+		case w.err == nil:
+			found[w.key] = w.value
+		case !w.absent:
 			if failed++; first == nil {
 				first = w.err
 			}
-		case w.err == nil:
-			found[w.key] = w.value
 		}
 		c.observeRead(ctx, w.name, Miss, w.err)
 	}
