@@ -199,16 +199,20 @@ func (c *Cache[K, V]) lookFailed(name string, b *budget, err error) {
 // errUnusable says that a document is no answer: there is none, it is no value, or it cannot be read.
 var errUnusable = errors.New("aside: unusable document")
 
+// answers reports whether a document answers a read, if its value can be decoded. One that is not ours does as long as it
+// is fresh: nobody could claim its refresh.
+func (c *Cache[K, V]) answers(e *entry) bool {
+	return (e.state == present || e.state == absent) && e.version == c.config.version &&
+		(e.ours || time.Now().UnixMilli() <= e.fresh)
+}
+
 // read takes the value, or the absence, out of a document, which others may share.
 func (c *Cache[K, V]) read(e *entry, shared *decoding) (V, error) {
 	var zero V
-	if e.state != present && e.state != absent || e.version != c.config.version {
+	switch {
+	case !c.answers(e):
 		return zero, errUnusable
-	}
-	if !e.ours && time.Now().UnixMilli() > e.fresh {
-		return zero, errUnusable // nobody can claim its refresh
-	}
-	if e.state == absent {
+	case e.state == absent:
 		return zero, c.absent
 	}
 	v, ok := c.decodeFor(shared, e.value)

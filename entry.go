@@ -83,11 +83,6 @@ func parse(doc []byte) entry {
 	return parseJSON(doc)
 }
 
-// mayAnswer reports whether a document is neither missing nor in a state that passes, at a glance.
-func mayAnswer(doc []byte) bool {
-	return doc != nil && !bytes.HasPrefix(doc, []byte(leasePrefix)) && !bytes.HasPrefix(doc, []byte(holdPrefix))
-}
-
 // parseLease takes for a lease what the scripts do: what begins like one.
 func parseLease(doc []byte) entry {
 	s := scanner{rest: doc, ok: true}

@@ -12,8 +12,9 @@ import (
 // GetMany returns the values of keys, by key; keys without a row are not in the map, and a key may be given twice.
 //
 // It costs one round trip when Redis has all of them. The others are loaded together, with one call of the batch loader
-// if there is one (see WithBatch), or else with the loader, up to 16 keys at a time, and after them those whose document
-// turned out to be unusable; what other callers are loading already is waited for. All that Get says of ctx, Redis, panics and ownership holds for GetMany too.
+// if there is one (see WithBatch), or else with the loader, up to 16 keys at a time, and after them those whose value the
+// codec could not decode; what other callers are loading already is waited for. All that Get says of ctx, Redis, panics
+// and ownership holds for GetMany too.
 //
 // If loads fail, it returns the first error together with the values that it has: then a key that is not in the map may
 // or may not have a row.
@@ -107,22 +108,23 @@ func (c *Cache[K, V]) lookMany(ctx context.Context, m *mode, b *budget, names []
 // errNotAsked stands for the answer of Redis about a name that may not be read from it.
 var errNotAsked = errors.New("aside: not asked")
 
-// A manyHit is one of the keys of a GetMany for which Redis has a document that may be its answer.
+// A manyHit is one of the keys of a GetMany for which Redis has an answer, if its value can be decoded.
 type manyHit[K comparable] struct {
-	key  K
-	name string
-	doc  []byte
+	key   K
+	name  string
+	doc   []byte
+	entry entry
 }
 
 // sortOut makes wants of the keys for which Redis has no answer.
 func (c *Cache[K, V]) sortOut(keys []K, names []string, replies []reply) (missing []*want[K, V], hits []manyHit[K]) {
 	hits = make([]manyHit[K], 0, len(keys))
 	for i, r := range replies {
-		if r.err == nil && mayAnswer(r.doc) {
-			hits = append(hits, manyHit[K]{keys[i], names[i], r.doc})
+		e := parse(r.doc)
+		if c.answers(&e) {
+			hits = append(hits, manyHit[K]{keys[i], names[i], r.doc, e})
 			continue
 		}
-		e := parse(r.doc)
 		w := c.missed(keys[i], names[i], c.unusable(&e, r.doc))
 		if r.err != nil {
 			c.lost(w, r.err)
@@ -138,23 +140,23 @@ func (c *Cache[K, V]) missed(key K, name string, unusable []byte) *want[K, V] {
 	return &want[K, V]{key: key, name: name, unusable: unusable}
 }
 
-// takeMany puts what Redis has into found, starts the refreshes that are due, and returns wants of what is unusable.
+// takeMany puts what Redis has into found, starts the refreshes that are due, and returns wants of what cannot be decoded.
 func (c *Cache[K, V]) takeMany(ctx context.Context, m *mode, hits []manyHit[K], found map[K]V) (unusable []*want[K, V]) {
 	var due []*want[K, V]
 	now := time.Now()
-	for _, h := range hits {
-		e := parse(h.doc)
-		v, err := c.read(&e, nil)
+	for i := range hits {
+		h := &hits[i]
+		v, err := c.read(&h.entry, nil)
 		if err == errUnusable {
-			unusable = append(unusable, c.missed(h.key, h.name, c.unusable(&e, h.doc)))
+			unusable = append(unusable, c.missed(h.key, h.name, c.unusable(&h.entry, h.doc)))
 			continue
 		}
 		if err == nil {
 			found[h.key] = v
 		}
-		c.observeRead(ctx, h.name, c.outcome(&e, now), err)
-		if c.due(&e, now) && !m.inTx() {
-			source := e
+		c.observeRead(ctx, h.name, c.outcome(&h.entry, now), err)
+		if c.due(&h.entry, now) && !m.inTx() {
+			source := h.entry // which need not keep the other hits in memory
 			due = append(due, &want[K, V]{key: h.key, name: h.name, source: &source})
 		}
 	}

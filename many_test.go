@@ -242,17 +242,29 @@ func TestGetManyDecodesItsHitsWhileItLoadsTheRest(t *testing.T) {
 	}
 }
 
-// One key is missing, the document of another is unusable, which is found out while the first is fetched.
-func TestGetManyThatFindsAnUnusableDocumentSpendsOneRedisTimeoutInAll(t *testing.T) {
+// One key is missing, the value of another cannot be decoded, which is found out while the first is fetched.
+func TestGetManyThatFindsAnUndecodableValueSpendsOneRedisTimeoutInAll(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newBatchTable(true, 1, 2)
-		r.put("test:2", "garbage")
+		r.put("test:2", byHand(time.Hour, `"no product"`))
 		c, w := inWeather(r, rows.table.load, aside.WithBatch(rows.loadMany))
 		w.hang("lease")
 		equal(t, "its time", took(func() {
 			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2)), "1:100 2:200")
 		}), redisTimeout)
 		equal(t, "the batches", rows.batches(), "[1] [2]")
+	})
+}
+
+// As during a deployment that raises WithVersion.
+func TestGetManyLoadsWhatIsMissingAndWhatIsOfAnotherVersionInOneBatch(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newBatchTable(true, 1, 2, 3)
+		r.put("test:2", filledWith(t, r, product{2, "lamp", 1}, aside.WithVersion(7)))
+		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
+		mustGet(t, c, 3)
+		equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+		equal(t, "the batches", rows.batches(), "[1 2]")
 	})
 }
 

@@ -199,7 +199,12 @@ var ofEntries = []mutant{
 	},
 	{
 		"a value of another version is not read", "cache.go",
-		`|| e.version != c.config.version {`, `{`,
+		`&& e.version == c.config.version &&`, `&&`,
+		"TestUnreadableDocumentIsAMissThatRepairsItself",
+	},
+	{
+		"a document that was written by hand is not read past its time", "cache.go",
+		`(e.ours || time.Now().UnixMilli() <= e.fresh)`, `(e.ours || true)`,
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
 	{

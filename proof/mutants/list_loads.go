@@ -137,9 +137,14 @@ var ofLoads = []mutant{
 	{
 		"GetMany takes no unusable document for a value", "many.go",
 		`if err == errUnusable {
-			unusable`, `if err == errUnusable && e.state != present {
+			unusable`, `if err == errUnusable && h.entry.state != present {
 			unusable`,
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
+	},
+	{
+		"GetMany loads what is of another version with what is missing", "many.go",
+		`if c.answers(&e) {`, `if c.answers(&e) || e.state == present {`,
+		"TestGetManyLoadsWhatIsMissingAndWhatIsOfAnotherVersionInOneBatch",
 	},
 	{
 		"GetMany decodes while it loads", "many.go",
@@ -149,7 +154,7 @@ var ofLoads = []mutant{
 	{
 		"the second fetch of a GetMany has what the first left of its budget", "many.go",
 		`*b = f.budget`, `_ = b`,
-		"TestGetManyThatFindsAnUnusableDocumentSpendsOneRedisTimeoutInAll",
+		"TestGetManyThatFindsAnUndecodableValueSpendsOneRedisTimeoutInAll",
 	},
 	{
 		"a key that is given twice is looked for once", "many.go",
