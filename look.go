@@ -11,10 +11,10 @@ import (
 )
 
 // looks are the reads of single documents at one primary. As long as there are few, each goes by itself, on its caller's
-// goroutine if the client is bounded, and pays for nothing else. More of them gather for a round, one command for all: its
-// first caller lets those run who are ready to, since some of them are about to read as well, and then sends it. So nobody
-// waits for a reply before he asks, and the busier the process is, the more of its reads share a round trip. Only while many
-// commands are under way, callers gather until one of them has landed.
+// goroutine if the client is bounded, and pays for nothing else. More of them, and all as long as such a round is under way,
+// gather for one command for all: its first caller lets those run who are ready to, since some of them are about to read as
+// well, and then sends it. So nobody waits for a reply before he asks, and the busier the process is, the more of its reads
+// share a round trip. Only while many commands are under way, callers gather until one of them has landed.
 //
 // Who asks for a name of which a read is under way may not have its reply: an Invalidate that he knows of may have overtaken
 // it. With others like him he shares a read that follows it.
@@ -134,7 +134,7 @@ func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, e
 
 // slot returns where the name of a read is kept that goes by itself, or nil if it may not.
 func (l *looks) slot(name string) *string {
-	if l.flying >= mostAlone || l.gather != nil || l.underWay(name) {
+	if l.flying >= mostAlone || l.gather != nil || len(l.aloft) > 0 || l.underWay(name) {
 		return nil
 	}
 	for i := range l.alone {
@@ -146,7 +146,7 @@ func (l *looks) slot(name string) *string {
 }
 
 func (l *looks) underWay(name string) bool {
-	return slices.Contains(l.alone[:], name) || len(l.aloft) > 0 && l.aloft[name] > 0
+	return slices.Contains(l.alone[:], name) || l.aloft[name] > 0
 }
 
 // join adds a caller to the first of these that takes him: the round for names that are under way, if his is, the one that

@@ -77,6 +77,11 @@ var ofFlights = []mutant{
 		"TestReadsThatAreAboutToBeginShareACommand",
 	},
 	{
+		"while a round is under way nobody goes by himself", "look.go",
+		`|| len(l.aloft) > 0 ||`, `||`,
+		"TestReadsThatAreAboutToBeginShareACommand",
+	},
+	{
 		"few commands are under way", "look.go",
 		`if l.flying >= mostFlying {`, `if false {`,
 		"TestNoMoreThanEightCommandsAreUnderWayAndTheFirstToLandLetsTheNextFly",
@@ -98,7 +103,7 @@ var ofFlights = []mutant{
 	},
 	{
 		"who asks for a name that is under way does not go by himself", "look.go",
-		`l.gather != nil || l.underWay(name)`, `l.gather != nil`,
+		`len(l.aloft) > 0 || l.underWay(name)`, `len(l.aloft) > 0`,
 		"TestReadsOfOneHotKeyShareOneGet",
 	},
 	{
