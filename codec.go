@@ -2,6 +2,7 @@ package aside
 
 import (
 	"encoding/json"
+	"reflect"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -19,17 +20,26 @@ type Codec interface {
 	Unmarshal(data []byte, v any) error
 }
 
-// jsonCodec is the default codec: JSON as encoding/json writes and reads it, but by the engine of its second version, which
-// decodes twice as fast. Where the toolchain brings that along (GOEXPERIMENT=jsonv2), this is the standard library's.
+// jsonCodec is the default codec: JSON as encoding/json writes and reads it. encoding/json itself writes, and the engine of its
+// second version reads, since each is faster than the other at that. Where the toolchain brings the engine along
+// (GOEXPERIMENT=jsonv2), it is the standard library's.
 type jsonCodec struct {
 	numbers bool // V holds a json.Number, a type that the engine does not know unless it is told
 }
 
-func (jsonCodec) Marshal(v any) ([]byte, error) {
-	return jsonv2.Marshal(v, jsonOptions, numberMarshalers)
+func (jsonCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
+
+// Unmarshal leaves to encoding/json what the engine refuses: that is what it refuses, too, or one of the oddities that it
+// bears, such as the option string on a list.
+func (c jsonCodec) Unmarshal(data []byte, v any) error {
+	if c.read(data, v) == nil {
+		return nil
+	}
+	reflect.ValueOf(v).Elem().SetZero()
+	return json.Unmarshal(data, v)
 }
 
-func (c jsonCodec) Unmarshal(data []byte, v any) error {
+func (c jsonCodec) read(data []byte, v any) error {
 	if c.numbers {
 		return jsonv2.Unmarshal(data, v, jsonOptions, numberUnmarshalers)
 	}
@@ -37,18 +47,10 @@ func (c jsonCodec) Unmarshal(data []byte, v any) error {
 }
 
 var (
-	jsonOptions        = jsonv1.DefaultOptionsV1()
-	numberMarshalers   = jsonv2.WithMarshalers(jsonv2.MarshalToFunc(marshalNumber))
+	// To report errors as encoding/json does, the engine would go over all data before it decodes them.
+	jsonOptions        = jsonv2.JoinOptions(jsonv1.DefaultOptionsV1(), jsonv1.ReportErrorsWithLegacySemantics(false))
 	numberUnmarshalers = jsonv2.WithUnmarshalers(jsonv2.UnmarshalFromFunc(unmarshalNumber))
 )
-
-func marshalNumber(enc *jsontext.Encoder, n json.Number) error {
-	literal, err := json.Marshal(n)
-	if err != nil {
-		return err
-	}
-	return enc.WriteValue(literal)
-}
 
 func unmarshalNumber(dec *jsontext.Decoder, n *json.Number) error {
 	literal, err := dec.ReadValue()

@@ -107,8 +107,8 @@ func WithTags[K comparable, V any](f func(K, V) []string) Option {
 // see the package comment.
 func WithKey[K comparable](f func(K) string) Option { return func(c *config) { c.key = f } }
 
-// WithCodec sets how values become bytes. The default is JSON with the meaning of encoding/json, read and written by the
-// engine of its second version.
+// WithCodec sets how values become bytes. The default is JSON with the meaning of encoding/json, read by the engine of its
+// second version.
 func WithCodec(codec Codec) Option { return func(c *config) { c.codec = codec } }
 
 // WithShared lets callers that read the same entry at the same time share one decoded value: a promise of yours that nobody

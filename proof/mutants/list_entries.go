@@ -208,6 +208,20 @@ var ofEntries = []mutant{
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
 	{
+		"what the faster engine refuses is left to encoding/json", "codec.go",
+		`	if c.read(data, v) == nil {
+		return nil
+	}`, `	if err := c.read(data, v); true {
+		return err
+	}`,
+		"TestJSONIsReadAsEncodingJSONDoes",
+	},
+	{
+		"which gets a zero value to decode into", "codec.go",
+		`	reflect.ValueOf(v).Elem().SetZero()`, `	_ = reflect.ValueOf(v).Elem().SetZero`,
+		"TestJSONIsReadAsEncodingJSONDoes",
+	},
+	{
 		"a document that was written by hand is not claimed in place", "refresh.go",
 		`if !e.ours || e.claim > ms {`, `if e.claim > ms {`,
 		"TestDocumentWrittenByHandIsNotDamagedByARefresh",
