@@ -76,6 +76,7 @@ func TestErrorsOfACommandForManyKeysDoNotShiftTheRepliesToTheNext(t *testing.T) 
 	for id, p := range mustGetMany(t, c, ids...) {
 		equal(t, fmt.Sprint("the product of ", id), p.ID, id)
 	}
+	equal(t, "whether the batch has the key that was filled", strings.Contains(rows.batches(), "0 1 2"), false)
 }
 
 // A server of a Cluster takes no command for keys of several slots, even if it has them all.

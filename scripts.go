@@ -10,12 +10,15 @@ var scripts = [...]script{
 	//	{1, lease}     the caller has the lease: the entry was missing, a returned lease, or still that document
 	//	{0, document}  it holds another document: a value, or a lease, which is marked as waited for
 	//
-	// A lease without a TTL was not made by this library and would never end: it is replaced.
+	// A lease without a TTL was not made by this library and would never end: it is replaced. Most entries are missing, so
+	// that is tried first. A server that is out of memory refuses to try, but still has a document for who asks.
 	scriptLease: newScript(`
+		local lease = '{"lease":"' .. ARGV[1] .. '-' .. time().stamp .. '"}'
+		local set = redis.pcall('SET', KEYS[1], lease, 'PX', ARGV[2], 'NX')
+		if set and set.ok then return {1, lease} end
 		local doc = redis.call('GET', KEYS[1])
 		if doc and doc ~= ARGV[3] then
-			local lease = doc:sub(1, 10) == '{"lease":"'
-			if not lease then return {0, doc} end
+			if doc:sub(1, 10) ~= '{"lease":"' then return {0, doc} end
 			if doc:sub(-17) ~= ',"returned":true}' and redis.call('PTTL', KEYS[1]) >= 0 then
 				if doc:sub(-2) == '"}' then
 					redis.call('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')
@@ -23,7 +26,6 @@ var scripts = [...]script{
 				return {0, doc}
 			end
 		end
-		local lease = '{"lease":"' .. ARGV[1] .. '-' .. time().stamp .. '"}'
 		redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])
 		return {1, lease}`),
 

@@ -29,8 +29,13 @@ var ofEntries = []mutant{
 	},
 	{
 		"a lease expires", "scripts.go",
-		`redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])`, `redis.call('SET', KEYS[1], lease, 'PX', ARGV[2] * 1000)`,
+		`lease, 'PX', ARGV[2], 'NX')`, `lease, 'PX', ARGV[2] * 1000, 'NX')`,
 		"TestLeaseExpiresSoonAfterItsProcessHasDied",
+	},
+	{
+		"out of memory, who asks for a lease still gets a document that is there", "scripts.go",
+		`redis.pcall('SET', KEYS[1], lease`, `redis.call('SET', KEYS[1], lease`,
+		"TestErrorsOfACommandForManyKeysDoNotShiftTheRepliesToTheNext",
 	},
 	{
 		"a command that is executed twice makes two leases", "scripts.go",
