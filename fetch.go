@@ -212,17 +212,17 @@ func (c *Cache[K, V]) usual() time.Duration {
 }
 
 const (
-	shortestPoll = 2 * time.Millisecond
+	shortestPoll = time.Millisecond
 	longestPoll  = 100 * time.Millisecond
 )
 
 // pollPause is the time until the next poll of who has waited so long for a load, which usually takes that long as far as
-// this process knows. Polls are a seventh of that apart, closer the nearer it comes, and a thirtieth about then: who waits for
+// this process knows. Polls are a quarter of that apart, closer the nearer it comes, and a fiftieth about then: who waits for
 // a load that takes its usual time learns of the fill soon after. Later they are a ninth of the time waited apart. In all,
 // that is some ten polls, or ten a second.
 func pollPause(waited, usual time.Duration) time.Duration {
 	off := max(waited-usual, usual-waited)
-	pause := max(min(off/2, max(waited/9, usual/7)), usual/30, shortestPoll)
+	pause := max(min(off/2, max(waited/9, usual/4)), usual/50, shortestPoll)
 	return time.Duration(float64(min(pause, longestPoll)) * (0.8 + 0.4*rand.Float64()))
 }
 

@@ -67,7 +67,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"who waits polls often about when the load is usually done", "fetch.go",
-		`min(off/2, max(waited/9, usual/7))`, `0*off+max(waited/9, usual/7)`,
+		`min(off/2, max(waited/9, usual/4))`, `0*off+max(waited/9, usual/4)`,
 		"TestWhatWaitingCosts",
 	},
 	{
