@@ -93,10 +93,12 @@ func (n *readings) UnmarshalJSON([]byte) error { *n++; return nil }
 
 // oddities are what encoding/json does not mind, but its second version does.
 type oddities struct {
-	Before     readings
+	Before readings
+	//lint:ignore SA5008 that is one of them
 	QuotedInts []int `json:",string"`
-	QuotedAny  any   `json:",string"`
-	ID, Id     int
+	//lint:ignore SA5008 and so is this
+	QuotedAny any `json:",string"`
+	ID, Id    int
 }
 
 func sampleOfEverything() everything {
