@@ -1,6 +1,7 @@
 package aside
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 
@@ -34,6 +35,13 @@ func Verb(cmd redis.Cmder) string {
 
 // DefaultCodec is what New uses for values of type t without WithCodec.
 func DefaultCodec(t reflect.Type) Codec { return jsonCodec{numbers: holdsNumber(t)} }
+
+// StandardIsV2 reports whether the toolchain makes encoding/json of its second version (GOEXPERIMENT=jsonv2). That writes
+// maps by numbers that are not whole.
+func StandardIsV2() bool {
+	_, err := json.Marshal(map[float64]int{})
+	return err == nil
+}
 
 // DeepCopy copies v as it is copied for callers that share a document; ok is false if each of them has to decode it.
 func DeepCopy[V any](v V) (_ V, ok bool) {

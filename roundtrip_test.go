@@ -182,6 +182,10 @@ func TestAHitAllocatesNoMoreThanABareGet(t *testing.T) {
 	})
 	type key struct{}
 	request := context.WithValue(t.Context(), key{}, "a request's")
+	fewer := -10.0
+	if aside.StandardIsV2() { // then they are the same
+		fewer = 0
+	}
 	for _, test := range []struct {
 		what string
 		opts []aside.Option
@@ -190,7 +194,7 @@ func TestAHitAllocatesNoMoreThanABareGet(t *testing.T) {
 	}{
 		{"the same codec", []aside.Option{aside.WithCodec(stdCodec{})}, context.Background(), 0},
 		{"the same codec, a request", []aside.Option{aside.WithCodec(stdCodec{})}, request, 1},
-		{"the default codec", nil, context.Background(), -10},
+		{"the default codec", nil, context.Background(), fewer},
 	} {
 		c := newProductCache(t, r.raw, append(test.opts, patient)...)
 		mustInvalidate(t, c, 1)

@@ -358,7 +358,8 @@ func TestAValueThatJSONWouldDamageIsRefused(t *testing.T) {
 		}{&base2{"a"}}, ".base2 (*aside.base2) is an embedded pointer to an unexported struct"),
 		valueOf(chain{&Chain{&Chain{}}, 1}, "chain.Chain.Chain (*aside.Chain) is embedded in itself"),
 	} {
-		if c.lost == nil {
+		// Map keys that only the second version carries are refused with it, too: other processes may be built otherwise.
+		if c.lost == nil && !(StandardIsV2() && strings.Contains(c.wants, "map key")) {
 			t.Errorf("%v: JSON does not damage it: the test refuses what it should not", c.typ)
 		}
 		err := checkValue(c.typ)
