@@ -206,13 +206,19 @@ func (c *Cache[K, V]) answers(e *entry) bool {
 		(e.ours || time.Now().UnixMilli() <= e.fresh)
 }
 
-// read takes the value, or the absence, out of a document, which others may share.
+// read takes the value, or the absence, out of a document, if it answers. Others may share it.
 func (c *Cache[K, V]) read(e *entry, shared *decoding) (V, error) {
-	var zero V
-	switch {
-	case !c.answers(e):
+	if !c.answers(e) {
+		var zero V
 		return zero, errUnusable
-	case e.state == absent:
+	}
+	return c.take(e, shared)
+}
+
+// take is read, for a document that is known to answer.
+func (c *Cache[K, V]) take(e *entry, shared *decoding) (V, error) {
+	var zero V
+	if e.state == absent {
 		return zero, c.absent
 	}
 	v, ok := c.decodeFor(shared, e.value)

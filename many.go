@@ -146,7 +146,7 @@ func (c *Cache[K, V]) takeMany(ctx context.Context, m *mode, hits []manyHit[K], 
 	now := time.Now()
 	for i := range hits {
 		h := &hits[i]
-		v, err := c.read(&h.entry, nil)
+		v, err := c.take(&h.entry, nil)
 		if err == errUnusable {
 			unusable = append(unusable, c.missed(h.key, h.name, c.unusable(&h.entry, h.doc)))
 			continue
