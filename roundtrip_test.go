@@ -130,7 +130,7 @@ func TestWhatWaitingCosts(t *testing.T) {
 			equal(t, "the commands", strings.Join(verbs, " "), "get lease"+strings.Repeat(" get", polls))
 			return polls
 		}
-		if polls := count(); polls < 20 || polls > 70 { // some of a millisecond, then a geometric row to 100 ms
+		if polls := count(); polls < 20 || polls > 60 { // some of a millisecond, then a geometric row to 100 ms
 			t.Errorf("there were %d polls in a second", polls)
 		}
 		for range 10 { // the pauses are random
