@@ -173,10 +173,12 @@ func TestCallerAfterInvalidateDoesNotJoinAPollUnderWay(t *testing.T) {
 		reader, tap := process(r, rows.table.load, patient)
 		load := getting(holder, 1)
 		<-rows.read // 100
+		look, poll := tap.before("get"), tap.before("get")
 		early := getting(reader, 1)
-		r.until(func() bool { return reader.Stats().Waits == 1 })
-		poll, reply := tap.before("get"), tap.after("get")
-		poll.wait()
+		look.wait()
+		look.release()
+		poll.wait() // the first one: an earlier one's reply would be held up in the place of its own
+		reply := tap.after("get")
 		rows.flow()
 		price(t, "what the holder gets", load, 100) // and has filled
 		poll.release()
