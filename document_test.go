@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -484,6 +485,18 @@ func TestIDOfAValueEndsWithTheServersTime(t *testing.T) {
 		stamp := id[strings.LastIndexByte(id, '-')+1:]
 		if stamp < before || stamp > after {
 			t.Errorf("the id %s was made at %s, want something from %s to %s", id, stamp, before, after)
+		}
+	})
+}
+
+// In the first seconds after a server without a clock of its own has started, too: times are of one width, since those of
+// values are written over others.
+func TestTimeInAnIDHasAllItsDigits(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		r.setTime(time.UnixMicro(7_000_042))
+		doc := filledWith(t, r, product{1, "lamp", 100})
+		if !regexp.MustCompile(`^\{"id":"[^"]*-0000000007\.000042",`).MatchString(doc) {
+			t.Errorf("the document is %s", doc)
 		}
 	})
 }

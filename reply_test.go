@@ -34,7 +34,7 @@ import (
 //	%       a map of what the next line says to itself
 //	~       no answer, for as long as go-redis waits for one
 //
-// Any other line is a string, too.
+// Any other line is a string, too. In a string, <nonce> is that of the command.
 func parseReply(lines []string) (r any, rest []string) {
 	if len(lines) == 0 {
 		return errDown, nil
@@ -141,9 +141,32 @@ func answer(cmd redis.Cmder, r any) {
 		cmd.SetErr(err)
 		return
 	}
+	if nonce, ok := nonceOf(cmd); ok {
+		r = withNonce(r, nonce)
+	}
 	if !take(cmd, r) {
 		cmd.SetErr(fmt.Errorf("redis: can't parse reply: %v", r))
 	}
+}
+
+// nonceOf is the first argument of a script on one key.
+func nonceOf(cmd redis.Cmder) (nonce string, ok bool) {
+	if args := cmd.Args(); len(args) > 4 {
+		nonce, ok = args[4].(string)
+	}
+	return nonce, ok
+}
+
+func withNonce(r any, nonce string) any {
+	switch r := r.(type) {
+	case string:
+		return strings.ReplaceAll(r, "<nonce>", nonce)
+	case []any:
+		for i := range r {
+			r[i] = withNonce(r[i], nonce)
+		}
+	}
+	return r
 }
 
 func take(cmd redis.Cmder, r any) bool {
@@ -375,6 +398,7 @@ const (
 	absentDoc = `{"id":"a-1-1.5","fresh":9999999999999,"claim":            0,"backoff":    0,"took":3,"v":0,"absent":true}`
 	bytesDoc  = `{"id":"a-1-1.5","fresh":9999999999999,"claim":            0,"backoff":    0,"took":3,"v":0,"size":5}\nbytes`
 	leaseDoc  = `{"lease":"a-1-946684800.000005"}`
+	ownLease  = `{"lease":"<nonce>-946684800.000005"}`
 )
 
 // replySeeds have each shape of a reply, where it belongs and where it does not.
@@ -394,16 +418,16 @@ var replySeeds = [][]string{
 	{"$" + strings.Replace(bytesDoc, `"size":5`, `"size":-5`, 1)}, {"$" + strings.Replace(bytesDoc, `"size":5`, `"size":999999999999999999`, 1)},
 	{`${"id":"x","value":"by hand","fresh":9999999999999}`}, {`${"id":"x","value":null,"fresh":9999999999999}`},
 	{`${"hold":{"token":9999999999999}}`}, {`${"hold":`}, {`${"lease":"`}, {`${"lease":"x","returned":true}`}, {"$null"}, {"$[]"},
-	{"_", "*2", ":0", "$" + freshDoc}, {"_", "*2", ":0", "$" + absentDoc}, {"_", "*2", ":0", "$" + leaseDoc, "$" + freshDoc},
-	{"_", "*2", ":0", "$" + leaseDoc, `${"lease":"a-1-946684800.000005","returned":true}`}, {"_", "*2", ":0", "$"},
-	{"*3", "$" + freshDoc, "$" + absentDoc, "_", "*2", ":0", "$" + staleDoc}, {"*1", "$" + freshDoc}, {"*3", ":1", "*0", "-ERR x"},
+	{"_", "$" + freshDoc}, {"_", "$" + absentDoc}, {"_", "$" + leaseDoc, "$" + freshDoc},
+	{"_", "$" + leaseDoc, `${"lease":"a-1-946684800.000005","returned":true}`}, {"_", "$"},
+	{"*3", "$" + freshDoc, "$" + absentDoc, "_", "$" + staleDoc}, {"*1", "$" + freshDoc}, {"*3", ":1", "*0", "-ERR x"},
 
 	// a whole miss: look, lease and mark, index, check, fill
-	{"_", "*2", ":1", "$" + leaseDoc, "*2", ":1", "$1-1 nonce", ":1", "*2", ":1", "$", ":1", "$" + freshDoc},
-	{"_", "*2", ":1", "$" + leaseDoc, "*2", ":1", "$1-1 nonce tag", ":1", "*2", ":1", "$tag", ":0"},
-	{"_", "*2", ":1", "$" + leaseDoc, "*2", ":1", "$1-1", ":1", "*2", ":0", "$", "-OOM x"},
-	{"_", "*2", ":1", "$" + leaseDoc, "-ERR x", "_", "_", "_", "_"}, {"_", "*2", ":1", "$" + freshDoc}, {"_", "*2", ":1", "$"},
-	{"_", "*2", ":1", `${"lease":"no time"}`, "*2", ":1", "$  ", "~"}, {"_", "*2", ":2", "$" + leaseDoc}, {"_", ":1"},
+	{"_", "$" + ownLease, "*2", ":1", "$1-1 nonce", ":1", "*2", ":1", "$", ":1", "$" + freshDoc},
+	{"_", "$" + ownLease, "*2", ":1", "$1-1 nonce tag", ":1", "*2", ":1", "$tag", ":0"},
+	{"_", "$" + ownLease, "*2", ":1", "$1-1", ":1", "*2", ":0", "$", "-OOM x"},
+	{"_", "$" + ownLease, "-ERR x", "_", "_", "_", "_"}, {"_", "*2", ":1", "$" + ownLease}, {"_", "*1", "$ERR x"},
+	{"_", `${"lease":"<nonce>-no time"}`, "*2", ":1", "$  ", "~"}, {"_", `${"lease":"<nonce>-`}, {"_", ":1"},
 
 	// a refresh: look, claim and mark, index, check, fill
 	{"$" + staleDoc, ":946684800000", "*2", ":1", "$1-1 nonce", ":1", "*2", ":1", "$", ":1"},

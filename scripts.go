@@ -7,27 +7,27 @@ import "github.com/redis/go-redis/v9"
 var scripts = [...]script{
 	// ARGV: nonce, life of the lease in ms, the document that the caller could not use ('' for none).
 	//
-	//	{1, lease}     the caller has the lease: the entry was missing, a returned lease, or still that document
-	//	{0, document}  it holds another document: a value, or a lease, which is marked as waited for
+	//	lease     of the caller, with his nonce: the entry was missing, a returned lease, or still that document
+	//	document  that the entry holds instead: a value, or another's lease, which is marked as waited for
 	//
 	// A lease without a TTL was not made by this library and would never end: it is replaced. Most entries are missing, so
 	// that is tried first. A server that is out of memory refuses to try, but still has a document for who asks.
-	scriptLease: newScript(`
-		local lease = '{"lease":"' .. ARGV[1] .. '-' .. time().stamp .. '"}'
+	scriptLease: newTimedScript(`
+		local lease = '{"lease":"' .. ARGV[1] .. '-' .. stamp .. '"}'
 		local set = redis.pcall('SET', KEYS[1], lease, 'PX', ARGV[2], 'NX')
-		if set and set.ok then return {1, lease} end
+		if set and set.ok then return lease end
 		local doc = redis.call('GET', KEYS[1])
 		if doc and doc ~= ARGV[3] then
-			if doc:sub(1, 10) ~= '{"lease":"' then return {0, doc} end
+			if doc:sub(1, 10) ~= '{"lease":"' then return doc end
 			if doc:sub(-17) ~= ',"returned":true}' and redis.call('PTTL', KEYS[1]) >= 0 then
 				if doc:sub(-2) == '"}' then
 					redis.call('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')
 				end
-				return {0, doc}
+				return doc
 			end
 		end
 		redis.call('SET', KEYS[1], lease, 'PX', ARGV[2])
-		return {1, lease}`),
+		return lease`),
 
 	// ARGV: how the document begins that the load started from, the new document, where in it the server's time belongs, its
 	// life in ms, until when it may be stored, in ms since 1970.
@@ -37,11 +37,11 @@ var scripts = [...]script{
 	//
 	// The time is written into the document once it is stored: Redis' Lua hashes every byte of each string that it makes, so
 	// to join one of that size would double what a fill takes.
-	scriptFill: newScript(`
+	scriptFill: newTimedScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		if time().ms > tonumber(ARGV[5]) then return 0 end
+		if ms > tonumber(ARGV[5]) then return 0 end
 		redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])
-		redis.call('SETRANGE', KEYS[1], ARGV[3], time().stamp)
+		redis.call('SETRANGE', KEYS[1], ARGV[3], stamp)
 		return 1`),
 
 	// ARGV: how the lease begins, its new life in ms.
@@ -73,9 +73,8 @@ var scripts = [...]script{
 	//	0   it is gone, or somebody else's
 	//
 	// SETRANGE leaves the TTL as it is.
-	scriptClaim: newScript(`
+	scriptClaim: newTimedScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
-		local ms = time().ms
 		local at = tonumber(ARGV[2])
 		if ARGV[4] == '' and (tonumber(redis.call('GETRANGE', KEYS[1], at, at + 12)) or 0) > ms then return 0 end
 		redis.call('SETRANGE', KEYS[1], at, string.format('%13.0f', ms + ARGV[3]) .. ARGV[4])
@@ -90,9 +89,8 @@ var scripts = [...]script{
 	// Whatever else there was is removed first, which a server that is out of memory does, too. A hold that is gone when
 	// it ends, evicted or deleted, has let loads begin that saw the row from before: that is why ending it removes them.
 	// What the last holder leaves is no key.
-	scriptHold: newScript(`
+	scriptHold: newTimedScript(`
 		local doc = redis.call('GET', KEYS[1])
-		local ms = time().ms
 		local holders, last, lag = {}, 0, 0
 		local function add(token, expiry)
 			holders[#holders + 1] = cjson.encode(token) .. ':' .. string.format('%.0f', expiry)
@@ -136,7 +134,7 @@ var scripts = [...]script{
 	//	{1, id nonce tags}  of the last record of the journal (there is one now), and the tags that are held
 	//
 	// It is one script because what is held must not be read before the record is.
-	scriptMark: newScript(`
+	scriptMark: newTimedScript(`
 		local mark
 		local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 		if last then
@@ -145,7 +143,6 @@ var scripts = [...]script{
 			mark = {redis.call('XADD', KEYS[1], '*', 'nonce', ARGV[1]), ARGV[1]}
 			redis.call('PEXPIRE', KEYS[1], ARGV[2])
 		end
-		local ms = time().ms
 		for _, member in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. string.format('%.0f', ms), '+inf')) do
 			mark[#mark + 1] = member:match(' (.*)')
 		end
@@ -181,8 +178,7 @@ var scripts = [...]script{
 	// now the holder "lag" does, who is never shortened (0 for not), tags.
 	//
 	//	1  done
-	scriptHoldTags: newScript(`
-		local ms = time().ms
+	scriptHoldTags: newTimedScript(`
 		redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
 		local function hold(token, tag, life)
 			local member = token .. ' ' .. tag
@@ -208,8 +204,8 @@ var scripts = [...]script{
 	// The score of an entry is when it will have expired, in us since 1970. It is another one each time that the entry is
 	// added, even if the clock stands still: it grows as long as the entry is there, and ends in a number that is counted
 	// for the index. The count is the score of the member '', below those of entries.
-	scriptIndex: newScript(`
-		local us = time().us
+	scriptIndex: newTimedScript(`
+		local us = now[1] * 1000000 + now[2]
 		redis.call('ZREMRANGEBYSCORE', KEYS[1], 0, string.format('%.0f', us))
 		local longest = redis.call('PTTL', KEYS[1])
 		for i = 1, #ARGV, 2 do
@@ -236,26 +232,26 @@ var scripts = [...]script{
 // A script writes in one way to one entry, or to several that the same server owns.
 type script struct{ one, many *redis.Script }
 
-// scriptTime is how scripts ask for the server's time: a script for many keys only once. stamp is the time as tokens have it.
-const scriptTime = `
-		local asked
-		local function time()
-			if not asked then
-				local now = redis.call('TIME')
-				local us = now[1] * 1000000 + now[2]
-				asked = {us = us, ms = math.floor(us / 1000), stamp = string.format('%010d.%06d', now[1], now[2])}
-			end
-			return asked
-		end`
+func newScript(source string) script { return scriptAfter("", source) }
 
-// newScript makes of a script for one key the script for many, each with as many arguments as the others. What fails for
-// one of them fails for no other: its reply is {message}. It is no error within the array, after some of which go-redis
-// leaves the rest of the array unread, and takes it for the replies to the next commands. That the server takes no writes is
-// said of all: go-redis then looks for another one.
-func newScript(source string) script {
+// newTimedScript is newScript for a script that needs the server's time.
+func newTimedScript(source string) script { return scriptAfter(scriptTime, source) }
+
+// scriptTime asks for the server's time, once for all keys: as now, which is how TIME answers, as ms, and as stamp, which is
+// how tokens have it. It does without string.format and without a table, which would take longer than the asking.
+const scriptTime = `
+		local now = redis.call('TIME')
+		local ms = math.floor(now[1] * 1000 + now[2] / 1000)
+		local stamp = ('000000000' .. now[1]):sub(-10) .. '.' .. ('00000' .. now[2]):sub(-6)`
+
+// scriptAfter makes of a script for one key the script for many, each with as many arguments as the others; both begin with
+// start. What fails for one key fails for no other: its reply is {message}. It is no error within the array, after some of
+// which go-redis leaves the rest of the array unread, and takes it for the replies to the next commands. That the server takes
+// no writes is said of all: go-redis then looks for another one.
+func scriptAfter(start, source string) script {
 	return script{
-		one: redis.NewScript(scriptTime + source),
-		many: redis.NewScript(scriptTime + `
+		one: redis.NewScript(start + source),
+		many: redis.NewScript(start + `
 		local function one(KEYS, ARGV)` + source + `
 		end
 		local n, replies = #ARGV / #KEYS, {}

@@ -156,12 +156,17 @@ func (s *store) giveBack(ctx context.Context, rdb redis.UniversalClient, steps [
 	})
 }
 
-// reply reads what the script returned: a number, a number and a document, or in a parcel of several the text of an error.
+// reply reads what the script returned: a number, a number and a text, or for a lease the document that there is now. In a
+// parcel of several, it may be the text of an error.
 func (st step) reply(result any) reply {
 	switch r := result.(type) {
 	case int64:
-		if st.script != scriptLease { // whose number has a document beside it
+		if st.script != scriptLease {
 			return reply{ok: r > 0, at: r}
+		}
+	case string:
+		if st.script == scriptLease {
+			return reply{ok: st.made(r), doc: bytesOf(r)}
 		}
 	case []any:
 		if len(r) == 1 {
@@ -169,11 +174,11 @@ func (st step) reply(result any) reply {
 				return reply{err: scriptError(text)}
 			}
 		}
-		if len(r) == 2 {
+		if len(r) == 2 && st.script != scriptLease {
 			code, isCode := r[0].(int64)
-			doc, isDoc := r[1].(string)
-			if isCode && isDoc {
-				return reply{ok: code == 1 || st.made(doc), doc: []byte(doc)}
+			text, isText := r[1].(string)
+			if isCode && isText {
+				return reply{ok: code == 1, doc: bytesOf(text)}
 			}
 		}
 	}
@@ -190,7 +195,7 @@ func unexpected(result any) error {
 	return fmt.Errorf("aside: Redis answered a script with %v", result)
 }
 
-// made reports whether doc is a lease that this very step has made: the client lost the answer and sent the command again.
+// made reports whether doc is a lease that this step has made, perhaps when it was sent before and its answer was lost.
 func (st step) made(doc string) bool {
-	return st.script == scriptLease && strings.HasPrefix(doc, leasePrefix+st.args[0].(string)+"-")
+	return strings.HasPrefix(doc, leasePrefix+st.args[0].(string)+"-")
 }

@@ -216,11 +216,7 @@ func (r *rig) run(want bool, script string, args func(s *server) []any) {
 	for _, s := range r.servers {
 		reply, err := s.scripts[script].Run(context.Background(), s.client, []string{key}, args(s)...).Result()
 		r.must(err)
-		if list, ok := reply.([]any); ok {
-			reply = list[0]
-		}
-		number, _ := reply.(int64) // a claim answers with its time
-		if got := number > 0; got != want {
+		if got := s.did(reply); got != want {
 			r.t.Errorf("%s answers %v to %s, and the model %v", s.name, reply, script, want)
 		}
 	}
@@ -255,23 +251,31 @@ func (r *rig) must(err error) {
 	}
 }
 
-// libraryScripts takes the scripts from the library's source, where each stands beside its name, and scriptTime apart from
-// them.
+// did reports whether the last script did what it is for: it answers with a number above 0 (a claim, with its time), or for
+// a lease with the document, which has the nonce of who got it.
+func (s *server) did(reply any) bool {
+	number, _ := reply.(int64)
+	doc, _ := reply.(string)
+	return number > 0 || strings.HasPrefix(doc, `{"lease":"`+strconv.Itoa(s.nonce)+"-")
+}
+
+// libraryScripts takes the scripts from the library's source, where each stands beside its name, and scriptTime, with
+// which some begin, apart from them.
 func libraryScripts(t *testing.T) map[string]*redis.Script {
 	t.Helper()
 	files, err := filepath.Glob("../../*.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	texts := make(map[string]string)
+	texts, timed := make(map[string]string), make(map[string]bool)
 	for _, name := range files {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
-			if name, text, ok := scriptOf(n); ok {
-				texts[name] = text
+			if name, text, isTimed := scriptOf(n); text != "" {
+				texts[name], timed[name] = text, isTimed
 			}
 			return true
 		})
@@ -285,13 +289,16 @@ func libraryScripts(t *testing.T) map[string]*redis.Script {
 	}
 	scripts := make(map[string]*redis.Script)
 	for name, text := range texts {
-		scripts[name] = redis.NewScript(texts["scriptTime"] + text)
+		if timed[name] {
+			text = texts["scriptTime"] + text
+		}
+		scripts[name] = redis.NewScript(text)
 	}
 	return scripts
 }
 
-// scriptOf recognizes scriptX: newScript(`...`), and scriptTime = `...`.
-func scriptOf(n ast.Node) (name, text string, ok bool) {
+// scriptOf recognizes scriptX: newScript(`...`), the same with newTimedScript, and scriptTime = `...`.
+func scriptOf(n ast.Node) (name, text string, timed bool) {
 	var id *ast.Ident
 	var value ast.Expr
 	switch n := n.(type) {
@@ -299,6 +306,8 @@ func scriptOf(n ast.Node) (name, text string, ok bool) {
 		id, _ = n.Key.(*ast.Ident)
 		if call, isCall := n.Value.(*ast.CallExpr); isCall && len(call.Args) == 1 {
 			value = call.Args[0]
+			maker, _ := call.Fun.(*ast.Ident)
+			timed = maker != nil && maker.Name == "newTimedScript"
 		}
 	case *ast.ValueSpec:
 		if len(n.Values) == 1 {
@@ -309,6 +318,6 @@ func scriptOf(n ast.Node) (name, text string, ok bool) {
 	if id == nil || !isLiteral || !strings.HasPrefix(id.Name, "script") {
 		return "", "", false
 	}
-	text, err := strconv.Unquote(literal.Value)
-	return id.Name, text, err == nil
+	text, _ = strconv.Unquote(literal.Value)
+	return id.Name, text, timed
 }

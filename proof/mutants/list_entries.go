@@ -39,14 +39,14 @@ var ofEntries = []mutant{
 	},
 	{
 		"a command that is executed twice makes two leases", "scripts.go",
-		`.. ARGV[1] .. '-' .. time().stamp .. '"}'`, `.. ARGV[1] .. '-' .. time().stamp:sub(1, 11) .. '0"}'`,
+		`.. ARGV[1] .. '-' .. stamp .. '"}'`, `.. ARGV[1] .. '-' .. stamp:sub(1, 11) .. '0"}'`,
 		"TestDelayedDuplicatesAreHarmless/lease/redis",
 	},
 	{
 		"a fill replaces the document that its load started from, and no other", "scripts.go",
 		`then return 0 end
-		if time().ms`, `then end
-		if time().ms`,
+		if ms`, `then end
+		if ms`,
 		"TestSlowLoadDoesNotFillAfterInvalidate",
 	},
 	{
@@ -61,7 +61,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"a stored value has an id of its own, not that of its predecessor", "scripts.go",
-		`redis.call('SETRANGE', KEYS[1], ARGV[3], time().stamp)`,
+		`redis.call('SETRANGE', KEYS[1], ARGV[3], stamp)`,
 		`redis.call('SETRANGE', KEYS[1], 0, ARGV[1]:match('^{"id":.*') or '')`,
 		"TestSlowRefreshDoesNotReplaceALaterOne",
 	},
@@ -72,7 +72,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"the id of a stored value has the server's time", "scripts.go",
-		`redis.call('SETRANGE', KEYS[1], ARGV[3], time().stamp)`, ``,
+		`redis.call('SETRANGE', KEYS[1], ARGV[3], stamp)`, ``,
 		"TestIDOfAValueEndsWithTheServersTime",
 	},
 	{
@@ -102,9 +102,7 @@ var ofEntries = []mutant{
 	{
 		"a claim is of the document that is to be refreshed, and no other", "scripts.go",
 		`~= ARGV[1] then return 0 end
-		local ms = time().ms
 		local at`, `~= ARGV[1] then end
-		local ms = time().ms
 		local at`,
 		"TestRefreshDoesNotFillAfterInvalidateTags",
 	},
@@ -124,9 +122,14 @@ var ofEntries = []mutant{
 		"TestStampedeAcrossProcessesIsOneLoad",
 	},
 	{
-		"a lease whose reply was lost is one's own when the client asks again", "send.go",
-		`code == 1 || st.made(doc)`, `code == 1`,
-		"TestLeaseWhoseReplyWasLostIsKnownAgain",
+		"a time has all digits of its seconds", "scripts.go",
+		`('000000000' .. now[1]):sub(-10)`, `now[1]`,
+		"TestTimeInAnIDHasAllItsDigits",
+	},
+	{
+		"a time has all digits of its microseconds", "scripts.go",
+		`('00000' .. now[2]):sub(-6)`, `now[2]`,
+		"TestTimeInAnIDHasAllItsDigits",
 	},
 	{
 		"each lease has a nonce of its own", "store.go",

@@ -37,19 +37,21 @@ var mutantAlive, _ = strconv.Atoi(os.Getenv("` + aliveVariable + `"))
 `
 
 	scriptsFile    = "scripts.go"
-	newScript      = ": newScript("
+	newScript      = "redis.NewScript("
 	mutableScripts = `package aside
 
 import (
 	"os"
 	"strings"
+
+	"github.com/redis/go-redis/v9"
 )
 
-func mutableScript(source string) script {
+func mutableScript(source string) *redis.Script {
 	if old := os.Getenv("MUTANT_OLD"); old != "" {
 		source = strings.Replace(source, old, os.Getenv("MUTANT_NEW"), 1)
 	}
-	return newScript(source)
+	return redis.NewScript(source)
 }
 `
 )
@@ -88,7 +90,7 @@ func (w *weaver) files() (map[string][]byte, error) {
 			return nil, err
 		}
 		if file == scriptsFile {
-			files[file] = bytes.ReplaceAll(source, []byte(newScript), []byte(": mutableScript("))
+			files[file] = bytes.ReplaceAll(source, []byte(newScript), []byte("mutableScript("))
 			files["mutable_scripts.go"] = []byte(mutableScripts)
 			continue
 		}
