@@ -91,8 +91,9 @@ func (c *Cache[K, V]) validate(rdb redis.UniversalClient) error {
 	}
 	c.nilPointer = t.Kind() == reflect.Pointer
 	if _, ok := c.config.codec.(jsonCodec); ok {
-		errs = append(errs, checkValue(t))
-		c.config.codec = jsonCodec{numbers: holdsNumber(t)}
+		codec, err := jsonCodecOf(t)
+		errs = append(errs, err)
+		c.config.codec = codec
 	}
 	return errors.Join(errs...)
 }

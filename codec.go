@@ -24,7 +24,8 @@ type Codec interface {
 // second version reads, since each is faster than the other at that. Where the toolchain brings the engine along
 // (GOEXPERIMENT=jsonv2), it is the standard library's.
 type jsonCodec struct {
-	numbers bool // V holds a json.Number, a type that the engine does not know unless it is told
+	numbers  bool // V holds a json.Number, a type that the engine does not know unless it is told
+	standard bool // V holds what the engine reads otherwise, so encoding/json reads it; see jsonCodecOf
 }
 
 func (jsonCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
@@ -32,7 +33,7 @@ func (jsonCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 // Unmarshal leaves to encoding/json what the engine refuses: that is what it refuses, too, or one of the oddities that it
 // bears, such as the option string on a list.
 func (c jsonCodec) Unmarshal(data []byte, v any) error {
-	if c.read(data, v) == nil {
+	if !c.standard && c.read(data, v) == nil {
 		return nil
 	}
 	reflect.ValueOf(v).Elem().SetZero()

@@ -94,11 +94,14 @@ func (n *readings) UnmarshalJSON([]byte) error { *n++; return nil }
 // oddities are what encoding/json does not mind, but its second version does.
 type oddities struct {
 	Before readings
+	ID, Id int
+}
+
+type quotedOddities struct {
 	//lint:ignore SA5008 that is one of them
 	QuotedInts []int `json:",string"`
 	//lint:ignore SA5008 and so is this
 	QuotedAny any `json:",string"`
-	ID, Id    int
 }
 
 func sampleOfEverything() everything {
@@ -117,7 +120,7 @@ func sampleOfEverything() everything {
 
 func TestJSONMeansWhatEncodingJSONDoes(t *testing.T) {
 	values := []any{
-		sampleOfEverything(), everything{}, oddities{}, oddities{1, []int{1}, "a", 1, 2}, true, 1, math.Copysign(0, -1), 1e-7, 1e20, 123456789.125, "", "<>&\u2029", []string(nil), []string{},
+		sampleOfEverything(), everything{}, oddities{}, oddities{1, 1, 2}, quotedOddities{[]int{1}, "a"}, true, 1, math.Copysign(0, -1), 1e-7, 1e20, 123456789.125, "", "<>&\u2029", []string(nil), []string{},
 		map[string]int(nil), map[string]int{}, [0]int{}, struct{}{}, []byte(nil), []byte{}, time.Time{}, time.Duration(-1),
 		[]*int{nil}, map[string]*everything{"a": nil}, math.MaxFloat64, float32(math.MaxFloat32), uint64(math.MaxUint64),
 		any(map[string]any{"n": json.Number("1e3")}), []json.Number{"", "-1"}, json.RawMessage("null"), []any{}, map[string]any{"a": map[string]any{}}, label("x"), [3]label{"a"},
@@ -201,6 +204,7 @@ func FuzzJSONIsReadAsEncodingJSONDoes(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		sameReading(t, reflect.TypeFor[everything](), data)
 		sameReading(t, reflect.TypeFor[oddities](), data)
+		sameReading(t, reflect.TypeFor[quotedOddities](), data)
 		sameReading(t, reflect.TypeFor[[]json.Number](), data)
 		sameReading(t, reflect.TypeFor[any](), data)
 		sameReading(t, reflect.TypeFor[map[string]any](), data)

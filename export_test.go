@@ -34,7 +34,10 @@ func Verb(cmd redis.Cmder) string {
 }
 
 // DefaultCodec is what New uses for values of type t without WithCodec.
-func DefaultCodec(t reflect.Type) Codec { return jsonCodec{numbers: holdsNumber(t)} }
+func DefaultCodec(t reflect.Type) Codec {
+	codec, _ := jsonCodecOf(t)
+	return codec
+}
 
 // StandardIsV2 reports whether the toolchain makes encoding/json of its second version (GOEXPERIMENT=jsonv2). That writes
 // maps by numbers that are not whole.

@@ -6,16 +6,21 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+
+	jsonv2 "github.com/go-json-experiment/json"
 )
 
 var (
 	jsonMarshalerType   = reflect.TypeFor[json.Marshaler]()
 	jsonUnmarshalerType = reflect.TypeFor[json.Unmarshaler]()
 	textUnmarshalerType = reflect.TypeFor[encoding.TextUnmarshaler]()
+
+	jsonUnmarshalerFromType = reflect.TypeFor[jsonv2.UnmarshalerFrom]() // which only the second version asks for
 )
 
-// checkValue reports why values of type t would be damaged by JSON without an error at run time, or nil.
+// jsonCodecOf returns the default codec for values of type t, or why JSON would damage them without an error at run time.
 //
 // A cache that returns less than the loader did is worse than none, and encoding/json drops much without a word: what has no
 // exported field becomes {}, two fields of one name become none, an embedded time.Time stands for the whole struct. All
@@ -28,29 +33,19 @@ var (
 //
 // It is taken for granted that the codec is handed a pointer to the value: json.Marshal(v) does not see the MarshalJSON
 // that is declared on *V, json.Marshal(&v) does.
-func checkValue(t reflect.Type) error {
+func jsonCodecOf(t reflect.Type) (jsonCodec, error) {
 	c := jsonCheck{seen: map[jsonPlace]bool{}}
 	if err := c.check(t, rootName(t), true); err != nil {
-		return fmt.Errorf("a %v would not survive JSON: %w; give a codec with WithCodec, or tag the field json:\"-\"", t, err)
+		return jsonCodec{standard: true}, fmt.Errorf(
+			"a %v would not survive JSON: %w; give a codec with WithCodec, or tag the field json:\"-\"", t, err)
 	}
-	return nil
-}
-
-// holdsNumber reports whether there may be a json.Number in values of type t.
-func holdsNumber(t reflect.Type) bool {
-	c := jsonCheck{seen: map[jsonPlace]bool{}}
-	_ = c.check(t, "", true)
-	for place := range c.seen {
-		if place.typ == reflect.TypeFor[json.Number]() {
-			return true
-		}
-	}
-	return false
+	return c.codec, nil
 }
 
 // A jsonCheck walks through a type as encoding/json does. path is how an error calls the place where the walk has come to.
 type jsonCheck struct {
-	seen map[jsonPlace]bool // checked or being checked: a recursive type ends here
+	seen  map[jsonPlace]bool // checked or being checked: a recursive type ends here
+	codec jsonCodec          // for what has been seen
 }
 
 // A jsonPlace is a type and whether its values there can be addressed. Where they cannot, which is in a map,
@@ -66,6 +61,8 @@ func (c *jsonCheck) check(t reflect.Type, path string, addressable bool) error {
 		return nil
 	}
 	c.seen[place] = true
+	c.codec.numbers = c.codec.numbers || t == reflect.TypeFor[json.Number]()
+	c.codec.standard = c.codec.standard || reflect.PointerTo(t).Implements(jsonUnmarshalerFromType)
 	// Interfaces before methods: error and json.Marshaler have methods, but no value to decode into.
 	switch t.Kind() {
 	case reflect.Interface:
@@ -91,6 +88,7 @@ func (c *jsonCheck) checkParts(t reflect.Type, path string, addressable bool) er
 		if err := checkMapKey(t.Key(), path); err != nil {
 			return err
 		}
+		c.codec.standard = c.codec.standard || keyReadsItself(t.Key())
 		return c.check(t.Elem(), path+"[]", false)
 	case reflect.Slice:
 		return c.check(t.Elem(), path+"[]", true)
@@ -112,6 +110,13 @@ func checkMapKey(key reflect.Type, path string) error {
 		return nil
 	}
 	return fmt.Errorf("%s (map key %v) cannot be encoded and decoded again", path, key)
+}
+
+// keyReadsItself reports whether the second version calls another method of a map key than encoding/json, which prefers
+// UnmarshalJSON to UnmarshalText there, too.
+func keyReadsItself(key reflect.Type) bool {
+	key = reflect.PointerTo(key)
+	return key.Implements(jsonUnmarshalerType) || key.Implements(jsonUnmarshalerFromType)
 }
 
 // checkMethods reports whether t writes and reads itself, so that its parts do not matter, or why its methods do not match.
@@ -222,7 +227,8 @@ func (c *jsonCheck) checkFields(o *jsonObject, t reflect.Type, path string) erro
 
 func (c *jsonCheck) checkField(o *jsonObject, f reflect.StructField, path string) error {
 	tag := f.Tag.Get("json")
-	name, _, _ := strings.Cut(tag, ",")
+	name := jsonName(tag)
+	c.codec.standard = c.codec.standard || f.Name != "_" && readsOtherwise(f, name)
 	inner, embedded := embeddedStruct(f)
 	switch {
 	case tag == "-":
@@ -245,6 +251,40 @@ func (c *jsonCheck) checkField(o *jsonObject, f reflect.StructField, path string
 	}
 	o.places[name] = path
 	return c.check(f.Type, path, o.addressable)
+}
+
+// jsonName returns the name that a tag gives to a field, or "" if it gives none. Which names encoding/json takes depends on the
+// toolchain, so it is asked.
+func jsonName(tag string) string {
+	name, _, _ := strings.Cut(tag, ",")
+	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == "" {
+		return name
+	}
+	field := reflect.StructField{Name: "F", Type: reflect.TypeFor[int](), Tag: reflect.StructTag("json:" + strconv.Quote(name))}
+	data, err := json.Marshal(reflect.Zero(reflect.StructOf([]reflect.StructField{field})).Interface())
+	var fields map[string]int
+	if err != nil || json.Unmarshal(data, &fields) != nil {
+		return ""
+	}
+	if _, taken := fields[name]; !taken {
+		return ""
+	}
+	return name
+}
+
+// readsOtherwise reports whether the second version of encoding/json may see more in the tag of a field than the first, which
+// takes name from it: another name, or an option. (What it makes of the option string is not the same in all cases.)
+func readsOtherwise(f reflect.StructField, name string) bool {
+	tag, ok := f.Tag.Lookup("json")
+	if !ok || tag == "-" {
+		return false
+	}
+	written, options, more := strings.Cut(tag, ",")
+	return written != name || !f.IsExported() || more && !allOf(strings.Split(options, ","), "omitempty", "omitzero")
+}
+
+func allOf(words []string, allowed ...string) bool {
+	return !slices.ContainsFunc(words, func(word string) bool { return !slices.Contains(allowed, word) })
 }
 
 // checkEmbedded checks a struct whose fields become those of the struct around it. Its methods are not called then; that

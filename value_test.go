@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // These tests are inside the package because New shows only whether there is an error. Every table is held against
@@ -209,7 +211,34 @@ func (o *overrides) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &[]any{&o.cents, &o.Zone})
 }
 
-// survives reports why v does not come back from JSON as it went in, or nil. It marshals &v, as checkValue asks of the codec.
+// What the second version of encoding/json would read otherwise.
+type (
+	embedsStrangelyTagged struct {
+		Base `json:"€"`
+		N    int
+	}
+	readsByBoth    struct{ N int }
+	keyReadsByBoth string
+)
+
+// UnmarshalJSONFrom takes what encoding/json writes of a readsByBoth for something else.
+func (r *readsByBoth) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	r.N = -1
+	return d.SkipValue()
+}
+
+func (k keyReadsByBoth) MarshalText() ([]byte, error) { return []byte(k), nil }
+func (k *keyReadsByBoth) UnmarshalText(b []byte) error {
+	*k = keyReadsByBoth("text " + string(b))
+	return nil
+}
+
+func (k *keyReadsByBoth) UnmarshalJSON(b []byte) error {
+	*k = keyReadsByBoth(strings.Trim(string(b), `"`))
+	return nil
+}
+
+// survives reports why v does not come back from JSON as it went in, or nil. It marshals &v, as jsonCodecOf asks of it.
 func survives[V any](v V) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -230,14 +259,33 @@ func survives[V any](v V) (err error) {
 	return nil
 }
 
+// isRead reports how the default codec reads v otherwise than encoding/json, or nil.
+func isRead[V any](v V) error {
+	data, err := json.Marshal(&v)
+	if err != nil {
+		return nil // it cannot be stored
+	}
+	codec, err := jsonCodecOf(reflect.TypeFor[V]())
+	if err != nil {
+		return nil // nor can it
+	}
+	var got, want V
+	gotErr, wantErr := codec.Unmarshal(data, &got), json.Unmarshal(data, &want)
+	if (gotErr == nil) != (wantErr == nil) || gotErr == nil && !reflect.DeepEqual(got, want) {
+		return fmt.Errorf("%s is read as %#v (%v), and by encoding/json as %#v (%v)", data, got, gotErr, want, wantErr)
+	}
+	return nil
+}
+
 type valueCase struct {
 	typ   reflect.Type
 	lost  error  // what survives says of a value of it
-	wants string // in the error of checkValue
+	read  error  // what isRead says of it
+	wants string // in the error of jsonCodecOf
 }
 
 func valueOf[V any](v V, wants string) valueCase {
-	return valueCase{reflect.TypeFor[V](), survives(v), wants}
+	return valueCase{reflect.TypeFor[V](), survives(v), isRead(v), wants}
 }
 
 func TestAValueThatSurvivesJSONIsAccepted(t *testing.T) {
@@ -294,12 +342,64 @@ func TestAValueThatSurvivesJSONIsAccepted(t *testing.T) {
 		valueOf(twoMarked{marked1{nothing{}}, marked2{nothing{}}, 1}, ""),
 		valueOf(struct{ E reflect.Kind }{3}, ""),
 	} {
-		if err := checkValue(c.typ); err != nil {
+		if _, err := jsonCodecOf(c.typ); err != nil {
 			t.Errorf("%v: refused: %v", c.typ, err)
 		}
 		if c.lost != nil {
 			t.Errorf("%v: accepted, but %v", c.typ, c.lost)
 		}
+		if c.read != nil {
+			t.Errorf("%v: %v", c.typ, c.read)
+		}
+	}
+}
+
+func TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON(t *testing.T) {
+	for _, err := range []error{
+		isRead(struct {
+			Name int `json:"m²"`
+		}{1}),
+		isRead(struct {
+			Quoted int `json:"'a,b'"`
+		}{1}),
+		isRead(struct {
+			Accented int `json:"é"`
+			Spaced   int `json:"a b"`
+			Marks    int `json:"<&>.$/-"`
+			Hyphen   int `json:"-,"`
+		}{1, 2, 3, 4}),
+		isRead(struct {
+			Embed base2 `json:",embed"`
+		}{base2{"a"}}),
+		isRead(struct {
+			Map map[string]any `json:",omitempty,embed"`
+		}{map[string]any{"a": "b"}}),
+		isRead(struct {
+			Unknown int `json:"unknown,required"`
+		}{1}),
+		isRead(embedsStrangelyTagged{Base{1, "a"}, 2}),
+		isRead(readsByBoth{7}),
+		isRead([]map[string]*readsByBoth{{"a": {7}}}),
+		isRead(map[keyReadsByBoth]int{"a": 1}),
+		isRead(struct {
+			Price money `json:",string"`
+		}{money{1}}),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// For encoding/json both fields are "A", and the one with the tag wins; in its second version they have two names.
+func TestNamesThatEncodingJSONDoesNotTakeFromATag(t *testing.T) {
+	type clash struct {
+		A int `json:"€"`
+		B int `json:"A"`
+	}
+	lost := survives(clash{1, 2})
+	if _, err := jsonCodecOf(reflect.TypeFor[clash]()); (err == nil) != (lost == nil) {
+		t.Errorf("the error of the type is %v, but that of a value %v", err, lost)
 	}
 }
 
@@ -362,7 +462,7 @@ func TestAValueThatJSONWouldDamageIsRefused(t *testing.T) {
 		if c.lost == nil && !(StandardIsV2() && strings.Contains(c.wants, "map key")) {
 			t.Errorf("%v: JSON does not damage it: the test refuses what it should not", c.typ)
 		}
-		err := checkValue(c.typ)
+		_, err := jsonCodecOf(c.typ)
 		if err == nil {
 			t.Errorf("%v: accepted, but %v", c.typ, c.lost)
 			continue
@@ -390,7 +490,7 @@ func TestAnOverrideOfAnEmbeddedEncoderIsRefusedToo(t *testing.T) {
 	if err := survives(overrides{money{1}, "a"}); err != nil {
 		t.Errorf("it would survive, but %v", err)
 	}
-	if err := checkValue(reflect.TypeFor[overrides]()); err == nil || !strings.Contains(err.Error(), "overrides.money") {
+	if _, err := jsonCodecOf(reflect.TypeFor[overrides]()); err == nil || !strings.Contains(err.Error(), "overrides.money") {
 		t.Errorf("got %v, want an error that names overrides.money", err)
 	}
 }

@@ -217,7 +217,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"what the faster engine refuses is left to encoding/json", "codec.go",
-		`	if c.read(data, v) == nil {
+		`	if !c.standard && c.read(data, v) == nil {
 		return nil
 	}`, `	if err := c.read(data, v); true {
 		return err
@@ -228,6 +228,31 @@ var ofEntries = []mutant{
 		"which gets a zero value to decode into", "codec.go",
 		`	reflect.ValueOf(v).Elem().SetZero()`, `	_ = reflect.ValueOf(v).Elem().SetZero`,
 		"TestJSONIsReadAsEncodingJSONDoes",
+	},
+	{
+		"encoding/json reads a type with a name that it does not take from a tag", "value.go",
+		`return written != name || `, `return written != written || `,
+		"TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON",
+	},
+	{
+		"encoding/json reads a type with an option that only its second version knows", "value.go",
+		`|| more && !allOf(`, `|| more && false && !allOf(`,
+		"TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON",
+	},
+	{
+		"encoding/json reads a type that its second version asks to read itself", "value.go",
+		`reflect.PointerTo(t).Implements(jsonUnmarshalerFromType)`, `false`,
+		"TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON",
+	},
+	{
+		"encoding/json reads map keys that read JSON", "value.go",
+		`c.codec.standard || keyReadsItself(t.Key())`, `c.codec.standard || false && keyReadsItself(t.Key())`,
+		"TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON",
+	},
+	{
+		"a field has the name that encoding/json gives it", "value.go",
+		`if _, taken := fields[name]; !taken {`, `if _, taken := fields[name]; !taken && false {`,
+		"TestNamesThatEncodingJSONDoesNotTakeFromATag",
 	},
 	{
 		"a document that was written by hand is not claimed in place", "refresh.go",
