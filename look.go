@@ -76,16 +76,16 @@ func (s *store) look(ctx context.Context, b *budget, name string) looked {
 	}
 	r, i, leads := l.join(ctx, name)
 	l.mu.Unlock()
+	came := time.Now()
 	if leads && l.lead(ctx, b, r) {
 		defer l.land(r)
 		return s.lookAlone(ctx, b, name)
 	}
 	select {
 	case <-r.done:
-		b.left -= time.Since(r.start)
-		if err := r.looked[i].err; err != nil {
+		b.left -= time.Since(came)
+		if r.looked[i].err != nil {
 			b.spend()
-			s.breaker.report([]string{name}, []reply{{err: err}}, false) // each caller whom Redis fails counts
 		}
 		return r.looked[i]
 	case <-ctx.Done():

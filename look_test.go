@@ -219,6 +219,64 @@ func TestCallersOfOneRoundOwnTheirValuesUnlessTheyShareThem(t *testing.T) {
 	}
 }
 
+func TestCommandOfManyCallersThatIsNotAnsweredIsOneFailure(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		first := tap.before("get")
+		early := getting(c, 1)
+		first.wait()
+		second := tap.before("get")
+		var late []<-chan result
+		for range 5 {
+			late = append(late, getting(c, 1))
+		}
+		synctest.Wait()
+		first.release()
+		<-early
+		second.wait()
+		for _, read := range late {
+			price(t, "what the loader says", read, 100)
+		}
+		equal(t, "Down", c.Stats().Down, false)
+		second.release()
+	})
+}
+
+// Who joins a round late has waited less than its first caller, and has time left for a lease and a fill.
+func TestLateCallerOfARoundIsChargedForHisOwnWait(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		reply := tap.after("get")
+		early := getting(c, 1)
+		reply.wait()
+		ctx, cancel := context.WithCancel(t.Context())
+		left := make(chan error)
+		go func() {
+			_, err := c.Get(ctx, 1)
+			left <- err
+		}()
+		time.Sleep(redisTimeout - 60*time.Millisecond)
+		late := getting(c, 1)
+		synctest.Wait()
+		cancel()
+		<-left
+		r.raw.Del(t.Context(), "test:1")
+		second, lease := tap.before("get"), tap.before("lease")
+		reply.release()
+		price(t, "what the early caller gets", early, 100)
+		second.wait()
+		time.Sleep(50 * time.Millisecond)
+		second.release()
+		lease.wait()
+		time.Sleep(50 * time.Millisecond)
+		lease.release()
+		price(t, "what the late caller gets", late, 100)
+		equal(t, "Fills", c.Stats().Fills, 2)
+	})
+}
+
 // A bounded client is asked on the caller's goroutine, and left by its own deadline.
 func TestBoundedClientIsLeftWhenItsTimeIsOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

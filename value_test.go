@@ -366,7 +366,8 @@ func TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON(t *testing.T) {
 			Accented int `json:"é"`
 			Spaced   int `json:"a b"`
 			Marks    int `json:"<&>.$/-"`
-			Hyphen   int `json:"-,"`
+			//lint:ignore SA5008 it is what the test is about
+			Hyphen int `json:"-,"`
 		}{1, 2, 3, 4}),
 		isRead(struct {
 			Embed base2 `json:",embed"`
@@ -375,6 +376,7 @@ func TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON(t *testing.T) {
 			Map map[string]any `json:",omitempty,embed"`
 		}{map[string]any{"a": "b"}}),
 		isRead(struct {
+			//lint:ignore SA5008 it is what the test is about
 			Unknown int `json:"unknown,required"`
 		}{1}),
 		isRead(embedsStrangelyTagged{Base{1, "a"}, 2}),
@@ -382,6 +384,7 @@ func TestWhatTheEngineWouldReadOtherwiseIsReadByEncodingJSON(t *testing.T) {
 		isRead([]map[string]*readsByBoth{{"a": {7}}}),
 		isRead(map[keyReadsByBoth]int{"a": 1}),
 		isRead(struct {
+			//lint:ignore SA5008 it is what the test is about
 			Price money `json:",string"`
 		}{money{1}}),
 	} {
