@@ -135,17 +135,17 @@ func (c *Cache[K, V]) fly(
 	f.loaded = w.loaded
 }
 
-// share gives a joiner a value of its own: the owner has the flight's.
+// share gives a joiner what a hit would have: the owner has the flight's own value.
 func (c *Cache[K, V]) share(ctx context.Context, f *flight[V], w *want[K, V]) (V, error) {
 	if f.err != nil {
 		var zero V
 		return zero, raised(f.err)
 	}
-	if c.config.shared {
-		return f.value, nil
-	}
 	if v, ok := c.decodeFor(&f.decoding, f.data); ok {
 		return v, nil
+	}
+	if c.config.shared {
+		return f.value, nil
 	}
 	return c.loadHere(ctx, w.key) // it has no encoding to be shared by
 }
