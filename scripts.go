@@ -21,7 +21,7 @@ var scripts = [...]script{
 			if doc:sub(1, 10) ~= '{"lease":"' then return doc end
 			if doc:sub(-17) ~= ',"returned":true}' and redis.call('PTTL', KEYS[1]) >= 0 then
 				if doc:sub(-2) == '"}' then
-					redis.call('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')
+					redis.pcall('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')
 				end
 				return doc
 			end

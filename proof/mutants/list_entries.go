@@ -19,8 +19,13 @@ var ofEntries = []mutant{
 	},
 	{
 		"who waits marks the lease, so that its return is told", "scripts.go",
-		`redis.call('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')`, ``,
+		`redis.pcall('SET', KEYS[1], doc:sub(1, -2) .. ',"waited":true}', 'KEEPTTL')`, ``,
 		"TestWaitersLoadAtOnceWhenTheLoadTheyWaitedForFailed",
+	},
+	{
+		"out of memory, who finds a lease waits for it", "scripts.go",
+		`redis.pcall('SET', KEYS[1], doc:sub(1, -2)`, `redis.call('SET', KEYS[1], doc:sub(1, -2)`,
+		"TestLeaseIsRespectedWhenRedisIsOutOfMemory",
 	},
 	{
 		"marking a lease as waited for leaves it its TTL", "scripts.go",
