@@ -135,9 +135,9 @@ func (r *rig) flush() {
 // until waits for something that happens by itself in another goroutine.
 func (r *rig) until(done func() bool) {
 	r.t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !done(); {
+	for deadline := time.Now().Add(time.Minute); !done(); {
 		if time.Now().After(deadline) {
-			r.t.Fatal("it did not happen within 10 s")
+			r.t.Fatal("it did not happen within a minute")
 		}
 		if r.virtual {
 			synctest.Wait()

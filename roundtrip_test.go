@@ -76,6 +76,7 @@ func TestWhatManyKeysOfAClusterCost(t *testing.T) {
 	rows := newBatchTable(true, 1, 2, 3)
 	c, tap := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
 	many := func() { mustGetMany(t, c, 1, 2, 3) }
+	mustInvalidate(t, c, 1, 2, 3) // teaches both servers
 	costs(t, tap, "GetMany of hits once loaded", func() { many(); tap.reset(); many() }, "[get get get]", 2)
 	costs(t, tap, "Invalidate", func() { mustInvalidate(t, c, 1, 2, 3) }, "[invalidate invalidate invalidate]", 2)
 	costs(t, tap, "GetMany of misses", many, "[get get get lease lease lease fill fill fill]", 6)

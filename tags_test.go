@@ -423,7 +423,7 @@ func TestInvalidateTagsOfManyEntries(t *testing.T) {
 		mustInvalidateTags(t, c, "lamps")
 		equal(t, "the entries that are left", len(keysWith(r, "test:*")), 0)
 		equal(t, "the index", r.raw.ZCount(t.Context(), "aside-tag=lamps", "0", "+inf").Val(), 0)
-		if _, trips := tap.count(); trips > 30 {
+		if _, trips := tap.count(); trips > 40 { // a node that does not know a script is asked twice
 			t.Errorf("it took %d round trips", trips)
 		}
 	}

@@ -40,8 +40,9 @@ func Deterministic[K comparable, V any](t testing.TB, cache *aside.Cache[K, V], 
 	}
 }
 
-// repeats is how often each kind of load is repeated: a map of two elements comes in the same order each time once in 2^16.
-const repeats = 8
+// repeats is how often each kind of load is repeated. A small map begins at one of eight places, so one of two elements comes in
+// the same order in all 64 loads once in some five thousand times.
+const repeats = 32
 
 type determinism[K comparable, V any] struct {
 	t     testing.TB

@@ -149,9 +149,15 @@ func TestCommandsAndRepliesPassUnchanged(t *testing.T) {
 
 func TestOneLeaseIsHeldUpWhileTheRestGoesOn(t *testing.T) {
 	s, p := start(t)
+	reached, once := make(chan struct{}), new(sync.Once)
+	p.add(&rule{verbs: []Verb{Lease}, every: 1, strike: func(*Proxy, *conn, Command, *bufio.Writer) bool {
+		once.Do(func() { close(reached) })
+		return true
+	}})
 	end := p.HoldUp(Lease, 1, 100*365*24*time.Hour, false)
 	held, other := dial(t, p), dial(t, p)
 	held.send("EVAL", leaseScript, "0", "held")
+	<-reached // the proxy has chosen its rules
 	other.send("GET", "b")
 	other.reply()
 	other.send("EVAL", "another script", "0", "c")
