@@ -18,8 +18,8 @@ type deepener func(v reflect.Value)
 
 // deepenerOf returns the deepener of a t: nil if a shallow copy shares nothing. ok is false if each caller has to decode, since
 // copies would not be what decoding makes, or cannot be made: of what lies behind an interface; of unexported references; of a
-// type that contains itself, whose values may go in circles; and of references that were decoded by a method of the user's,
-// which may point to something that others compare them with.
+// type that contains itself, whose values may go in circles; and of references that were decoded by a method of the user's
+// (for JSON, text, binary or gob), which may point to something that others compare them with.
 func deepenerOf(t reflect.Type) (_ deepener, ok bool) { return deepenerWithin(t, nil) }
 
 // deepenerWithin is about a t within other types.
