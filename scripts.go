@@ -232,6 +232,7 @@ var scripts = [...]script{
 // A script writes in one way to one entry, or to several that the same server owns.
 type script struct{ one, many *redis.Script }
 
+// newScript makes a script from what it does to one key.
 func newScript(source string) script { return scriptAfter("", source) }
 
 // newTimedScript is newScript for a script that needs the server's time.
