@@ -26,9 +26,9 @@ func TestTheBytesOfACallAreThoseOfTheScalingPage(t *testing.T) {
 	value := float64(jsonSize(newProduct(0, 1<<10)))
 	want := map[string]struct{ commands, trips, in, out float64 }{
 		"hit":                  {1, 1, name + 20, value + 155},
-		"miss":                 {3, 3, value + 3*name + 468, 72},
+		"miss":                 {3, 3, value + 3*name + 468, 63},
 		"invalidate":           {1, 1, name + 78, 4},
-		"miss, one tag":        {6, 5, value + 936, 139},
+		"miss, one tag":        {6, 5, value + 936, 130},
 		"stale hit, refreshed": {3, 3, value + 3*name + 500, value + 175},
 	}
 	for _, row := range measured.rows {
