@@ -6,8 +6,6 @@ import (
 	"reflect"
 	"slices"
 	"time"
-
-	jsonv2 "github.com/go-json-experiment/json"
 )
 
 // Callers who read one entry at the same time get a value each. To copy a value is much faster than to decode its document
@@ -57,7 +55,7 @@ func deepenerWithin(t reflect.Type, outer []reflect.Type) (_ deepener, ok bool) 
 // decodesItself reports whether values of type t are made by methods of their own.
 func decodesItself(t reflect.Type) bool {
 	for _, method := range []reflect.Type{
-		jsonUnmarshalerType, textUnmarshalerType, reflect.TypeFor[jsonv2.UnmarshalerFrom](),
+		jsonUnmarshalerType, textUnmarshalerType, jsonUnmarshalerFromType,
 		reflect.TypeFor[encoding.BinaryUnmarshaler](), reflect.TypeFor[gob.GobDecoder](),
 	} {
 		if reflect.PointerTo(t).Implements(method) {

@@ -31,9 +31,12 @@ type jsonCodec struct {
 func (jsonCodec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 
 // Unmarshal leaves to encoding/json what the engine refuses: that is what it refuses, too, or one of the oddities that it
-// bears, such as the option string on a list.
+// bears, such as fields that differ by case alone.
 func (c jsonCodec) Unmarshal(data []byte, v any) error {
-	if !c.standard && c.read(data, v) == nil {
+	if c.standard {
+		return json.Unmarshal(data, v)
+	}
+	if c.read(data, v) == nil {
 		return nil
 	}
 	reflect.ValueOf(v).Elem().SetZero()

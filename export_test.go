@@ -2,6 +2,7 @@ package aside
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 
@@ -37,6 +38,20 @@ func Verb(cmd redis.Cmder) string {
 func DefaultCodec(t reflect.Type) Codec {
 	codec, _ := jsonCodecOf(t)
 	return codec
+}
+
+// ReadsOtherwise reports how the default codec reads data as a t otherwise than encoding/json, or nil.
+func ReadsOtherwise(t reflect.Type, data []byte) error {
+	want, got := reflect.New(t), reflect.New(t)
+	wantErr := json.Unmarshal(data, want.Interface())
+	err := DefaultCodec(t).Unmarshal(data, got.Interface())
+	switch {
+	case (err != nil) != (wantErr != nil):
+		return fmt.Errorf("%s as a %v: the error is %v, but that of encoding/json %v", data, t, err, wantErr)
+	case err == nil && !reflect.DeepEqual(got.Interface(), want.Interface()):
+		return fmt.Errorf("%s as a %v is %+v, but for encoding/json %+v", data, t, got.Elem(), want.Elem())
+	}
+	return nil
 }
 
 // StandardIsV2 reports whether the toolchain makes encoding/json of its second version (GOEXPERIMENT=jsonv2). That writes

@@ -228,7 +228,7 @@ func (c *jsonCheck) checkFields(o *jsonObject, t reflect.Type, path string) erro
 func (c *jsonCheck) checkField(o *jsonObject, f reflect.StructField, path string) error {
 	tag := f.Tag.Get("json")
 	name := jsonName(tag)
-	c.codec.standard = c.codec.standard || f.Name != "_" && readsOtherwise(f, name)
+	c.codec.standard = c.codec.standard || readsOtherwise(f, name)
 	inner, embedded := embeddedStruct(f)
 	switch {
 	case tag == "-":

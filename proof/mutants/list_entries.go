@@ -222,7 +222,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"what the faster engine refuses is left to encoding/json", "codec.go",
-		`	if !c.standard && c.read(data, v) == nil {
+		`	if c.read(data, v) == nil {
 		return nil
 	}`, `	if err := c.read(data, v); true {
 		return err
