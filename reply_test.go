@@ -162,9 +162,11 @@ func withNonce(r any, nonce string) any {
 	case string:
 		return strings.ReplaceAll(r, "<nonce>", nonce)
 	case []any:
+		list := make([]any, len(r)) // the same reply may be given again
 		for i := range r {
-			r[i] = withNonce(r[i], nonce)
+			list[i] = withNonce(r[i], nonce)
 		}
+		return list
 	}
 	return r
 }
