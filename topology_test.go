@@ -255,7 +255,7 @@ func noStaleReadWhile(t *testing.T, r *rig, timeout aside.Option, during func())
 		for _, c := range readers {
 			hits += c.Stats().Hits
 		}
-		return t.Failed() || written.Load() > 20 && hits > 20
+		return t.Failed() || written.Load() > 100 && hits > 100
 	})
 	end()
 }

@@ -25,7 +25,7 @@ func TestALoaderThatReturnsTheSameIsDeterministic(t *testing.T) {
 }
 
 func TestAListWithoutAnOrderIsFound(t *testing.T) {
-	tags := map[int64]map[string]bool{1: {"a": true, "b": true, "c": true, "d": true, "e": true, "f": true, "g": true, "h": true}}
+	tags := map[int64]map[string]bool{1: {"red": true, "new": true, "sale": true}}
 	finds(t, deterministic(func(_ context.Context, id int64) (list []string, _ error) {
 		for tag := range tags[id] {
 			list = append(list, tag)
