@@ -265,7 +265,8 @@ func (c *Cache[K, V]) decode(data []byte) (v V, ok bool) {
 	return v, true
 }
 
-// unshared returns data that a value decoded from it may keep. encoding/json keeps none.
+// unshared returns data of its own for a value that is decoded from it to keep. What a codec writes may be memory of a value,
+// and what it reads may become so; encoding/json's never is.
 func (c *Cache[K, V]) unshared(data []byte) []byte {
 	if _, ok := c.config.codec.(jsonCodec); ok {
 		return data

@@ -133,6 +133,7 @@ func (c *Cache[K, V]) fly(
 	f.decided, f.abandoned = w.decided, w.abandoned
 	f.onRedis = b.left - search.budget.left
 	f.loaded = w.loaded
+	f.data = c.unshared(w.data) // which joiners decode when the owner may be modifying the value
 }
 
 // share gives a joiner what a hit would have: the owner has the flight's own value.

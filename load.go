@@ -151,13 +151,17 @@ func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 	return l
 }
 
-// encode gives a codec the value itself, but encoding/json a pointer: else it would not find the methods of *V.
+// encode gives a codec the value itself, but encoding/json a pointer: else it would not find the methods of *V. What it
+// returns may be memory of the value, which belongs to the owner as soon as he has it.
 func (c *Cache[K, V]) encode(v *V) ([]byte, error) {
 	if _, ok := c.config.codec.(jsonCodec); ok {
 		return c.config.codec.Marshal(v)
 	}
 	data, err := c.config.codec.Marshal(*v)
-	return append([]byte{}, data...), err // it may be v's own memory, which the owner may modify
+	if data == nil {
+		data = []byte{} // nil would be none
+	}
+	return data, err
 }
 
 // pick is what a batch load says of one key. A not found speaks for the keys that it did not return.

@@ -37,9 +37,11 @@ func parcels(steps []step, together bool) []parcel {
 
 // command returns the script, keys and arguments of a parcel.
 func (p parcel) command(steps []step) (_ *redis.Script, keys []string, args []any) {
-	if first := steps[p.steps[0]]; len(p.steps) == 1 {
+	first := steps[p.steps[0]]
+	if len(p.steps) == 1 {
 		return scripts[p.script].one, first.keys(), first.args
 	}
+	keys, args = make([]string, 0, len(p.steps)), make([]any, 0, len(p.steps)*len(first.args))
 	for _, i := range p.steps {
 		keys = append(keys, steps[i].name)
 		args = append(args, steps[i].args...)
@@ -86,7 +88,7 @@ func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []ste
 	})
 	var untaught []int
 	for i, cmd := range cmds {
-		if redis.HasErrorPrefix(cmd.Err(), "NOSCRIPT") {
+		if hasPrefix(cmd.Err(), "NOSCRIPT") {
 			untaught = append(untaught, i)
 		}
 	}
@@ -128,7 +130,10 @@ func (s *store) sendScattered(ctx context.Context, rdb redis.UniversalClient, st
 	}
 }
 
-func isCrossSlot(err error) bool { return redis.HasErrorPrefix(err, "CROSSSLOT") }
+func isCrossSlot(err error) bool { return hasPrefix(err, "CROSSSLOT") }
+
+// hasPrefix is redis.HasErrorPrefix, which allocates for no error, too.
+func hasPrefix(err error, prefix string) bool { return err != nil && redis.HasErrorPrefix(err, prefix) }
 
 func (s *store) isKnown(p parcel) *atomic.Bool {
 	if len(p.steps) == 1 {
