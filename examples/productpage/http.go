@@ -21,69 +21,83 @@ type getter[V any] = func(ctx context.Context, id int64) (V, error)
 
 // handler serves catalog, what category returns, and the counters that stats returns.
 func handler(catalog Catalog, category getter[Category], stats func() any) http.Handler {
+	a := api{catalog}
 	mux := http.NewServeMux()
 	for pattern, serve := range map[string]endpoint{
-		"GET /products/{id}":            show(catalog.ProductByID),
-		"GET /categories/{id}":          show(category),
-		"GET /categories/{id}/products": show(catalog.ProductsInCategory),
-		"GET /shops/{shop}/products/{slug}": func(r *http.Request) (any, error) {
-			return catalog.ProductBySlug(r.Context(), r.PathValue("shop"), r.PathValue("slug"))
-		},
-		"GET /products": func(r *http.Request) (any, error) {
-			ids, err := queryIDs(r)
-			if err != nil {
-				return nil, err
-			}
-			found, err := catalog.ProductsByID(r.Context(), ids)
-			return inOrder(found, ids), err
-		},
-		"POST /products": func(r *http.Request) (any, error) {
-			var p Product
-			if err := decode(r, &p); err != nil {
-				return nil, err
-			}
-			if p.Cents <= 0 {
-				return nil, errNoPrice
-			}
-			return catalog.AddProduct(r.Context(), p)
-		},
-		"PUT /products/{id}/price": withID(func(r *http.Request, id int64) (any, error) {
-			var change struct{ Cents int64 }
-			if err := decode(r, &change); err != nil {
-				return nil, err
-			}
-			if change.Cents <= 0 {
-				return nil, errNoPrice
-			}
-			return catalog.SetPrice(r.Context(), id, change.Cents)
-		}),
-		"PUT /products/{id}/category": withID(func(r *http.Request, id int64) (any, error) {
-			var change struct {
-				CategoryID int64 `json:"category_id"`
-			}
-			if err := decode(r, &change); err != nil {
-				return nil, err
-			}
-			_, after, err := catalog.MoveProduct(r.Context(), id, change.CategoryID)
-			return after, err
-		}),
-		"PUT /categories/{id}/name": withID(func(r *http.Request, id int64) (any, error) {
-			var change struct{ Name string }
-			if err := decode(r, &change); err != nil {
-				return nil, err
-			}
-			if change.Name == "" {
-				return nil, errNoName
-			}
-			return catalog.RenameCategory(r.Context(), id, change.Name)
-		}),
-		"GET /stats": func(*http.Request) (any, error) {
-			return stats(), nil
-		},
+		"GET /products/{id}":                show(catalog.ProductByID),
+		"GET /categories/{id}":              show(category),
+		"GET /categories/{id}/products":     show(catalog.ProductsInCategory),
+		"GET /shops/{shop}/products/{slug}": a.productBySlug,
+		"GET /products":                     a.products,
+		"POST /products":                    a.addProduct,
+		"PUT /products/{id}/price":          withID(a.setPrice),
+		"PUT /products/{id}/category":       withID(a.moveProduct),
+		"PUT /categories/{id}/name":         withID(a.renameCategory),
+		"GET /stats":                        func(*http.Request) (any, error) { return stats(), nil },
 	} {
 		mux.HandleFunc(pattern, serve.serve)
 	}
 	return mux
+}
+
+// An api is the endpoints that take more from a request than one id.
+type api struct{ catalog Catalog }
+
+func (a api) productBySlug(r *http.Request) (any, error) {
+	return a.catalog.ProductBySlug(r.Context(), r.PathValue("shop"), r.PathValue("slug"))
+}
+
+func (a api) products(r *http.Request) (any, error) {
+	ids, err := queryIDs(r)
+	if err != nil {
+		return nil, err
+	}
+	found, err := a.catalog.ProductsByID(r.Context(), ids)
+	return inOrder(found, ids), err
+}
+
+func (a api) addProduct(r *http.Request) (any, error) {
+	var p Product
+	if err := decode(r, &p); err != nil {
+		return nil, err
+	}
+	if p.Cents <= 0 {
+		return nil, errNoPrice
+	}
+	return a.catalog.AddProduct(r.Context(), p)
+}
+
+func (a api) setPrice(r *http.Request, id int64) (any, error) {
+	var change struct{ Cents int64 }
+	if err := decode(r, &change); err != nil {
+		return nil, err
+	}
+	if change.Cents <= 0 {
+		return nil, errNoPrice
+	}
+	return a.catalog.SetPrice(r.Context(), id, change.Cents)
+}
+
+func (a api) moveProduct(r *http.Request, id int64) (any, error) {
+	var change struct {
+		CategoryID int64 `json:"category_id"`
+	}
+	if err := decode(r, &change); err != nil {
+		return nil, err
+	}
+	_, after, err := a.catalog.MoveProduct(r.Context(), id, change.CategoryID)
+	return after, err
+}
+
+func (a api) renameCategory(r *http.Request, id int64) (any, error) {
+	var change struct{ Name string }
+	if err := decode(r, &change); err != nil {
+		return nil, err
+	}
+	if change.Name == "" {
+		return nil, errNoName
+	}
+	return a.catalog.RenameCategory(r.Context(), id, change.Name)
 }
 
 func (serve endpoint) serve(w http.ResponseWriter, r *http.Request) {
