@@ -228,19 +228,24 @@ func (d *tagDesign) unchanged(s *tagState, since uint8) bool {
 	return !slices.ContainsFunc(s.journal[at+1:], func(r tagRecord) bool { return r.names })
 }
 
-func (d *tagDesign) writerStep(s tagState, i int, emit func(label, tagState)) {
-	w := s.writers[i]
-	if !w.started && i > 0 && !s.writers[i-1].started {
+// startWriter has a writer take his first step, in InTx and outside.
+func (d *tagDesign) startWriter(s tagState, i int, emit func(label, tagState)) {
+	if i > 0 && !s.writers[i-1].started {
 		return // they are alike: let them start in their order
 	}
-	if !w.started {
-		for _, tx := range []bool{false, true} {
-			if steps := d.steps(tx); len(steps) > 0 {
-				t := s
-				t.writers[i] = tagWriter{started: true, tx: tx}
-				d.writerStep(t, i, emit)
-			}
+	for _, tx := range []bool{false, true} {
+		if steps := d.steps(tx); len(steps) > 0 {
+			t := s
+			t.writers[i] = tagWriter{started: true, tx: tx}
+			d.writerStep(t, i, emit)
 		}
+	}
+}
+
+func (d *tagDesign) writerStep(s tagState, i int, emit func(label, tagState)) {
+	w := s.writers[i]
+	if !w.started {
+		d.startWriter(s, i, emit)
 		return
 	}
 	steps := d.steps(w.tx)

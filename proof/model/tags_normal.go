@@ -40,45 +40,10 @@ func unused(used func(n uint8) bool) uint8 {
 // normal gives states that nothing will ever tell apart one form.
 func (d *tagDesign) normal(s tagState) tagState {
 	for i := range d.loaders {
-		l := &s.loaders[i]
-		if l.refuse && slices.Index(d.load, add) < int(l.at) {
-			*l = tagLoader{}
-			continue
-		}
-		if l.at > 0 && d.load[l.at] == load { // the earlier it reads the row, the older what it finds
-			l.version = s.version
-			l.at++
-		}
-		if slices.Index(d.load, check) < int(l.at) {
-			l.epoch = 0
-		}
-		if l.token != 0 && l.token != s.doc.token && !d.uncompared {
-			l.token, l.version, l.refuse = lost, 0, true
-		}
-		if l.refuse && l.epoch != 0 && !d.clientIDs {
-			l.epoch = gone
-		}
+		d.forgetOfLoader(&s, &s.loaders[i])
 	}
 	for i := range d.writers {
-		w := &s.writers[i]
-		steps := d.steps(w.tx)
-		if !w.started || w.dead {
-			continue
-		}
-		if steps[w.at] == done {
-			s.floor = max(s.floor, w.version)
-			*w = tagWriter{started: true, dead: true}
-			continue
-		}
-		if w.read != s.index && w.read != 0 && !d.scoresRepeat {
-			w.read = lost
-		}
-		if w.version <= s.floor {
-			w.version = 0
-		}
-		if w.at > 0 && !slices.Contains(steps[w.at:], remove) && !slices.Contains(steps[w.at:], unindex) {
-			w.read = 0
-		}
+		d.forgetOfWriter(&s, &s.writers[i])
 	}
 	if !d.clientIDs && !d.forgiving {
 		d.forgetRecords(&s)
@@ -88,6 +53,55 @@ func (d *tagDesign) normal(s tagState) tagState {
 		s.again.verb == unindex && s.again.token != s.index && !d.scoresRepeat && !d.plainRemoval {
 		s.again = tagCommand{}
 	}
+	d.renumber(&s)
+	return s
+}
+
+// forgetOfLoader forgets what will make no difference to a load any more.
+func (d *tagDesign) forgetOfLoader(s *tagState, l *tagLoader) {
+	if l.refuse && slices.Index(d.load, add) < int(l.at) {
+		*l = tagLoader{}
+		return
+	}
+	if l.at > 0 && d.load[l.at] == load { // the earlier it reads the row, the older what it finds
+		l.version = s.version
+		l.at++
+	}
+	if slices.Index(d.load, check) < int(l.at) {
+		l.epoch = 0
+	}
+	if l.token != 0 && l.token != s.doc.token && !d.uncompared {
+		l.token, l.version, l.refuse = lost, 0, true
+	}
+	if l.refuse && l.epoch != 0 && !d.clientIDs {
+		l.epoch = gone
+	}
+}
+
+// forgetOfWriter forgets what will make no difference to a writer any more.
+func (d *tagDesign) forgetOfWriter(s *tagState, w *tagWriter) {
+	if !w.started || w.dead {
+		return
+	}
+	rest := d.steps(w.tx)[w.at:]
+	if rest[0] == done {
+		s.floor = max(s.floor, w.version)
+		*w = tagWriter{started: true, dead: true}
+		return
+	}
+	if w.read != s.index && w.read != 0 && !d.scoresRepeat {
+		w.read = lost
+	}
+	if w.version <= s.floor {
+		w.version = 0
+	}
+	if w.at > 0 && !slices.Contains(rest, remove) && !slices.Contains(rest, unindex) {
+		w.read = 0
+	}
+}
+
+// renumber gives tokens and scores the least numbers: which they are makes no difference.
+func (d *tagDesign) renumber(s *tagState) {
 	var tokens, scores renaming
 	tokens.rename(&s.doc.token)
 	for i := range d.loaders {
@@ -96,16 +110,16 @@ func (d *tagDesign) normal(s tagState) tagState {
 	if s.again.verb == fill {
 		tokens.rename(&s.again.token)
 	}
-	if !d.scoresRepeat {
-		scores.rename(&s.index)
-		for i := range d.writers {
-			scores.rename(&s.writers[i].read)
-		}
-		if s.again.verb == unindex {
-			scores.rename(&s.again.token)
-		}
+	if d.scoresRepeat {
+		return
 	}
-	return s
+	scores.rename(&s.index)
+	for i := range d.writers {
+		scores.rename(&s.writers[i].read)
+	}
+	if s.again.verb == unindex {
+		scores.rename(&s.again.token)
+	}
 }
 
 // A load that will be refused anyway needs not to know why, and a journal that nobody has read may as well be missing.
