@@ -73,11 +73,20 @@ func (c *Cache[K, V]) walk(ctx context.Context, prefix string, visit visitor) er
 // errManyNodes says that the client does not show all nodes of its Cluster.
 var errManyNodes = errors.New("InvalidateAll needs the redis.ClusterClient itself")
 
+// showsItsNodes reports whether all nodes behind a client can be walked over.
+func showsItsNodes(rdb redis.UniversalClient) bool {
+	switch rdb.(type) {
+	case *redis.Client, *redis.ClusterClient:
+		return true
+	default:
+		return false
+	}
+}
+
 // alone returns errManyNodes if a client that does not show what is behind it, an AutoPipeliner, talks to a Cluster, of
 // which SCAN would see one node.
 func (c *Cache[K, V]) alone(ctx context.Context) error {
-	switch c.store.client.rdb.(type) {
-	case *redis.Client, *redis.ClusterClient:
+	if showsItsNodes(c.store.client.rdb) {
 		return nil
 	}
 	b := newBudget(c.config.timeout)

@@ -227,6 +227,33 @@ func TestEachChangeOfStateIsToldOnce(t *testing.T) {
 	})
 }
 
+// A server that is there and refuses is not down, so nothing else would tell.
+func TestThatRedisRefusesCommandsIsLoggedOnceInAWhile(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		logged := new(log)
+		c, w := inWeather(r, newTable(product{1, "lamp", 100}).load, aside.WithLogger(slog.New(logged)))
+		for range 2 {
+			for range 10 {
+				w.answer(redisError("NOAUTH Authentication required."))
+				mustGet(t, c, 1)
+				if err := c.Invalidate(t.Context(), 1); err == nil {
+					t.Error("Invalidate returned nil")
+				}
+			}
+			equal(t, "Down", c.Stats().Down, false)
+			time.Sleep(11 * time.Second)
+		}
+		logged.mu.Lock() // the retries go on
+		defer logged.mu.Unlock()
+		for _, line := range logged.lines {
+			equal(t, "a line", line, "WARN aside: Redis refuses a command")
+		}
+		if n := len(logged.lines); n < 2 || n > 3 {
+			t.Errorf("it logged %d lines in 22 seconds, want one in ten seconds", n)
+		}
+	})
+}
+
 // Again and again: what goes wrong here is a matter of which goroutine is first.
 func TestARedisThatIsBackIsAlwaysNoticed(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {

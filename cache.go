@@ -40,7 +40,8 @@ type Cache[K comparable, V any] struct {
 	owed       owed
 	owedTags   *owedTags
 	background background
-	logged     seldom
+	logged     seldom // of an entry
+	refused    seldom // of Redis
 	n          counters
 }
 
@@ -120,6 +121,7 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 		nonces:  newNonces(),
 		failed:  c.redisFailed,
 	}
+	c.owed.most = mostOwed(rdb)
 	c.owedTags = owedTagsOf(rdb)
 	c.background.init()
 	b := newBreaker(rdb)
@@ -359,9 +361,13 @@ func (c *Cache[K, V]) usable(name string) bool {
 	return c.store.breaker.up(name) && !c.owed.has(name) && !c.owesTags()
 }
 
-// redisFailed counts a command that failed.
+// redisFailed counts a command that failed. That Redis is down is told by the breaker; what a server refuses that is there
+// (a password, a permission, a write for want of memory) would be told by nobody.
 func (c *Cache[K, V]) redisFailed(err error) {
 	c.n.redisErrors.Add(1)
+	if !unreachable(err) && c.refused.now() {
+		c.config.logger.Warn("aside: Redis refuses a command", "cache", c.name, "error", err)
+	}
 	if observe := c.config.observer.RedisError; observe != nil {
 		observe(context.Background(), err)
 	}

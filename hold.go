@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"sync"
 	"time"
 
 	"github.com/asidecache/aside/internal/watch"
@@ -46,12 +45,14 @@ func (c *Cache[K, V]) runHolds(
 // renew keeps the holds from expiring while the transaction runs. It places them anew, so that one that was evicted is
 // back before long.
 func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
-	var running sync.Mutex
+	running := make(chan struct{}, 1)
 	end := every(c.config.hold/3, func() {
-		if !running.TryLock() {
+		select {
+		case running <- struct{}{}:
+		default:
 			return // stopped just now
 		}
-		defer running.Unlock()
+		defer func() { <-running }()
 		names, tags := t.held(c)
 		c.store.chunks(names, func(chunk []string) (failed []string) {
 			if t.over() {
@@ -66,7 +67,7 @@ func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 	})
 	return func() {
 		end()
-		running.Lock() // for good: a renewal after the release would hold the keys for WithHold
+		running <- struct{}{} // for good: a renewal after the release would hold the keys for WithHold
 	}
 }
 

@@ -236,26 +236,32 @@ func (h *holdServer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.P
 	}
 }
 
-// Each pipeline that hangs takes one Redis timeout of the caller's time. In real time, since whoever waits for a mutex,
-// as the end of InTx does, stops the clock of synctest.
+// Each pipeline that hangs takes one Redis timeout of the caller's time. The end of InTx waits for one: in such a way that the
+// clock of a user's synctest goes on.
 func TestInTxEndsWithoutFinishingARenewalOfManyKeys(t *testing.T) {
-	h := &holdServer{reached: make(chan struct{}, 100)}
-	rdb := closed(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
-	rdb.AddHook(h)
-	c := newCache(t, rdb, newTable().load, aside.WithHold(time.Second), aside.WithRedisTimeout(2*time.Second))
-	keys := make([]int, 5000) // ten pipelines
-	for i := range keys {
-		keys[i] = i
-	}
-	inTx(t, func(ctx context.Context) error {
-		if err := c.Invalidate(ctx, keys...); err != nil {
-			return err
+	synctest.Test(t, func(t *testing.T) {
+		h := &holdServer{reached: make(chan struct{}, 100)}
+		rdb := closed(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
+		rdb.AddHook(h)
+		const timeout = 250 * time.Millisecond
+		c := newCache(t, rdb, newTable().load, aside.WithHold(time.Second), aside.WithRedisTimeout(timeout))
+		keys := make([]int, 5000) // ten pipelines
+		for i := range keys {
+			keys[i] = i
 		}
-		h.hangs.Store(true)
-		<-h.reached // the first pipeline of a renewal
-		return nil
+		var over time.Time
+		inTx(t, func(ctx context.Context) error {
+			if err := c.Invalidate(ctx, keys...); err != nil {
+				return err
+			}
+			h.hangs.Store(true)
+			<-h.reached // the first pipeline of a renewal
+			over = time.Now()
+			return nil
+		})
+		equal(t, "the number of pipelines after fn, the release being one", len(h.reached), 1)
+		equal(t, "the time that the renewal and the release took", time.Since(over), 2*timeout)
 	})
-	equal(t, "the number of pipelines after fn, the release being one", len(h.reached), 1)
 }
 
 // A DEL is possible when Redis is out of memory, so an Invalidate must not need more.

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 )
 
 // owed are the invalidations that Redis has not confirmed. One is owed from before its first attempt is sent until an
@@ -23,6 +26,8 @@ type owed struct {
 	every  debt   // owed for all names, if its number is not 0
 	last   uint64 // number of a debt
 	trying bool   // a goroutine is at work
+
+	most int // names that are remembered that failed, see mostOwed
 }
 
 // A debt is the newest invalidation that is owed for a name.
@@ -31,8 +36,14 @@ type debt struct {
 	failed bool
 }
 
-// maxOwed bounds how many names are remembered that failed. Beyond it all names are owed.
-const maxOwed = 10_000
+// mostOwed is how many names are remembered that failed. Beyond it all names are owed, which ends with a SCAN of every node:
+// where the client may not show them it would never end, so there is no bound.
+func mostOwed(rdb redis.UniversalClient) int {
+	if showsItsNodes(rdb) {
+		return 10_000
+	}
+	return math.MaxInt
+}
 
 // incur notes that names are owed, until an attempt with the number that it returns.
 func (o *owed) incur(names []string) uint64 {
@@ -96,7 +107,7 @@ func (o *owed) fail(names []string) (begin bool) {
 			o.names[name] = d
 		}
 	}
-	if len(o.names) > maxOwed && o.countFailed() > maxOwed { // those under way end soon
+	if len(o.names) > o.most && o.countFailed() > o.most { // those under way end soon
 		o.last++
 		o.every = debt{number: o.last, failed: true}
 		maps.DeleteFunc(o.names, func(_ string, d debt) bool { return d.failed })

@@ -15,13 +15,15 @@ import (
 // they are confirmed, this process reads no entry that might from the cache. All its caches on one client share them.
 type owedTags struct{ owed }
 
+func newOwedTags(rdb redis.UniversalClient) *owedTags { return &owedTags{owed{most: mostOwed(rdb)}} }
+
 // owedTagsOf finds the owedTags of a client, for as long as any Cache has them.
 func owedTagsOf(rdb redis.UniversalClient) *owedTags {
 	if !reflect.TypeOf(rdb).Comparable() {
-		return new(owedTags) // a client of the user's own making
+		return newOwedTags(rdb) // a client of the user's own making
 	}
 	for {
-		shared := new(owedTags)
+		shared := newOwedTags(rdb)
 		pointer := weak.Make(shared)
 		before, found := owedTagsByClient.LoadOrStore(rdb, pointer)
 		if !found {

@@ -412,6 +412,27 @@ func TestAnAutoPipelinerKeepsThePromises(t *testing.T) {
 	}
 }
 
+// Very many debts are a debt of the whole cache elsewhere, which is paid by a SCAN of all nodes. Here they stay what they are.
+func TestVeryManyFailedInvalidationsArePaidThroughAnAutoPipelinerOverACluster(t *testing.T) {
+	r := autoPipelined(t, clusterRig(t))
+	rows := newTable(product{1, "lamp", 100})
+	c, tap := process(r, rows.load, patient)
+	keys := make([]int, 10_001)
+	for i := range keys {
+		keys[i] = i + 10
+	}
+	tap.answer("invalidate", redisError("OOM"))
+	if err := c.Invalidate(t.Context(), keys...); err == nil {
+		t.Error("Invalidate returned nil")
+	}
+	equal(t, "Owed", c.Stats().Owed, len(keys))
+	mustGet(t, c, 1)
+	mustGet(t, c, 1)
+	equal(t, "the hits of a key that is not owed", c.Stats().Hits, 1)
+	tap.answer("invalidate", nil)
+	r.until(func() bool { return c.Stats().Owed == 0 })
+}
+
 func TestAnAutoPipelinerComesThroughAnOutage(t *testing.T) {
 	for _, o := range outages[:2] {
 		t.Run(o.name, func(t *testing.T) {

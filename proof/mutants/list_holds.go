@@ -146,7 +146,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"no renewal comes after the release", "hold.go",
-		`running.Lock() // for good`, `_ = 0 // for good`,
+		`running <- struct{}{} // for good`, `_ = 0 // for good`,
 		"TestRenewalThatIsDueWhenTheTransactionEndsLeavesNothingBehind",
 	},
 	{
