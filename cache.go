@@ -137,7 +137,8 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 // returns an error of Redis: what Redis cannot answer, the loader does.
 //
 // If there is no row, the error answers errors.Is for ErrNotFound, sql.ErrNoRows and each of WithNotFound. Other errors
-// are the loader's own, that of ctx, or ErrOverloaded. A loader's panic goes on in the callers of Get that waited for it.
+// are the loader's own, that of ctx, ErrOverloaded, one that says that the load took longer than WithLoadTimeout or ended in
+// runtime.Goexit, or that of rendering the key. A loader's panic goes on in the callers of Get that waited for it.
 //
 // The value belongs to the caller, who may modify it. A load that began for a caller who left goes on, and fills the
 // cache for the next.
@@ -333,7 +334,8 @@ func (c *Cache[K, V]) Stats() Stats {
 }
 
 // Close waits for the Cache's work in the background: refreshes, and loads whose callers have left. Both end by
-// WithLoadTimeout, or twice that for a load that first waits for another process's lease. It does not close the Redis
+// WithLoadTimeout, or twice that for a load that first waits for another process's lease; what a GetMany without a batch loader
+// began, by that for each 16 of its keys. It does not close the Redis
 // client. Reads of a closed Cache go to the loader and fill nothing; Invalidate works as before, but is not tried again,
 // so a service may close its caches while its last requests end.
 //

@@ -22,12 +22,12 @@
 //     minute and go on.
 //   - One load per key. Over all processes, one load of a key is under way at a time; the others wait for its result.
 //   - Redis is optional at run time. When Redis fails, Get returns what the loader returns. It never returns an error of
-//     Redis, and spends no longer on Redis than [WithRedisTimeout], all its commands together. A caller that joins a load
-//     of its process may wait for what that load spends on Redis besides.
+//     Redis, and spends no longer on Redis than [WithRedisTimeout], all its commands together, but for polls while another
+//     process loads. A caller that joins a load of its process may wait for what that load spends on Redis besides.
 //   - Any DEL counts. An entry is one Redis key. Whoever deletes that key has invalidated the entry, loads under way
 //     included: redis-cli DEL, another program, a FLUSHALL, an eviction.
 //   - Nothing unreadable is fatal. A document that is corrupt, foreign or of another version is a miss, and the next load
-//     replaces it.
+//     replaces it, unless it begins like a hold: what no version of this library can read may hold the entry.
 //   - Every caller owns its value. It shares no memory with what another caller got.
 //
 // # What bounds the promises
@@ -58,8 +58,8 @@
 // renewed while the load runs: when its process dies, the others take over after that time. They wait no longer than
 // [WithLoadTimeout], and then load for themselves. Processes that waited for a load that ended without a value to store
 // load at once, each for itself, so that failures do not queue up. After an Invalidate a new load begins, though
-// the voided one may still run elsewhere. Without Redis, loads are collapsed within each process, and bounded by
-// [WithMaxLoads]. Get may have to wait for two loads: one that began too early for it, and the next.
+// the voided one may still run elsewhere. Without Redis, the loads of Get are collapsed within each process, those of GetMany
+// are not, and all are bounded by [WithMaxLoads]. Get may have to wait for two loads: one that began too early for it, and the next.
 //
 // # The loader
 //
@@ -126,7 +126,7 @@
 //	{"lease":"<token>"}                                  a process loads it, and others wait
 //	{"lease":"<token>","waited":true}                    the same, and somebody does wait
 //	{"lease":"<token>","returned":true}                  that load stored nothing: who waited loads
-//	{"hold":{"<holder>":<ms>,...}}                       until then, since 1970, nothing is cached: InTx, or WithReplicaLag
+//	{"hold":{"<holder>":<ms>,...}}                       nothing is cached until then, in ms since 1970: InTx, WithReplicaLag
 //	{"id":"<token>","fresh":<ms>,...,"value":<JSON>}     a value
 //	{"id":"<token>","fresh":<ms>,...,"absent":true}      there is no row
 //
@@ -143,14 +143,19 @@
 // Three failures in a row to reach Redis (refused, not answered in time, LOADING, READONLY, CLUSTERDOWN, MASTERDOWN) mean
 // that it is down. Each of these calls takes its load and at most WithRedisTimeout. From then on, reads go to the loader at
 // once. Redis is probed in the background at least once a second, and is used again at the first success. In a Cluster,
-// each primary counts by itself, and reads of what the others own go on to hit. That Redis went down, and that it is back,
-// is logged once, and told to the [Observer].
+// each primary counts by itself, and reads of what the others own go on to hit. Each Cache finds that out by itself. That
+// Redis went down, and that it is back, is logged once by each, and told to the [Observer].
 //
-// Out of memory is not down: hits are served and Invalidate works, while what is loaded is not stored.
+// A Redis that answers with another error is not down, so each read asks it anew. That it refuses (NOAUTH, NOPERM, MISCONF,
+// too many clients) is logged at most every ten seconds, and counted in RedisErrors of [Stats]. Out of memory, hits are
+// served and Invalidate works, while what is loaded is not stored, and processes load each for themselves. What has to write
+// to invalidate is refused then, and returns an error: a hold of a key that is not cached, so that an InTx rolls back,
+// InvalidateTags, and WithReplicaLag.
 //
 // Invalidate is always tried. When Redis does not confirm it, Invalidate returns an error and is tried again in the
-// background until it succeeds. Until then this process reads the key from the loader; other processes may serve what is
-// cached.
+// background until it succeeds. Until then this Cache reads the key from the loader; others, in this process or another, may
+// serve what is cached. More than 10,000 such keys are owed as the whole Cache: it reads nothing from Redis until a SCAN has
+// removed all its entries. (Not so with an AutoPipeliner, through which a Cluster cannot be scanned: it remembers all keys.)
 //
 // # The Redis client
 //
@@ -169,11 +174,11 @@
 // Any redis.UniversalClient works that reads and writes at the primary: a Client, a ClusterClient, a failover client, an
 // AutoPipeliner. New refuses what its options show to break the first promise: client-side caching, reads routed to
 // replicas, a redis.Ring. It cannot see a failover client with ReplicaOnly, or a proxy that reads from replicas or
-// spreads keys over servers: do not use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA; any eviction policy
-// will do.
+// spreads keys over servers: do not use them. Redis must be 6.0 or newer and allow EVAL and EVALSHA. Any eviction policy
+// keeps the promises, within the bounds above for holds and for the indexes of tags.
 //
-// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll SCAN, with a
-// ClusterClient CLUSTER NODES, with an AutoPipeliner INFO. Its scripts call GET, SET, GETRANGE, SETRANGE, DEL, PTTL,
+// The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll, or for very many
+// invalidations that have failed, SCAN, with a ClusterClient CLUSTER NODES, with an AutoPipeliner INFO. Its scripts call GET, SET, GETRANGE, SETRANGE, DEL, PTTL,
 // PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE, ZINCRBY, ZRANGEBYSCORE, ZREMRANGEBYSCORE
 // and ZREVRANGE.
 package aside

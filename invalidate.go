@@ -12,12 +12,12 @@ import (
 // Invalidate says that the rows of keys have changed: it removes what is cached for them, and voids the loads under way.
 //
 // Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process,
-// returns what was loaded before Invalidate was called. It waits for Redis to confirm, at most WithRedisTimeout, in one
-// round trip to each server concerned. It is sent even if ctx has ended, and does not end with it: the rows have changed,
+// returns what was loaded before Invalidate was called. It waits for Redis to confirm, at most WithRedisTimeout for all keys,
+// in one round trip to each server concerned: give it ten thousands of keys in several calls. It is sent even if ctx has ended, and does not end with it: the rows have changed,
 // whoever is still listening. It is sent even if Redis is known to be down.
 //
 // An error says that Redis did not confirm all of them. Those are tried again in the background until they succeed, and
-// until then this process reads them from the loader; other processes may serve what is cached.
+// until then this Cache reads them from the loader; others may serve what is cached.
 //
 // Inside InTx, it holds the keys until the transaction has ended: nothing is cached for them, and this process and all
 // others load. An error says that a hold could not be placed while there is still time to roll back. If it is ignored,

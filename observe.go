@@ -27,13 +27,15 @@ type Stats struct {
 	WrongTypes uint64 // names under which something lies that is no string: read through, left alone
 
 	Invalidations      uint64 // keys invalidated, through their tags too
-	InvalidationErrors uint64 // keys and tags whose invalidation Redis did not confirm
+	InvalidationErrors uint64 // keys and tags of an Invalidate or InvalidateTags that returned an error for them
 
-	Owed int // keys and tags whose invalidation failed and is being tried again; they are read from the loader
+	// Owed is how many invalidations are being tried again, of keys and tags that are read from the loader meanwhile: those
+	// that returned an error, and what Redis did not confirm at the end of InTx. That of a whole Cache counts as one.
+	Owed int
 
 	RedisErrors uint64 // Redis commands that failed or were not answered in time
 	Loading     int    // loads under way now
-	Down        bool   // Redis is known to be down: reads go to the loader at once
+	Down        bool   // Redis is known to be down, in a Cluster any of its primaries: reads of what it has go to the loader at once
 }
 
 // counters is Stats while it is being counted.
@@ -62,17 +64,19 @@ func (n *counters) snapshot() Stats {
 type Observer struct {
 	// Read is called at the end of each key that Get or GetMany read, on the caller's goroutine.
 	Read func(ctx context.Context, r ReadInfo)
-	// Load is called after each call of the loader, on a goroutine of the load. Its ctx has the values of the first
-	// caller's ctx.
+	// Load is called after each call of the loader, on a goroutine of the load, or the caller's under Bypass and inside
+	// InTx. Its ctx has the values of the first caller's ctx.
 	Load func(ctx context.Context, l LoadInfo)
 	// Fill is called after Redis answered a fill, or failed to. Its ctx is that of the load.
 	Fill func(ctx context.Context, f FillInfo)
-	// Invalidate is called at the end of each Invalidate and InvalidateTags, on the caller's goroutine.
+	// Invalidate is called at the end of each Invalidate and InvalidateTags, on the caller's goroutine. What is tried again in
+	// the background, and what InTx does at its end, is not told.
 	Invalidate func(ctx context.Context, i InvalidateInfo)
 	// InvalidateAll is called during InvalidateAll, with the number of entries that it has invalidated since the last
 	// call, on several goroutines for a Cluster.
 	InvalidateAll func(ctx context.Context, entries int)
-	// RedisError is called for each Redis command that failed or was not answered in time.
+	// RedisError is called for each Redis command that failed or was not answered in time, once for several that are sent
+	// together and fail alike.
 	RedisError func(ctx context.Context, err error)
 	// Down is called when Redis is found to be down, with the error that told so, and when it is back, with nil.
 	Down func(err error)
@@ -91,7 +95,7 @@ const (
 // ReadInfo describes one read.
 type ReadInfo struct {
 	Cache   string // the name given to New
-	Name    string // the Redis key
+	Name    string // the Redis key; may be empty if Redis was not to be asked: under Bypass, or with a ctx that has ended
 	Outcome Outcome
 	Err     error // what the caller got, if not a value
 }

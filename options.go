@@ -52,7 +52,7 @@ func defaults() config {
 }
 
 // WithTTL sets how long a value is fresh; with WithStale on top, it bounds how stale a read can be whose writer did not
-// invalidate. The default is 5 minutes. It must be at least a millisecond.
+// invalidate, unless WithTTLFunc or WithStale lengthens it. The default is 5 minutes. It must be at least a millisecond.
 func WithTTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
 
 // WithTTLFunc sets the TTL per value, by the key and the value that the loader returned. 0 means the TTL of WithTTL, a
@@ -65,8 +65,8 @@ func WithTTLFunc[K comparable, V any](f func(K, V) time.Duration) Option {
 // The default is 0.1; 0 turns it off. It must be within [0, 1).
 func WithJitter(fraction float64) Option { return func(c *config) { c.jitter = fraction } }
 
-// WithAbsentTTL sets how long the absence of a row is remembered. The default is 30 seconds; 0 turns it off, so that
-// every read of an absent key is a load.
+// WithAbsentTTL sets how long the absence of a row is remembered, less what WithJitter takes off. The default is 30 seconds;
+// 0 turns it off, so that every read of an absent key is a load.
 func WithAbsentTTL(d time.Duration) Option { return func(c *config) { c.absentTTL = d } }
 
 // WithNotFound names the errors of the loader, besides ErrNotFound and sql.ErrNoRows, that mean that there is no row.
@@ -83,7 +83,7 @@ func WithStale(d time.Duration) Option { return func(c *config) { c.stale = d } 
 // WithEarlyRefresh tunes the refresh of values shortly before their TTL, so that a hot entry never expires under its
 // readers: the closer the end and the slower the last load, the likelier a read starts a refresh in the background. It
 // is XFetch, of Vattani, Chierichetti and Lowenstein, Optimal Probabilistic Cache Stampede Prevention (VLDB 2015). The
-// default beta is 1; more refreshes earlier, and 0 turns it off.
+// default beta is 1; more refreshes earlier, up to 1000, and 0 turns it off.
 func WithEarlyRefresh(beta float64) Option { return func(c *config) { c.beta = beta } }
 
 // WithBatch gives GetMany a loader of many keys: all that it needs are loaded in one call. By default, GetMany calls the
@@ -117,24 +117,26 @@ func WithCodec(codec Codec) Option { return func(c *config) { c.codec = codec } 
 func WithShared() Option { return func(c *config) { c.shared = true } }
 
 // WithVersion sets the version of V's encoding. What another version has stored is a miss, and is replaced by the next
-// load. Raise it when old entries would decode into something wrong. The default is 0.
+// load. Raise it when old entries would decode into something wrong. The default is 0, and it must not be negative.
 func WithVersion(v int) Option { return func(c *config) { c.version = v } }
 
 // WithLoadTimeout bounds one load: its ctx ends then, its callers get an error for which errors.Is with
 // context.DeadlineExceeded holds, and a loader that ignores its ctx is left behind. It also bounds how long a read waits
-// for the load of another process before it loads for itself. The default is 10 seconds.
+// for the load of another process before it loads for itself. The default is 10 seconds, and it must be at least a
+// millisecond.
 func WithLoadTimeout(d time.Duration) Option { return func(c *config) { c.loadTimeout = d } }
 
 // WithRedisTimeout bounds the time that one call spends on Redis, all its commands together, whatever the timeouts of
 // the client are, or up to a sixteenth less; a caller whose look was slow and who then joins another's flight may wait
 // for what is left to that one besides. The polls of who waits for another process's load are not counted together. The
-// default is 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss takes three, and
-// what Redis does not answer in time is loaded and not stored.
+// default is 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss takes three, five with
+// tags, and what Redis does not answer in time is loaded and not stored.
 func WithRedisTimeout(d time.Duration) Option { return func(c *config) { c.timeout = d } }
 
 // WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place
-// until their ctx ends, and then return ErrOverloaded; a refresh that finds no place is put off. A load that has timed
-// out and ignores its ctx no longer counts. A batch load is one. Caches do not share places. The default is 100.
+// until their ctx ends, and then return ErrOverloaded, so one without a deadline may wait for ever; a refresh that finds no
+// place is put off. Reads under Bypass and inside InTx need a place, too. A load that has timed out and ignores its ctx no
+// longer counts. A batch load is one. Caches do not share places. The default is 100, and it must be at least 1.
 func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
 
 // WithHold sets how long a hold of InTx lasts without being renewed: for how long nothing is cached for a key after the
@@ -146,11 +148,12 @@ func WithHold(d time.Duration) Option { return func(c *config) { c.hold = d } }
 // WithReplicaLag is for loaders that read from a replica of the database that is up to d behind: for d after an
 // invalidation nothing is cached for the key, and reads go to the loader. InTx releases its holds into that, and they
 // last that much longer. InvalidateAll does so for the keys that have an entry or a load under way when it gets to them:
-// a key that had neither may be filled with what the replica still has, up to its TTL. The default is 0.
+// a key that had neither may be filled with what the replica still has, up to its TTL. The default is 0, and it must be that
+// or at least a millisecond.
 func WithReplicaLag(d time.Duration) Option { return func(c *config) { c.lag = d } }
 
-// WithLogger sets where the Cache logs what an operator should know: Redis going down and coming back, refreshes that
-// fail, values that cannot be stored. The default is slog.Default.
+// WithLogger sets where the Cache logs what an operator should know: Redis going down, coming back, or refusing commands,
+// refreshes that fail, values that cannot be stored. The default is slog.Default.
 func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l } }
 
 // WithObserver has o told what the Cache does. The default is nobody.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,8 +15,14 @@ import (
 // pages are what a user and a contributor read besides the documentation of the code.
 var pages = []string{"README.md", "CONTRIBUTING.md"}
 
-// consistency is the page about why the promises hold. Its blocks are diagrams.
-var consistency = filepath.Join("docs", "consistency.md")
+// further are the pages whose blocks are no code to be copied.
+func further(t *testing.T) []string {
+	pages, err := filepath.Glob(filepath.Join("docs", "*.md"))
+	if err != nil || pages == nil {
+		t.Fatalf("no pages in docs: %v", err)
+	}
+	return pages
+}
 
 // blocks returns the code blocks of a page in a language.
 func blocks(t *testing.T, page, language string) []string {
@@ -99,7 +106,7 @@ func TestTheREADMEListsTheOptionsThatThereAre(t *testing.T) {
 			}
 		}
 	}
-	for _, page := range append([]string{"doc.go", "CHANGELOG.md", consistency}, pages...) {
+	for _, page := range slices.Concat([]string{"doc.go", "CHANGELOG.md"}, further(t), pages) {
 		for _, name := range regexp.MustCompile(`\bWith[A-Z]\w+`).FindAllString(read(t, page), -1) {
 			if !options[name] {
 				t.Errorf("%s speaks of %s, which does not exist", page, name)
@@ -110,7 +117,7 @@ func TestTheREADMEListsTheOptionsThatThereAre(t *testing.T) {
 
 func TestEveryLinkLeadsToAFile(t *testing.T) {
 	elsewhere := regexp.MustCompile(`://|^(examples|proof)/`) // or in other modules, which a download does not have
-	for _, page := range append([]string{consistency}, pages...) {
+	for _, page := range append(further(t), pages...) {
 		for _, m := range regexp.MustCompile(`\]\(([^)]+)\)`).FindAllStringSubmatch(read(t, page), -1) {
 			target, _, _ := strings.Cut(m[1], "#")
 			if !strings.Contains(target, "://") {
@@ -128,7 +135,7 @@ func TestEveryLinkLeadsToAFile(t *testing.T) {
 
 func TestEveryTestThatAPageNamesExists(t *testing.T) {
 	var source strings.Builder
-	for _, pattern := range []string{"*_test.go", "proof/*/*_test.go"} {
+	for _, pattern := range []string{"*_test.go", "proof/*/*_test.go", "bench/*_test.go"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil {
 			t.Fatal(err)
@@ -140,11 +147,32 @@ func TestEveryTestThatAPageNamesExists(t *testing.T) {
 			source.WriteString(read(t, file))
 		}
 	}
-	for _, page := range append([]string{consistency}, pages...) {
+	for _, page := range append(further(t), pages...) {
 		for _, name := range regexp.MustCompile(`\b(Test|Fuzz)[A-Z]\w+`).FindAllString(read(t, page), -1) {
 			if !strings.Contains(source.String(), "\nfunc "+name+"(") {
 				t.Errorf("%s names %s, which does not exist", page, name)
 			}
 		}
+	}
+}
+
+// Who is woken by a line of the log looks for it on the page about operating.
+func TestEveryLineOfTheLogIsExplained(t *testing.T) {
+	page := read(t, filepath.Join("docs", "operations.md"))
+	logged := regexp.MustCompile(`logger\.(?:Info|Warn|Error)\("aside: ([^":]+)`)
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for _, file := range files {
+		for _, m := range logged.FindAllStringSubmatch(read(t, file), -1) {
+			if n++; !strings.Contains(page, m[1]) {
+				t.Errorf("%s logs %q, which docs/operations.md does not have", file, m[1])
+			}
+		}
+	}
+	if n < 5 {
+		t.Errorf("%d lines were found", n)
 	}
 }
