@@ -29,6 +29,9 @@ import (
 // has acted, other reads may be served what is cached.
 func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
 	defer watch.Tell(ctx, watch.Invalidation{Cache: c.name})
+	if err := c.alone(context.WithoutCancel(ctx)); errors.Is(err, errManyNodes) {
+		return err // nothing is owed: it would fail for ever, and no key be read from the cache
+	}
 	if t := txOf(ctx); t != nil && t.with(c, func(p *part) { p.all = true }) {
 		return nil
 	}
@@ -36,13 +39,10 @@ func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
 }
 
 func (c *Cache[K, V]) invalidateAll(ctx context.Context) error {
-	if err := c.alone(ctx); errors.Is(err, errManyNodes) {
-		return err // nothing is owed: it would fail for ever, and no key be read from the cache
-	}
 	number := c.owed.incurAll()
 	err := c.removeAll(ctx)
 	if err == nil {
-		c.owed.settleAll(number)
+		c.settleAllKeys(number)
 		return nil
 	}
 	c.retry(c.owed.failAll())

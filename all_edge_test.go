@@ -239,3 +239,91 @@ func TestInvalidateAllOfATransactionThatCommittedIsDoneOnce(t *testing.T) {
 		equal(t, "the number of scans", tap.sent("scan"), 1)
 	})
 }
+
+// ManyNodes is an AutoPipeliner over a Cluster, as far as InvalidateAll can tell.
+type manyNodes struct{ redis.UniversalClient }
+
+func (m manyNodes) Info(ctx context.Context, _ ...string) *redis.StringCmd {
+	return redis.NewStringResult("cluster_enabled:1", ctx.Err())
+}
+
+func TestInvalidateAllThroughAClientThatDoesNotShowAllNodesIsAnErrorAndNotOwed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c := newCache(t, redis.UniversalClient(manyNodes{r.dial(t)}), rows.load)
+		over, cancel := context.WithCancel(t.Context())
+		cancel()
+		for what, ctx := range map[string]context.Context{"with a ctx": t.Context(), "with a ctx that has ended": over} {
+			if c.InvalidateAll(ctx) == nil {
+				t.Errorf("%s it returned nil", what)
+			}
+			inTx(t, func(inside context.Context) error {
+				if c.InvalidateAll(inside) == nil {
+					t.Error("inside InTx it returned nil")
+				}
+				return nil
+			})
+		}
+		equal(t, "Owed", c.Stats().Owed, 0)
+	})
+}
+
+// It cannot tell at first, since Redis is down.
+func TestInvalidateAllThatCanNeverSucceedIsNotOwedForEver(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		rdb := &lateNodes{manyNodes: manyNodes{r.dial(t)}}
+		c := newCache(t, redis.UniversalClient(rdb), rows.load)
+		rdb.down.Store(true)
+		if c.InvalidateAll(t.Context()) == nil {
+			t.Error("it returned nil")
+		}
+		equal(t, "Owed", c.Stats().Owed, 1)
+		rdb.down.Store(false)
+		time.Sleep(time.Minute)
+		equal(t, "Owed, once it can tell", c.Stats().Owed, 0)
+		mustGet(t, c, 1)
+		mustGet(t, c, 1)
+		equal(t, "the hits", c.Stats().Hits, 1)
+	})
+}
+
+type lateNodes struct {
+	manyNodes
+	down atomic.Bool
+}
+
+func (l *lateNodes) Info(ctx context.Context, section ...string) *redis.StringCmd {
+	if l.down.Load() {
+		return redis.NewStringResult("", errDown)
+	}
+	return l.manyNodes.Info(ctx, section...)
+}
+
+// CrossSlots is the node of a Cluster to a client that does not know.
+type crossSlots struct{ tap }
+
+func (h *crossSlots) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		args := cmd.Args()
+		if strings.HasPrefix(strings.ToLower(args[0].(string)), "eval") && args[2].(int) > 1 {
+			time.Sleep(time.Millisecond)
+			cmd.SetErr(redisError("CROSSSLOT Keys in request don't hash to the same slot"))
+			return cmd.Err()
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestTwoAtOnceFindThatKeysMustShareASlot(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		rdb.AddHook(new(crossSlots))
+		c := newCache(t, rdb, newTable().load)
+		var group sync.WaitGroup
+		for range 2 {
+			group.Go(func() { equal(t, "Invalidate", c.Invalidate(context.Background(), 1, 2), nil) })
+		}
+		group.Wait()
+	})
+}

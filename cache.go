@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -38,6 +39,7 @@ type Cache[K comparable, V any] struct {
 	refreshing refreshing
 	lastTook   atomic.Int64 // ms of a load, see await
 	owed       owed
+	paying     sync.Mutex // held while what is owed is sent
 	owedTags   *owedTags
 	background background
 	logged     seldom // of an entry
@@ -123,6 +125,7 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 	}
 	c.owed.most = mostOwed(rdb)
 	c.owedTags = owedTagsOf(rdb)
+	c.owedTags.lags(c.config.lag)
 	c.background.init()
 	b := newBreaker(rdb)
 	b.closing, b.start, b.changed = c.background.closing, c.background.start, c.redisChanged

@@ -148,9 +148,8 @@
 //
 // A Redis that answers with another error is not down, so each read asks it anew. That it refuses (NOAUTH, NOPERM, MISCONF,
 // too many clients) is logged at most every ten seconds, and counted in RedisErrors of [Stats]. Out of memory, hits are
-// served and Invalidate works, while what is loaded is not stored, and processes load each for themselves. What has to write
-// to invalidate is refused then, and returns an error: a hold of a key that is not cached, so that an InTx rolls back,
-// InvalidateTags, and WithReplicaLag.
+// served, and Invalidate works as ever, in all its kinds, while what is loaded is not stored, and processes load each for
+// themselves.
 //
 // Invalidate is always tried. When Redis does not confirm it, Invalidate returns an error and is tried again in the
 // background until it succeeds. Until then this Cache reads the key from the loader; others, in this process or another, may

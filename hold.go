@@ -42,33 +42,48 @@ func (c *Cache[K, V]) runHolds(
 		})
 }
 
-// renew keeps the holds from expiring while the transaction runs. It places them anew, so that one that was evicted is
-// back before long.
+// renew keeps the holds from expiring while the transaction runs. It places them anew every third of their life, so that one
+// that was evicted is back before long, and what has failed after a twelfth: so a Redis that does not answer now and then
+// lets none expire.
 func (c *Cache[K, V]) renew(ctx context.Context, t *tx) (stop func()) {
 	running := make(chan struct{}, 1)
-	end := every(c.config.hold/3, func() {
+	renewed := time.Now()
+	end := every(c.config.hold/12, func() {
+		if time.Since(renewed) < c.config.hold/3 {
+			return
+		}
 		select {
 		case running <- struct{}{}:
 		default:
 			return // stopped just now
 		}
 		defer func() { <-running }()
-		names, tags := t.held(c)
-		c.store.chunks(names, func(chunk []string) (failed []string) {
-			if t.over() {
-				return chunk
-			}
-			_, failed, _ = c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0) // what failed is renewed next time
-			return failed
-		})
-		if len(tags) > 0 && !t.over() {
-			_ = c.runTagHolds(ctx, tags, t.token, c.config.hold+c.config.lag, 0) // the same
+		if start := time.Now(); c.renewAll(ctx, t) {
+			renewed = start
 		}
 	})
 	return func() {
 		end()
 		running <- struct{}{} // for good: a renewal after the release would hold the keys for WithHold
 	}
+}
+
+// renewAll places all holds of a transaction anew, and reports whether it could.
+func (c *Cache[K, V]) renewAll(ctx context.Context, t *tx) (ok bool) {
+	ok = true
+	names, tags := t.held(c)
+	c.store.chunks(names, func(chunk []string) []string {
+		if t.over() {
+			return chunk
+		}
+		_, failed, err := c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0)
+		ok = ok && err == nil
+		return failed
+	})
+	if len(tags) > 0 && !t.over() {
+		ok = c.renewTags(ctx, t, tags) == nil && ok
+	}
+	return ok
 }
 
 // finish is what a Cache does when a transaction ends.
@@ -143,12 +158,16 @@ func (c *Cache[K, V]) tagged() bool { return c.tagsFunc != nil }
 
 // placeTagHolds holds tags, and then invalidates what has them: what is filled later was marked before, or is refused.
 func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) error {
-	err := c.holdAndRemoveTags(ctx, t.token, tags)
+	err := c.runTagHolds(ctx, tags, t.token, c.config.hold+c.config.lag, 0)
+	if err == nil {
+		t.with(c, func(p *part) { confirm(p.tags, tags) })
+		c.keepHolds(ctx, t) // from here on: to remove what has the tags may take longer than a hold lasts
+		err = c.removeTags(ctx, tags)
+	}
 	if err != nil {
 		c.n.invalidationErrors.Add(uint64(len(tags)))
 		return fmt.Errorf("aside: tags %q not held: %w", tags, err)
 	}
-	t.with(c, func(p *part) { confirm(p.tags, tags) })
 	return nil
 }
 
@@ -159,14 +178,32 @@ func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, token string, tags 
 	return c.removeTags(ctx, tags)
 }
 
+// renewTags places the holds of tags anew. Where one was gone, evicted or deleted, loads may have been filled meanwhile that
+// saw the rows from before.
+func (c *Cache[K, V]) renewTags(ctx context.Context, t *tx, tags []string) error {
+	replies := c.tagHolds(ctx, tags, t.token, c.config.hold+c.config.lag, 0)
+	if err := firstError(replies); err != nil {
+		return err
+	}
+	wasGone := func(r reply) bool { return r.at == 2 }
+	if slices.ContainsFunc(replies, wasGone) && !t.over() {
+		return c.removeTags(ctx, tags)
+	}
+	return nil
+}
+
 // runTagHolds has token hold tags for life, or no longer if that is 0, and notes the lag.
 func (c *Cache[K, V]) runTagHolds(ctx context.Context, tags []string, token string, life, lag time.Duration) error {
+	return firstError(c.tagHolds(ctx, tags, token, life, lag))
+}
+
+func (c *Cache[K, V]) tagHolds(ctx context.Context, tags []string, token string, life, lag time.Duration) []reply {
 	var steps []step
 	for chunk := range slices.Chunk(tags, chunkSize) {
 		steps = append(steps, holdTagsStep(chunk, token, life, lag))
 	}
 	b := newBudget(c.config.timeout)
-	return firstError(c.store.run(ctx, &b, steps))
+	return c.store.run(ctx, &b, steps)
 }
 
 // releaseTags ends the holds of tags after a commit. A hold that is gone, evicted or deleted, has let loads be filled that

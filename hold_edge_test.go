@@ -6,7 +6,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/testserver"
 )
 
 func (r *rig) held(name string) bool { return strings.HasPrefix(r.get(name), `{"hold":`) }
@@ -221,4 +224,29 @@ func TestReleaseLeavesOutHoldersWhoseTimeIsOver(t *testing.T) {
 		}
 		equal(t, "what the last holder leaves", r.get("test:1"), "")
 	})
+}
+
+// What is written must not wait for memory: a server that is full lets a script go on that has removed something.
+func TestInvalidationsOfEachKindWorkWhenRedisIsOutOfMemory(t *testing.T) {
+	s := testserver.Redis(t)
+	rdb := closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
+	rows := newTable(product{1, "lamps", 100}, product{2, "lamps", 200})
+	c := newCache(t, rdb, rows.load, categories, patient)
+	lagging, err := aside.New(closed(t, redis.NewClient(&redis.Options{Addr: s.Addr})), "lagging", rows.load,
+		aside.WithReplicaLag(time.Second), patient)
+	equal(t, "the error", err, nil)
+	defer lagging.Close()
+	mustGet(t, c, 1)
+	equal(t, "the error", rdb.ConfigSet(t.Context(), "maxmemory", "1").Err(), nil)
+	for what, invalidate := range map[string]func(ctx context.Context) error{
+		"Invalidate":                   func(ctx context.Context) error { return c.Invalidate(ctx, 1, 2) },
+		"Invalidate, replicas lag":     func(ctx context.Context) error { return lagging.Invalidate(ctx, 2) },
+		"InvalidateTags":               func(ctx context.Context) error { return c.InvalidateTags(ctx, "lamps") },
+		"InvalidateAll":                func(ctx context.Context) error { return c.InvalidateAll(ctx) },
+		"Invalidate of nothing cached": func(ctx context.Context) error { return c.Invalidate(ctx, 404) },
+	} {
+		equal(t, what, invalidate(t.Context()), nil)
+		equal(t, what+" inside InTx", aside.InTx(t.Context(), invalidate), nil)
+	}
+	equal(t, "Owed", c.Stats().Owed, 0)
 }

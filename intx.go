@@ -37,7 +37,7 @@ import (
 // One InTx may invalidate keys of several caches. An InTx inside another joins it: the holds last until the outer one
 // ends.
 func InTx(ctx context.Context, fn func(ctx context.Context) error) error {
-	if txOf(ctx) != nil {
+	if t := txOf(ctx); t != nil && !t.over() {
 		return fn(ctx)
 	}
 	t := &tx{token: rand.Text(), parts: make(map[member]*part)}
@@ -210,8 +210,8 @@ func modeOf(ctx context.Context) *mode {
 	return m
 }
 
-// inTx reports whether reads must neither fill nor be shared.
-func (m *mode) inTx() bool { return m != nil && m.tx != nil }
+// inTx reports whether reads must neither fill nor be shared: what goes on under the ctx of a tx that has ended is outside.
+func (m *mode) inTx() bool { return m != nil && m.tx != nil && !m.tx.over() }
 
 // wrote reports whether name was invalidated in the transaction that the read is of.
 func (m *mode) wrote(c member, name string) bool { return m.inTx() && m.tx.has(c, name) }

@@ -390,3 +390,64 @@ func TestReadsInsideGoToTheLoaderWithTheTransactionAndStartNoRefresh(t *testing.
 		equal(t, "StaleHits", c.Stats().StaleHits, 4)
 	})
 }
+
+// Work that goes on after an InTx has ended, under its ctx, may have transactions of its own.
+func TestInTxUnderTheCtxOfOneThatHasEndedHolds(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		writer, _ := process(r, rows.load)
+		reader, _ := process(r, rows.load)
+		var late context.Context
+		inTx(t, func(ctx context.Context) error { late = context.WithoutCancel(ctx); return nil })
+		err := aside.InTx(late, func(ctx context.Context) error {
+			err := writer.Invalidate(ctx, 1)
+			mustGet(t, reader, 1)
+			rows.setPrice(1, 90) // the COMMIT
+			return err
+		})
+		equal(t, "the error", err, nil)
+		equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
+	})
+}
+
+func TestReadsUnderTheCtxOfAnInTxThatHasEndedFill(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load)
+		var late context.Context
+		inTx(t, func(ctx context.Context) error { late = context.WithoutCancel(ctx); return nil })
+		for range 3 {
+			if _, err := c.Get(late, 1); err != nil {
+				t.Error(err)
+			}
+			if _, err := c.GetMany(late, []int{1}); err != nil {
+				t.Error(err)
+			}
+		}
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
+// Twice, Redis does not answer a renewal, with the pause of one between them.
+func TestHoldOutlastsRenewalsThatFail(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load, aside.WithHold(30*time.Second))
+		inTx(t, func(ctx context.Context) error {
+			err := c.Invalidate(ctx, 1)
+			for range 2 {
+				g := tap.before("hold")
+				g.wait()
+				time.Sleep(300 * time.Millisecond)
+				g.release()
+			}
+			for range 200 {
+				if r.get("test:1") == "" {
+					t.Error("the hold has expired")
+					break
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			return err
+		})
+	})
+}

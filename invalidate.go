@@ -77,7 +77,12 @@ func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
 func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64) (failed []string, first error) {
 	confirmed, failed, first := c.attempt(ctx, names,
 		func(name string) step { return c.store.invalidateStep(name, c.config.lag) },
-		func(r reply) error { return r.err })
+		func(r reply) error {
+			if r.err == nil && !r.ok && c.config.lag > 0 {
+				return errUnknownHold // the lag is not noted
+			}
+			return r.err
+		})
 	c.owed.settle(confirmed, number)
 	return failed, first
 }

@@ -2,6 +2,7 @@ package aside
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -82,12 +83,13 @@ func (o *owed) settle(names []string, number uint64) {
 	o.recount()
 }
 
-// settleAll notes that an attempt for all names was confirmed; it settles those that were owed one by one, too.
-func (o *owed) settleAll(number uint64) {
+// settleAll notes that an attempt for all names was confirmed. It settles those that were owed one by one, too, unless each
+// is owed more than that it is removed.
+func (o *owed) settleAll(number uint64, each bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for name, d := range o.names {
-		if d.number <= number {
+		if each && d.number <= number {
 			delete(o.names, name)
 		}
 	}
@@ -240,12 +242,23 @@ func (c *Cache[K, V]) probe(ctx context.Context, name string) error {
 	return err
 }
 
-// payOnce sends what failed and is still owed, and reports whether anything was.
+// payOnce sends what failed and is still owed, and reports whether anything was. One at a time: each probe of a Redis that
+// has just come back would else begin a SCAN of its own.
 func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
-	names, all, number := c.owed.due()
-	if all && c.removeAll(ctx) == nil {
-		c.owed.settleAll(number)
+	if !c.paying.TryLock() {
 		return true
+	}
+	defer c.paying.Unlock()
+	names, all, number := c.owed.due()
+	if all {
+		err := c.removeAll(ctx)
+		if errors.Is(err, errManyNodes) { // and always will
+			c.config.logger.Error("aside: InvalidateAll cannot be tried again, and is given up", "cache", c.name, "error", err)
+		}
+		if err == nil || errors.Is(err, errManyNodes) {
+			c.settleAllKeys(number)
+			return true
+		}
 	}
 	c.store.chunks(names, func(chunk []string) []string {
 		failed, _ := c.remove(ctx, chunk, number)
@@ -253,6 +266,9 @@ func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 	})
 	return all || len(names) > 0
 }
+
+// settleAllKeys settles what an InvalidateAll has paid. A key that is owed the lag is yet to be held, if it was not there.
+func (c *Cache[K, V]) settleAllKeys(number uint64) { c.owed.settleAll(number, c.config.lag == 0) }
 
 // owedCount is how many keys and tags are owed.
 func (c *Cache[K, V]) owedCount() int { return c.owed.failedCount() + c.owedTags.failedCount() }

@@ -3,6 +3,7 @@ package aside_test
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -160,4 +161,89 @@ func TestKeyThatComesToBeOwedWhileGetManyLooksIsNotReadFromTheCache(t *testing.T
 		finds(t, "GetMany", many, "1:90 2:200")
 		tap.answer("invalidate", nil)
 	})
+}
+
+// A key that is not there when InvalidateAll gets to it gets no hold for the lag.
+func TestInvalidateAllDoesNotSettleAKeyThatIsOwedTheLag(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}) // as the replica has it, and the primary no longer
+		c, tap := process(r, rows.load, aside.WithReplicaLag(10*time.Second))
+		tap.answer("hold", redisError("OOM"))
+		if c.Invalidate(t.Context(), 1) == nil {
+			t.Error("Invalidate returned nil")
+		}
+		tap.answer("hold", nil)
+		equal(t, "InvalidateAll", c.InvalidateAll(t.Context()), nil)
+		mustGet(t, c, 1)
+		time.Sleep(2 * time.Second)
+		rows.setPrice(1, 90)
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+func TestLagThatAnUnknownHoldKeepsFromBeingNotedIsOwed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load, aside.WithReplicaLag(10*time.Second))
+		equal(t, "the error", r.raw.Set(t.Context(), "test:1", `{"hold":"x"}`, 100*time.Millisecond).Err(), nil)
+		if c.Invalidate(t.Context(), 1) == nil {
+			t.Error("Invalidate returned nil")
+		}
+		time.Sleep(2 * time.Second)
+		mustGet(t, c, 1) // the replica lags
+		rows.setPrice(1, 90)
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+// A Redis that has just come back need not bear a SCAN for each probe of it.
+func TestProbesDoNotEachBeginToPay(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		scans, rdb := new(scans), r.dial(t)
+		rdb.AddHook(scans)
+		c := newCache(t, rdb, newTable().load)
+		scans.down.Store(true)
+		_ = c.InvalidateAll(t.Context())
+		for id := range 3 {
+			_ = c.Invalidate(t.Context(), id)
+		}
+		equal(t, "Down", c.Stats().Down, true)
+		time.Sleep(10 * time.Second)
+		scans.down.Store(false)
+		time.Sleep(15 * time.Second)
+		equal(t, "the most that were under way at a time", scans.most.Load(), 1)
+		time.Sleep(2 * time.Minute) // until they end
+	})
+}
+
+// Scans are answered as by a Redis that is slow and full of other programs' keys.
+type scans struct {
+	tap
+	down      atomic.Bool
+	now, most atomic.Int64
+}
+
+func (s *scans) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	const pages = 50
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if s.down.Load() && !internal(cmd) {
+			cmd.SetErr(errDown)
+			return errDown
+		}
+		scan, ok := cmd.(*redis.ScanCmd)
+		if !ok {
+			return next(ctx, cmd)
+		}
+		cursor := cmd.Args()[1].(uint64)
+		if cursor == 0 {
+			s.most.Store(max(s.most.Load(), s.now.Add(1)))
+		}
+		time.Sleep(200 * time.Millisecond)
+		if cursor++; cursor == pages {
+			s.now.Add(-1)
+			cursor = 0
+		}
+		scan.SetVal(nil, cursor)
+		return nil
+	}
 }

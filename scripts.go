@@ -86,9 +86,9 @@ var scripts = [...]script{
 	//	1   done
 	//	-1  there is a hold in a format that this version does not know, which stays as it is
 	//
-	// Whatever else there was is removed first, which a server that is out of memory does, too. A hold that is gone when
-	// it ends, evicted or deleted, has let loads begin that saw the row from before: that is why ending it removes them.
-	// What the last holder leaves is no key.
+	// Whatever else there was is removed, always: a server that is out of memory does that, and lets a script go on that has
+	// written, so that rows can be written. A hold that is gone when it ends, evicted or deleted, has let loads begin that saw
+	// the row from before: that is why ending it removes them. What the last holder leaves is no key.
 	scriptHold: newTimedScript(`
 		local doc = redis.call('GET', KEYS[1])
 		local holders, last, lag = {}, 0, 0
@@ -110,15 +110,12 @@ var scripts = [...]script{
 					add(token, expiry)
 				end
 			end
-		elseif doc then
-			redis.call('DEL', KEYS[1])
 		end
+		redis.call('DEL', KEYS[1])
 		if tonumber(ARGV[2]) > 0 then add(ARGV[1], ms + ARGV[2]) end
 		if tonumber(ARGV[3]) > 0 then lag = math.max(lag, ms + ARGV[3]) end
 		if lag > ms then add('lag', lag) end
-		if last == 0 then
-			redis.call('DEL', KEYS[1])
-		else
+		if last > 0 then
 			redis.call('SET', KEYS[1], '{"hold":{' .. table.concat(holders, ',') .. '}}', 'PX', string.format('%.0f', last - ms))
 		end
 		return 1`),
@@ -152,7 +149,10 @@ var scripts = [...]script{
 	// after each 'tag'.
 	//
 	//	1  recorded
+	//
+	// The first PEXPIRE is for a server that is out of memory, see scriptHold.
 	scriptRecord: newScript(`
+		redis.call('PEXPIRE', KEYS[1], ARGV[2])
 		redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], '*', 'nonce', ARGV[1], unpack(ARGV, 4))
 		redis.call('PEXPIRE', KEYS[1], ARGV[2])
 		return 1`),
@@ -178,16 +178,18 @@ var scripts = [...]script{
 	// now the holder "lag" does, who is never shortened (0 for not), tags.
 	//
 	//	1  done
+	//	2  done, and the holder has not held one of them before
 	scriptHoldTags: newTimedScript(`
 		redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', ms))
 		local function hold(token, tag, life)
 			local member = token .. ' ' .. tag
 			local expiry = math.max(ms + life, token == 'lag' and tonumber(redis.call('ZSCORE', KEYS[1], member)) or 0)
-			redis.call('ZADD', KEYS[1], string.format('%.0f', expiry), member)
+			return redis.call('ZADD', KEYS[1], string.format('%.0f', expiry), member)
 		end
+		local done = 1
 		for i = 4, #ARGV do
 			if tonumber(ARGV[2]) > 0 then
-				hold(ARGV[1], ARGV[i], ARGV[2])
+				done = math.max(done, 1 + hold(ARGV[1], ARGV[i], ARGV[2]))
 			elseif ARGV[1] ~= 'lag' then
 				redis.call('ZREM', KEYS[1], ARGV[1] .. ' ' .. ARGV[i])
 			end
@@ -195,7 +197,7 @@ var scripts = [...]script{
 		end
 		local last = redis.call('ZREVRANGE', KEYS[1], 0, 0, 'WITHSCORES')
 		if last[2] then redis.call('PEXPIRE', KEYS[1], string.format('%.0f', last[2] - ms)) end
-		return 1`),
+		return done`),
 
 	// The index of a tag. ARGV: entries, each with for how many ms from now it may be there.
 	//

@@ -72,7 +72,8 @@ func (p parcel) unpack(cmd *redis.Cmd, steps []step, replies []reply) {
 // was failed over to, or another node than the one that was taught) is sent EVAL next.
 func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []step) []reply {
 	_, single := rdb.(*redis.Client) // the nodes of a Cluster must each be taught
-	parcels := parcels(steps, single && !s.scattered.Load())
+	together := single && !s.scattered.Load()
+	parcels := parcels(steps, together)
 	cmds := make([]*redis.Cmd, len(parcels))
 	var taught []*redis.Script // by this very pipeline
 	pipelined(ctx, rdb, len(parcels), func(i int, c redis.Cmdable) {
@@ -105,12 +106,14 @@ func (s *store) send(ctx context.Context, rdb redis.UniversalClient, steps []ste
 			s.isKnown(parcels[i]).Store(true)
 		}
 	}
-	s.sendScattered(ctx, rdb, steps, replies)
+	if together {
+		s.sendScattered(ctx, rdb, steps, replies)
+	}
 	return replies
 }
 
 // sendScattered sends once more, each by itself, the steps whose keys a server would not take together: it is the node of a
-// Cluster, or stands for one. That is remembered.
+// Cluster, or stands for one. That is remembered, but others may have sent theirs before.
 func (s *store) sendScattered(ctx context.Context, rdb redis.UniversalClient, steps []step, replies []reply) {
 	var again []int
 	for i, r := range replies {
@@ -118,9 +121,10 @@ func (s *store) sendScattered(ctx context.Context, rdb redis.UniversalClient, st
 			again = append(again, i)
 		}
 	}
-	if again == nil || s.scattered.Swap(true) {
+	if again == nil {
 		return
 	}
+	s.scattered.Store(true)
 	apart := make([]step, len(again))
 	for j, i := range again {
 		apart[j] = steps[i]

@@ -6,6 +6,8 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
+	"time"
 	"weak"
 
 	"github.com/redis/go-redis/v9"
@@ -13,9 +15,22 @@ import (
 
 // owedTags are the invalidations of tags that Redis has not confirmed. Nobody knows which entries have the tags, so until
 // they are confirmed, this process reads no entry that might from the cache. All its caches on one client share them.
-type owedTags struct{ owed }
+type owedTags struct {
+	owed
+	lag atomic.Int64 // the longest WithReplicaLag of the caches on the client
+}
 
-func newOwedTags(rdb redis.UniversalClient) *owedTags { return &owedTags{owed{most: mostOwed(rdb)}} }
+func (o *owedTags) lags(d time.Duration) {
+	for {
+		if old := o.lag.Load(); old >= int64(d) || o.lag.CompareAndSwap(old, int64(d)) {
+			return
+		}
+	}
+}
+
+func newOwedTags(rdb redis.UniversalClient) *owedTags {
+	return &owedTags{owed: owed{most: mostOwed(rdb)}}
+}
 
 // owedTagsOf finds the owedTags of a client, for as long as any Cache has them.
 func owedTagsOf(rdb redis.UniversalClient) *owedTags {
@@ -63,7 +78,7 @@ func (c *Cache[K, V]) retryTags(begin bool) {
 func (c *Cache[K, V]) payTagsOnce(ctx context.Context) bool {
 	tags, all, number := c.owedTags.due()
 	if all && c.removeEveryTag(ctx) == nil {
-		c.owedTags.settleAll(number)
+		c.owedTags.settleAll(number, true)
 	}
 	for tag := range slices.Chunk(tags, 1) {
 		if ctx.Err() == nil && c.removeTags(ctx, tag) == nil {

@@ -80,7 +80,9 @@ func (c *Cache[K, V]) InvalidateTags(ctx context.Context, tags ...string) error 
 func renderTags(tags []string) []string {
 	rendered := make([]string, len(tags))
 	for i, tag := range tags {
-		rendered[i] = string(shortened(appendEscaped(nil, tag, false), 0))
+		if rendered[i] = string(shortened(appendEscaped(nil, tag, false), 0)); tag == "" {
+			rendered[i] = "%" // which no other tag is: lists of tags are separated by spaces
+		}
 	}
 	slices.Sort(rendered)
 	return slices.Compact(rendered)
@@ -106,8 +108,8 @@ func (c *Cache[K, V]) invalidateTags(ctx context.Context, tags []string) error {
 
 // removeTags is one attempt for all of tags.
 func (c *Cache[K, V]) removeTags(ctx context.Context, tags []string) error {
-	if c.config.lag > 0 {
-		if err := c.runTagHolds(ctx, tags, "lag", 0, c.config.lag); err != nil {
+	if lag := time.Duration(c.owedTags.lag.Load()); lag > 0 {
+		if err := c.runTagHolds(ctx, tags, "lag", 0, lag); err != nil {
 			return err
 		}
 	}
@@ -133,7 +135,7 @@ func (c *Cache[K, V]) removeEveryTag(ctx context.Context) error {
 				return err
 			}
 		}
-		return nil
+		return ctx.Err()
 	})
 }
 
@@ -154,6 +156,9 @@ func (c *Cache[K, V]) removeIndexed(ctx context.Context, index string) error {
 			return err
 		}
 		for chunk := range slices.Chunk(page, chunkSize) {
+			if err := ctx.Err(); err != nil {
+				return err // the Cache is being closed
+			}
 			if err := c.removeMembers(ctx, index, chunk); err != nil {
 				return err
 			}

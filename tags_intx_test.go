@@ -5,9 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
 )
@@ -298,4 +301,82 @@ func TestNothingWithATagIsFilledWhileReplicasLag(t *testing.T) {
 			})
 		})
 	}
+}
+
+// To remove what has the tags may take longer than WithHold: 20 tags, and 100 ms for each command.
+func TestInvalidateTagsThatTakesLongHolds(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "a", 100})
+		rdb, slow := r.dial(t), new(slowHook)
+		slow.by.Store(int64(100 * time.Millisecond))
+		rdb.AddHook(slow)
+		writer := newCache(t, rdb, rows.load, categories, aside.WithHold(time.Second))
+		reader, _ := process(r, rows.load, categories)
+		tags := make([]string, 20)
+		for i := range tags {
+			tags[i] = string(rune('a' + i))
+		}
+		inTx(t, func(ctx context.Context) error {
+			mustHoldTags(t, ctx, writer, tags...)
+			slow.by.Store(0)
+			time.Sleep(150 * time.Millisecond) // for a renewal that may be under way
+			mustGet(t, reader, 1)
+			equal(t, "what is cached before the COMMIT", r.get("test:1"), "")
+			rows.setPrice(1, 90)
+			equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
+			return nil
+		})
+	})
+}
+
+// A slowHook is a hook that takes time.
+type slowHook struct {
+	tap
+	by atomic.Int64
+}
+
+func (s *slowHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		time.Sleep(time.Duration(s.by.Load()))
+		return next(ctx, cmd)
+	}
+}
+
+func (s *slowHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		time.Sleep(time.Duration(s.by.Load()))
+		return next(ctx, cmds)
+	}
+}
+
+func TestHoldOfATagThatIsPlacedAnewRemovesWhatWasFilledMeanwhile(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100})
+		reader, _ := process(r, rows.load, categories)
+		writer, _ := process(r, rows.load, categories, aside.WithHold(9*time.Second))
+		inTx(t, func(ctx context.Context) error {
+			mustHoldTags(t, ctx, writer, "lamps")
+			r.del("{aside-tags}-held")
+			mustGet(t, reader, 1)
+			time.Sleep(4 * time.Second) // it is placed anew
+			rows.setPrice(1, 90)        // the COMMIT
+			equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
+			return nil
+		})
+	})
+}
+
+func TestTheEmptyTagIsHeld(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "", 100})
+		writer, _ := process(r, rows.load, categories)
+		reader, _ := process(r, rows.load, categories)
+		inTx(t, func(ctx context.Context) error {
+			mustHoldTags(t, ctx, writer, "")
+			mustGet(t, reader, 1)
+			rows.setPrice(1, 90)
+			equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
+			return nil
+		})
+	})
 }

@@ -563,3 +563,56 @@ func TestShorterReplicaLagDoesNotShortenALongerOneOfATag(t *testing.T) {
 		equal(t, "the document", r.get("test:1"), "")
 	})
 }
+
+func TestTheEmptyTagVoidsLoadsUnderWay(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "", 100})
+		reader, _ := process(r, rows.load, categories)
+		writer, _ := process(r, rows.table.load, categories)
+		slow := getting(reader, 1)
+		<-rows.read
+		rows.setPrice(1, 90)
+		mustInvalidateTags(t, writer, "")
+		rows.flow()
+		price(t, "what the slow reader gets", slow, 100)
+		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
+	})
+}
+
+// Whichever Cache of the client sends it, also when it is tried again.
+func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
+	for name, fail := range map[string]bool{"at once": false, "tried again": true} {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamps", 100})
+				rdb, tap := r.dial(t), new(tap)
+				rdb.AddHook(tap)
+				pages := newCache(t, rdb, rows.load, categories, aside.WithReplicaLag(10*time.Second))
+				other, err := aside.New(rdb, "other", rows.load, aside.WithLogger(logger(t)))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer other.Close()
+				mustGet(t, pages, 1)
+				if fail {
+					for _, verb := range []string{"record", "holdtags"} {
+						tap.answer(verb, redisError("OOM"))
+					}
+					_ = other.InvalidateTags(t.Context(), "desks") // which begins to try again
+					_ = pages.InvalidateTags(t.Context(), "lamps")
+					for _, verb := range []string{"record", "holdtags"} {
+						tap.answer(verb, nil)
+					}
+					time.Sleep(time.Second)
+				} else {
+					mustInvalidateTags(t, other, "lamps")
+				}
+				equal(t, "Owed", pages.Stats().Owed, 0)
+				mustGet(t, pages, 1) // the replica lags
+				time.Sleep(2 * time.Second)
+				rows.setPrice(1, 90)
+				equal(t, "the price", mustGet(t, pages, 1).Price, 90)
+			})
+		})
+	}
+}
