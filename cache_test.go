@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"sync"
@@ -180,5 +181,28 @@ func TestAbsenceIsRememberedUntilInvalidate(t *testing.T) {
 		rows.setPrice(7, 1)
 		mustInvalidate(t, c, 7)
 		equal(t, "the price after the insert", mustGet(t, c, 7).Price, 1)
+	})
+}
+
+// Also if it was made by another Cache, or by hand.
+func TestANotFoundOfTheLoaderAnswersForAllErrorsThatMeanIt(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		gone := errors.New("gone")
+		other, err := aside.New(r.dial(t), "other", func(context.Context, int) (int, error) { return 0, sql.ErrNoRows })
+		equal(t, "the error", err, nil)
+		defer other.Close()
+		for name, load := range map[string]aside.Loader[int, int]{
+			"bare":            func(context.Context, int) (int, error) { return 0, aside.ErrNotFound },
+			"wrapped":         func(context.Context, int) (int, error) { return 0, fmt.Errorf("it is: %w", aside.ErrNotFound) },
+			"another Cache's": other.Get,
+		} {
+			r.flush()
+			c, _ := process(r, load, aside.WithNotFound(gone))
+			for _, when := range []string{"loaded", "remembered"} {
+				if _, err := c.Get(t.Context(), 1); !errors.Is(err, gone) || !errors.Is(err, sql.ErrNoRows) {
+					t.Errorf("%s, %s: %v", name, when, err)
+				}
+			}
+		}
 	})
 }

@@ -68,7 +68,9 @@
 // once; the load goes on and fills the cache. Errors reach the callers as the loader returned them, and are not cached. A
 // panic goes on in the callers that waited, a runtime.Goexit becomes an error; neither ends the process by itself.
 //
-// A loader may read other caches. It must not Get the key that it loads: it would wait for itself until WithLoadTimeout.
+// A loader may read other caches. It must not Get the key that it loads: it would wait for itself until WithLoadTimeout. Nor
+// should it Get another key of its own Cache: it keeps its place among WithMaxLoads meanwhile, and as many such loads as there
+// are places would wait for each other.
 //
 // # Absent rows
 //

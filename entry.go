@@ -287,7 +287,7 @@ func (s *scanner) padded(width int) int64 {
 	return n
 }
 
-// number reads an integer of at most 18 digits, after spaces.
+// number reads an int64, after spaces.
 func (s *scanner) number() (n int64) {
 	s.rest = bytes.TrimLeft(s.rest, " ")
 	i := 0
@@ -296,11 +296,11 @@ func (s *scanner) number() (n int64) {
 		i++
 	}
 	digits := i
-	for i < len(s.rest) && i-digits <= 18 && '0' <= s.rest[i] && s.rest[i] <= '9' {
+	for i < len(s.rest) && i-digits <= 19 && '0' <= s.rest[i] && s.rest[i] <= '9' {
 		n = n*10 + int64(s.rest[i]-'0')
 		i++
 	}
-	if s.ok = s.ok && i > digits && i-digits <= 18; !s.ok {
+	if s.ok = s.ok && i > digits && i-digits <= 19 && n >= 0; !s.ok {
 		return 0
 	}
 	s.rest = s.rest[i:]

@@ -164,12 +164,15 @@ func (c *Cache[K, V]) lost(w *want[K, V], err error) {
 // adopt takes a document as the result, if it can be used.
 func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
 	data := e.value
-	e.value = f.unshared(data) // which the codec may modify, even if it then fails: a lease must find the document as it is
-	v, err := f.read(e, nil)
-	if errors.Is(err, errUnusable) {
+	e.value = f.unshared(data)                                  // which the codec may modify, even if it then fails: a lease must find the document as it is
+	got, err := guarded(context.Background(), func() ended[V] { // for a codec that calls runtime.Goexit
+		v, err := f.read(e, nil)
+		return ended[V]{v, err}
+	})
+	if err != nil || errors.Is(got.err, errUnusable) {
 		return false
 	}
-	w.loaded = loaded[V]{value: v, data: data, absent: err != nil, err: err}
+	w.loaded = loaded[V]{value: got.value, data: data, absent: got.err != nil, err: got.err}
 	f.lastTook.Store(e.took)
 	return true
 }

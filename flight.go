@@ -116,6 +116,7 @@ func (c *Cache[K, V]) fly(
 	}()
 	if !c.background.enter() {
 		f.loaded = c.loadGuarded(context.WithoutCancel(ctx), w.key, false) // the Cache was closed just now
+		f.data = c.unshared(f.data)
 		return
 	}
 	defer c.background.leave()

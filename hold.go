@@ -19,7 +19,7 @@ var errUnknownHold = errors.New("it is held in an unknown format")
 // placeHolds places the holds of names, and notes which were placed.
 func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) error {
 	c.n.invalidations.Add(uint64(len(names)))
-	confirmed, failed, first := c.runHolds(ctx, names, t.token, c.config.hold+c.config.lag, 0)
+	confirmed, failed, first := c.runHolds(ctx, names, t.token, c.config.heldFor(), 0)
 	t.with(c, func(p *part) { confirm(p.names, confirmed) })
 	if first == nil {
 		return nil
@@ -76,7 +76,7 @@ func (c *Cache[K, V]) renewAll(ctx context.Context, t *tx) (ok bool) {
 		if t.over() {
 			return chunk
 		}
-		_, failed, err := c.runHolds(ctx, chunk, t.token, c.config.hold+c.config.lag, 0)
+		_, failed, err := c.runHolds(ctx, chunk, t.token, c.config.heldFor(), 0)
 		ok = ok && err == nil
 		return failed
 	})
@@ -111,7 +111,7 @@ func (c *Cache[K, V]) release(ctx context.Context, token string, names []string)
 // prolong holds names whose outcome is unknown for WithHold from now on. Those that Redis does not confirm are invalidated
 // as soon as it is there, and again when a COMMIT has landed if ever.
 func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string) {
-	failed := c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)
+	failed := c.oweHolds(ctx, names, token, c.config.heldFor(), 0)
 	if len(failed) > 0 {
 		c.afterHold(func() { _ = c.invalidate(ctx, failed) }) // is owed if it fails
 	}
@@ -158,7 +158,7 @@ func (c *Cache[K, V]) tagged() bool { return c.tagsFunc != nil }
 
 // placeTagHolds holds tags, and then invalidates what has them: what is filled later was marked before, or is refused.
 func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) error {
-	err := c.runTagHolds(ctx, tags, t.token, c.config.hold+c.config.lag, 0)
+	err := c.runTagHolds(ctx, tags, t.token, c.config.heldFor(), 0)
 	if err == nil {
 		t.with(c, func(p *part) { confirm(p.tags, tags) })
 		c.keepHolds(ctx, t) // from here on: to remove what has the tags may take longer than a hold lasts
@@ -172,7 +172,7 @@ func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) e
 }
 
 func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, token string, tags []string) error {
-	if err := c.runTagHolds(ctx, tags, token, c.config.hold+c.config.lag, 0); err != nil {
+	if err := c.runTagHolds(ctx, tags, token, c.config.heldFor(), 0); err != nil {
 		return err
 	}
 	return c.removeTags(ctx, tags)
@@ -181,7 +181,7 @@ func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, token string, tags 
 // renewTags places the holds of tags anew. Where one was gone, evicted or deleted, loads may have been filled meanwhile that
 // saw the rows from before.
 func (c *Cache[K, V]) renewTags(ctx context.Context, t *tx, tags []string) error {
-	replies := c.tagHolds(ctx, tags, t.token, c.config.hold+c.config.lag, 0)
+	replies := c.tagHolds(ctx, tags, t.token, c.config.heldFor(), 0)
 	if err := firstError(replies); err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -249,4 +250,19 @@ func TestInvalidationsOfEachKindWorkWhenRedisIsOutOfMemory(t *testing.T) {
 		equal(t, what+" inside InTx", aside.InTx(t.Context(), invalidate), nil)
 	}
 	equal(t, "Owed", c.Stats().Owed, 0)
+}
+
+func TestHoldsAreAsLongAsCanBe(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		opts := []aside.Option{aside.WithHold(math.MaxInt64), aside.WithReplicaLag(time.Second)}
+		reader, _ := process(r, rows.load, opts...)
+		writer, _ := process(r, rows.load, opts...)
+		inTx(t, func(ctx context.Context) error {
+			err := writer.Invalidate(ctx, 1)
+			mustGet(t, reader, 1)
+			equal(t, "Fills", reader.Stats().Fills, 0)
+			return err
+		})
+	})
 }

@@ -38,17 +38,19 @@ func (c *Cache[K, V]) loadGuarded(ctx context.Context, key K, refresh bool) load
 func (c *Cache[K, V]) loadBatch(ctx context.Context, keys []K, refresh bool) []loaded[V] {
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
-	results, err := guarded(ctx, func() []loaded[V] {
+	batch, err := guarded(ctx, func() ended[[]loaded[V]] {
 		rows, err := c.callBatch(ctx, keys, refresh)
-		c.countLoad(err)
 		results := make([]loaded[V], len(keys))
 		for i, key := range keys {
 			v, err := pick(c, rows, key, err)
 			results[i] = c.ready(key, v, err)
 		}
-		return results
+		return ended[[]loaded[V]]{results, err}
 	})
-	if err != nil {
+	results := batch.value
+	if err == nil {
+		c.countLoad(batch.err)
+	} else {
 		err = c.loadEnded(err)
 		c.countLoad(err)
 		results = make([]loaded[V], len(keys))
@@ -69,8 +71,9 @@ func (c *Cache[K, V]) loadHere(ctx context.Context, key K) (V, error) {
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
+	err = errNoReturn // until it does
+	defer func() { c.countLoad(err) }()
 	v, err := c.call(ctx, key, false)
-	c.countLoad(err)
 	if err = c.judge(v, err); err != nil {
 		return zero, err
 	}
@@ -152,13 +155,21 @@ func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 }
 
 // encode gives a codec the value itself, but encoding/json a pointer: else it would not find the methods of *V. What it
-// returns may be memory of the value, which belongs to the owner as soon as he has it.
-func (c *Cache[K, V]) encode(v *V) ([]byte, error) {
+// returns may be memory of the value, which belongs to the owner as soon as he has it. What makes a codec panic has no
+// encoding.
+func (c *Cache[K, V]) encode(v *V) (data []byte, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("aside: the codec panicked: %v", p)
+		}
+	}()
 	if _, ok := c.config.codec.(jsonCodec); ok {
-		return c.config.codec.Marshal(v)
+		if data, err = c.config.codec.Marshal(v); c.nilPointer && string(data) == "null" {
+			err = errors.New("aside: a pointer to what is null in JSON would come back as a nil pointer, which means that there is no row")
+		}
+		return data, err
 	}
-	data, err := c.config.codec.Marshal(*v)
-	if data == nil {
+	if data, err = c.config.codec.Marshal(*v); data == nil {
 		data = []byte{} // nil would be none
 	}
 	return data, err
@@ -170,6 +181,8 @@ func pick[K comparable, V any](c *Cache[K, V], rows map[K]V, key K, err error) (
 	switch {
 	case ok && (err == nil || c.isNotFound(err)):
 		return v, c.judge(v, nil)
+	case err == nil && key != key: // NaN
+		return v, fmt.Errorf("aside: a batch loader cannot return the row of key %v, which is not equal to itself", key)
 	case err == nil:
 		return v, c.absent
 	default:
@@ -182,7 +195,7 @@ func (c *Cache[K, V]) judge(v V, err error) error {
 	switch {
 	case err == nil && c.isNil(v):
 		return c.absent
-	case isAbsence(err):
+	case err == c.absent: // another Cache's does not answer for this one's WithNotFound
 		return err
 	case err != nil && c.isNotFound(err):
 		return &notFoundError{cause: err, also: c.config.notFound}

@@ -1,6 +1,7 @@
 package aside
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,9 +34,7 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	default:
 		untold, err = c.getMany(ctx, modeOf(ctx), keys, names, found)
 	}
-	for _, name := range untold {
-		c.observeRead(ctx, name, Miss, err)
-	}
+	c.observeUntold(ctx, keys, names, untold, found, err)
 	return found, raised(err)
 }
 
@@ -73,14 +72,14 @@ func (c *Cache[K, V]) getMany(
 	}
 	wait := c.fetchMany(ctx, &b, missing, len(hits) > 0)
 	unusable := c.takeMany(ctx, m, hits, found) // which takes the time that Redis and the loader need for the others
-	if err = wait(); err == nil {
-		err = c.fetchMany(ctx, &b, unusable, false)()
+	if err = wait(); err != nil {
+		return namesOf(append(missing, unusable...)), err
 	}
-	missing = append(missing, unusable...)
-	if err != nil {
-		return namesOf(missing), err
+	err = c.collect(ctx, missing, found)
+	if late := c.fetchMany(ctx, &b, unusable, false)(); late != nil {
+		return namesOf(unusable), cmp.Or(err, late)
 	}
-	return nil, c.collect(ctx, missing, found)
+	return nil, cmp.Or(err, c.collect(ctx, unusable, found))
 }
 
 // lookMany reads the documents of those names that may be read from Redis.
@@ -262,8 +261,9 @@ func (c *Cache[K, V]) loadBatchHere(ctx context.Context, keys []K, found map[K]V
 	defer release()
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
+	err = errNoReturn // until it does
+	defer func() { c.countLoad(err) }()
 	rows, err := c.callBatch(ctx, keys, false)
-	c.countLoad(err)
 	for _, key := range keys {
 		if v, err := pick(c, rows, key, err); err == nil {
 			found[key] = v
@@ -273,6 +273,27 @@ func (c *Cache[K, V]) loadBatchHere(ctx context.Context, keys []K, found map[K]V
 		return nil
 	}
 	return err
+}
+
+// observeUntold tells the Observer of reads that nobody has told it of: all that is known is err, and what was found.
+func (c *Cache[K, V]) observeUntold(ctx context.Context, keys []K, names, untold []string, found map[K]V, err error) {
+	if c.config.observer.Read == nil || len(untold) == 0 {
+		return
+	}
+	if err == nil {
+		err = c.absent
+	}
+	keyOf := make(map[string]K, len(names))
+	for i, name := range names {
+		keyOf[name] = keys[i]
+	}
+	for _, name := range untold {
+		got := err
+		if _, ok := found[keyOf[name]]; ok {
+			got = nil
+		}
+		c.observeRead(ctx, name, Miss, got)
+	}
 }
 
 func (c *Cache[K, V]) observeRead(ctx context.Context, name string, outcome Outcome, err error) {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"strings"
@@ -643,5 +644,37 @@ func TestGetManyOfTwoKeysWithOneNameFindsBoth(t *testing.T) {
 			equal(t, "what GetMany finds", fmt.Sprint(mustGetMany(t, c, "a", "A")), "map[A:row a:row]")
 		}
 		equal(t, "the number of loads", c.Stats().Loads, 1)
+	})
+}
+
+func TestGetManyWhoseCtxEndsInTheSecondFetchReturnsWhatTheFirstBrought(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, func(_ context.Context, id int) (product, error) {
+			if id == 2 {
+				time.Sleep(time.Second)
+			}
+			return product{id, "lamp", 100}, nil
+		})
+		r.put("test:2", byHand(time.Hour, `["lamp"]`)) // cannot be decoded
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+		defer cancel()
+		found, err := c.GetMany(ctx, []int{1, 2})
+		equal(t, "the number of rows", len(found), 1)
+		equal(t, "the price", found[1].Price, 100)
+		equal(t, "the error", err, context.DeadlineExceeded)
+		time.Sleep(time.Minute)
+	})
+}
+
+// No map has a row for it.
+func TestABatchLoaderSaysNothingOfAKeyThatIsNotEqualToItself(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, func(context.Context, float64) (string, error) { return "a row", nil },
+			aside.WithKey(func(k float64) string { return fmt.Sprint(k) }),
+			aside.WithBatch(func(_ context.Context, keys []float64) (map[float64]string, error) { return nil, nil }))
+		if _, err := c.GetMany(t.Context(), []float64{math.NaN()}); err == nil || errors.Is(err, aside.ErrNotFound) {
+			t.Errorf("GetMany returned %v", err)
+		}
+		equal(t, "the value", mustGet(t, c, math.NaN()), "a row")
 	})
 }

@@ -24,7 +24,7 @@ func (f *fetch[K, V]) runMarked(steps []step) []reply {
 }
 
 func markOf(r reply) (m mark) {
-	fields := strings.Fields(string(r.doc))
+	fields := strings.Split(string(r.doc), " ")
 	if m.ok = r.err == nil && len(fields) >= 2; m.ok {
 		m.id, m.nonce, m.held = fields[0], fields[1], fields[2:]
 	}
@@ -49,7 +49,7 @@ func (f *fetch[K, V]) index(wants []*want[K, V]) {
 		since = f.store.run(f.ctx, &f.budget, []step{sinceStep(f.mark)})[0]
 		ok = since.err == nil && since.ok
 	}
-	changed := append(strings.Fields(string(since.doc)), f.mark.held...)
+	changed := append(strings.Split(string(since.doc), " "), f.mark.held...)
 	for _, w := range tagged {
 		w.barred = !ok || slices.ContainsFunc(w.tags, func(tag string) bool { return slices.Contains(changed, tag) })
 	}

@@ -19,7 +19,7 @@ type Stats struct {
 	Loads      uint64 // calls of the loader or the batch loader
 	LoadErrors uint64 // loads that ended in an error other than not found, or in a panic
 	Refreshes  uint64 // loads in the background, while the present value was served; they count among Loads
-	Overloaded uint64 // reads that got no place among WithMaxLoads before their ctx ended
+	Overloaded uint64 // calls of Get and GetMany that got no place among WithMaxLoads before their ctx ended
 
 	Fills      uint64 // values and absences stored
 	Refused    uint64 // fills that Redis refused, because an Invalidate or another load came first

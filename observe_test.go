@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -272,4 +273,84 @@ func TestStatsCountEachThingOnce(t *testing.T) {
 		want.Invalidations, want.InvalidationErrors, want.RedisErrors, want.Owed = 3, 1, 1, 1
 		check("an Invalidate that failed")
 	})
+}
+
+func TestALoadThatTimesOutIsOneError(t *testing.T) {
+	late := func(ctx context.Context) error {
+		<-ctx.Done()
+		time.Sleep(time.Millisecond)
+		return ctx.Err()
+	}
+	load := func(ctx context.Context, _ int) (int, error) { return 0, late(ctx) }
+	batch := aside.WithBatch(func(ctx context.Context, _ []int) (map[int]int, error) { return nil, late(ctx) })
+	for name, opts := range map[string][]aside.Option{"one": nil, "a batch": {batch}} {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				c, _ := process(r, load, append(opts, aside.WithLoadTimeout(time.Second))...)
+				if _, err := c.GetMany(t.Context(), []int{1}); err == nil {
+					t.Error("GetMany returned nil")
+				}
+				time.Sleep(time.Second)
+				equal(t, "Loads", c.Stats().Loads, 1)
+				equal(t, "LoadErrors", c.Stats().LoadErrors, 1)
+			})
+		})
+	}
+}
+
+func TestAPanicOnTheCallersGoroutineIsALoadError(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, func(context.Context, int) (int, error) { panic("one") },
+			aside.WithBatch(func(context.Context, []int) (map[int]int, error) { panic("many") }))
+		panics := func(read func(ctx context.Context)) {
+			defer func() {
+				if recover() == nil {
+					t.Error("it did not panic")
+				}
+			}()
+			read(aside.Bypass(t.Context()))
+		}
+		panics(func(ctx context.Context) { _, _ = c.Get(ctx, 1) })
+		equal(t, "LoadErrors", c.Stats().LoadErrors, 1)
+		panics(func(ctx context.Context) { _, _ = c.GetMany(ctx, []int{1}) })
+		equal(t, "LoadErrors", c.Stats().LoadErrors, 2)
+	})
+}
+
+func TestObserverIsToldOfEachReadWhatItsCallerGot(t *testing.T) {
+	type cache = *aside.Cache[int, product]
+	modes := map[string]func(ctx context.Context, c cache, get func(context.Context) error) error{
+		"as ever": func(ctx context.Context, _ cache, get func(context.Context) error) error { return get(ctx) },
+		"under Bypass": func(ctx context.Context, _ cache, get func(context.Context) error) error {
+			return get(aside.Bypass(ctx))
+		},
+		"inside InTx": func(ctx context.Context, _ cache, get func(context.Context) error) error { return aside.InTx(ctx, get) },
+		"once closed": func(ctx context.Context, c cache, get func(context.Context) error) error {
+			return errors.Join(c.Close(), get(ctx))
+		},
+	}
+	for mode, run := range modes {
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprint(mode, ", with a batch loader: ", batch), func(t *testing.T) {
+				onMiniredis(t, func(t *testing.T, r *rig) {
+					var told []string
+					rows := newTable(product{1, "lamp", 100})
+					opts := []aside.Option{aside.WithObserver(aside.Observer{Read: func(_ context.Context, r aside.ReadInfo) {
+						told = append(told, fmt.Sprint(r.Name, ", absent: ", errors.Is(r.Err, aside.ErrNotFound)))
+					}})}
+					if batch {
+						opts = append(opts, aside.WithBatch(rows.loadMany))
+					}
+					c, _ := process(r, rows.load, opts...)
+					equal(t, "the error", run(t.Context(), c, func(ctx context.Context) error {
+						_, err := c.GetMany(ctx, []int{1, 2})
+						return err
+					}), nil)
+					if want := []string{"test:1, absent: false", "test:2, absent: true"}; !slices.Equal(told, want) {
+						t.Errorf("it was told of %q, want %q", told, want)
+					}
+				})
+			})
+		}
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -366,17 +367,21 @@ func TestHoldOfATagThatIsPlacedAnewRemovesWhatWasFilledMeanwhile(t *testing.T) {
 	})
 }
 
-func TestTheEmptyTagIsHeld(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "", 100})
-		writer, _ := process(r, rows.load, categories)
-		reader, _ := process(r, rows.load, categories)
-		inTx(t, func(ctx context.Context) error {
-			mustHoldTags(t, ctx, writer, "")
-			mustGet(t, reader, 1)
-			rows.setPrice(1, 90)
-			equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
-			return nil
+func TestATagThatMayBeAnyStringIsHeld(t *testing.T) {
+	for _, tag := range oddTags {
+		t.Run(strconv.Quote(tag), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, tag, 100})
+				writer, _ := process(r, rows.load, categories)
+				reader, _ := process(r, rows.load, categories)
+				inTx(t, func(ctx context.Context) error {
+					mustHoldTags(t, ctx, writer, tag)
+					mustGet(t, reader, 1)
+					rows.setPrice(1, 90)
+					equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
+					return nil
+				})
+			})
 		})
-	})
+	}
 }

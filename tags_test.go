@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -564,21 +565,6 @@ func TestShorterReplicaLagDoesNotShortenALongerOneOfATag(t *testing.T) {
 	})
 }
 
-func TestTheEmptyTagVoidsLoadsUnderWay(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newSlowTable(product{1, "", 100})
-		reader, _ := process(r, rows.load, categories)
-		writer, _ := process(r, rows.table.load, categories)
-		slow := getting(reader, 1)
-		<-rows.read
-		rows.setPrice(1, 90)
-		mustInvalidateTags(t, writer, "")
-		rows.flow()
-		price(t, "what the slow reader gets", slow, 100)
-		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
-	})
-}
-
 // Whichever Cache of the client sends it, also when it is tried again.
 func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
 	for name, fail := range map[string]bool{"at once": false, "tried again": true} {
@@ -612,6 +598,29 @@ func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
 				time.Sleep(2 * time.Second)
 				rows.setPrice(1, 90)
 				equal(t, "the price", mustGet(t, pages, 1).Price, 90)
+			})
+		})
+	}
+}
+
+// OddTags would be lost among others if those were separated carelessly.
+var oddTags = []string{"", "a b", "a\u00a0b", "渋谷\u3000東京", "a\u0085b", "\u2003", "a\xa0b", "a\u2028b"}
+
+func TestATagThatMayBeAnyStringVoidsLoadsUnderWay(t *testing.T) {
+	for _, tag := range oddTags {
+		t.Run(strconv.Quote(tag), func(t *testing.T) {
+			onEveryRedis(t, func(t *testing.T, r *rig) {
+				rows := newSlowTable(product{1, tag, 100})
+				reader, _ := process(r, rows.load, categories)
+				writer, _ := process(r, rows.table.load, categories)
+				slow := getting(reader, 1)
+				<-rows.read
+				rows.setPrice(1, 90)
+				mustInvalidateTags(t, writer, tag)
+				rows.flow()
+				price(t, "what the slow reader gets", slow, 100)
+				equal(t, "the document", r.get("test:1"), "")
+				equal(t, "the price", mustGet(t, writer, 1).Price, 90)
 			})
 		})
 	}

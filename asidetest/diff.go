@@ -31,6 +31,7 @@ type walk struct {
 
 type visit struct {
 	at  uintptr
+	len int // of a slice
 	typ reflect.Type
 }
 
@@ -68,7 +69,11 @@ func (w *walk) again(a, b reflect.Value) bool {
 	if a.IsNil() || b.IsNil() || a.Kind() == reflect.Slice && a.Len() != b.Len() {
 		return false
 	}
-	pair := [2]visit{{a.Pointer(), a.Type()}, {b.Pointer(), b.Type()}}
+	n := 0
+	if a.Kind() == reflect.Slice {
+		n = a.Len() // which b has, too
+	}
+	pair := [2]visit{{a.Pointer(), n, a.Type()}, {b.Pointer(), n, b.Type()}}
 	before := w.seen[pair]
 	w.seen[pair] = true
 	return before
