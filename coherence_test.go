@@ -245,10 +245,11 @@ func TestDelayedDuplicatesAreHarmless(t *testing.T) {
 				if verb == "release" {
 					rows.fail(errDown)
 				}
-				getting(reader, 1)
+				first := getting(reader, 1)
 				<-rows.read
 				if verb != "lease" {
 					rows.go_ <- struct{}{}
+					<-first // has filled, or failed: the load below is the only one that is refused
 					mustInvalidate(t, reader, 1)
 					r.until(func() bool { return tap.sent(verb) > 0 })
 					rows.fail(nil)

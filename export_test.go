@@ -5,9 +5,17 @@ import (
 	"fmt"
 	"reflect"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 )
+
+// PatientByDefault has no Redis be taken for one that does not answer, because the machine is busy, until undo is called.
+func PatientByDefault() (undo func()) {
+	was := defaultTimeout
+	defaultTimeout = time.Minute
+	return func() { defaultTimeout = was }
+}
 
 // Verb names what a command of the library does to a document: get, mget, del, or the name of a script.
 func Verb(cmd redis.Cmder) string {

@@ -36,6 +36,8 @@ type config struct {
 	observer    Observer
 }
 
+var defaultTimeout = 250 * time.Millisecond // a variable for the tests
+
 func defaults() config {
 	return config{
 		ttl:         5 * time.Minute,
@@ -44,7 +46,7 @@ func defaults() config {
 		beta:        1,
 		codec:       jsonCodec{},
 		loadTimeout: 10 * time.Second,
-		timeout:     250 * time.Millisecond,
+		timeout:     defaultTimeout,
 		maxLoads:    100,
 		hold:        30 * time.Second,
 		logger:      slog.Default(),

@@ -422,11 +422,16 @@ func TestCloseWaitsForTheLoadsUnderWayAndReadsGoOnWithoutRedis(t *testing.T) {
 		<-left
 		closing := make(chan error)
 		go func() { closing <- c.Close() }()
+		if r.virtual {
+			synctest.Wait()
+		}
 		select {
 		case <-closing:
+			rows.flow()
 			t.Fatal("Close did not wait for the load")
-		case rows.go_ <- struct{}{}:
+		default:
 		}
+		rows.go_ <- struct{}{}
 		equal(t, "what Close returns", <-closing, nil)
 		equal(t, "Fills", c.Stats().Fills, 1)
 		equal(t, "what the second Close returns", c.Close(), nil)

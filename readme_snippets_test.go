@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
@@ -131,44 +130,41 @@ func count(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (a
 }
 
 func TestTheRecipesOfTheREADMERead(t *testing.T) {
-	_, rdb := startMiniredis(t)
-	s, repo := new(Shop), NewRepository()
-	for name, recipe := range recipes {
-		read, err := recipe.run(t.Context(), s, rdb, repo)
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t).(*redis.Client)
+		s, repo := new(Shop), NewRepository()
+		for name, recipe := range recipes {
+			read, err := recipe.run(t.Context(), s, rdb, repo)
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+			equal(t, name, fmt.Sprint(read), recipe.want)
 		}
-		equal(t, name, fmt.Sprint(read), recipe.want)
-	}
-	if _, err := threeLines(t.Context(), rdb, repo); err != nil {
-		t.Error(err)
-	}
-	// What every entry shows, after a write that changes all of them.
-	show := func() string {
-		p, err1 := s.products.Get(t.Context(), 2)
-		_, err2 := s.bySlug.Get(t.Context(), aside.PairOf("de", "teapot"))
-		_, err3 := s.bySlug.Get(t.Context(), aside.PairOf("de", "tea-pot"))
-		left, err4 := s.lists.Get(t.Context(), 7)
-		joined, err5 := s.lists.Get(t.Context(), 8)
-		n, err6 := s.counts.Get(t.Context(), 8)
-		if err := errors.Join(err1, err4, err5, err6); err != nil {
+		if _, err := threeLines(t.Context(), rdb, repo); err != nil {
 			t.Error(err)
 		}
-		return fmt.Sprint(p.Cents, err2 == nil, err3 == nil, len(left), len(joined), n)
-	}
-	equal(t, "before the write", show(), "2490 true false 2 1 1")
-	if _, _, err := repo.Save(t.Context(), after); err != nil {
-		t.Fatal(err)
-	}
-	if err := s.invalidate(t.Context(), before, after); err != nil {
-		t.Fatal(err)
-	}
-	equal(t, "after it", show(), "1990 false true 1 2 2")
-}
-
-func startMiniredis(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
-	server := miniredis.RunT(t)
-	return server, closed(t, redis.NewClient(&redis.Options{Addr: server.Addr()}))
+		// What every entry shows, after a write that changes all of them.
+		show := func() string {
+			p, err1 := s.products.Get(t.Context(), 2)
+			_, err2 := s.bySlug.Get(t.Context(), aside.PairOf("de", "teapot"))
+			_, err3 := s.bySlug.Get(t.Context(), aside.PairOf("de", "tea-pot"))
+			left, err4 := s.lists.Get(t.Context(), 7)
+			joined, err5 := s.lists.Get(t.Context(), 8)
+			n, err6 := s.counts.Get(t.Context(), 8)
+			if err := errors.Join(err1, err4, err5, err6); err != nil {
+				t.Error(err)
+			}
+			return fmt.Sprint(p.Cents, err2 == nil, err3 == nil, len(left), len(joined), n)
+		}
+		equal(t, "before the write", show(), "2490 true false 2 1 1")
+		if _, _, err := repo.Save(t.Context(), after); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.invalidate(t.Context(), before, after); err != nil {
+			t.Fatal(err)
+		}
+		equal(t, "after it", show(), "1990 false true 1 2 2")
+	})
 }
 
 // A fakeDB stands for a *sql.DB with one row. (The examples run such writes, on SQLite and on Postgres.)
@@ -198,69 +194,75 @@ func setPrice(_ context.Context, tx *fakeTx, _, price int64) error {
 }
 
 func TestTheTransactionOfTheREADME(t *testing.T) {
-	_, rdb := startMiniredis(t)
-	db := &fakeDB{price: 100}
-	products := newCache(t, rdb, func(context.Context, int64) (int64, error) { return db.price, nil })
-	id, price := int64(2), int64(90)
-	equal(t, "the price before", mustGet(t, products, id), 100)
-	ctx := t.Context()
-	err := aside.InTx(ctx, func(ctx context.Context) error {
-		tx, err := db.BeginTx(ctx, nil)
-		if err != nil {
-			return err
-		}
-		defer tx.Rollback()
-		if err := setPrice(ctx, tx, id, price); err != nil {
-			return err
-		}
-		if err := products.Invalidate(ctx, id); err != nil { // nothing is cached for id from here to the end of InTx
-			return err
-		}
-		return tx.Commit()
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		db := &fakeDB{price: 100}
+		products := newCache(t, rdb, func(context.Context, int64) (int64, error) { return db.price, nil })
+		id, price := int64(2), int64(90)
+		equal(t, "the price before", mustGet(t, products, id), 100)
+		ctx := t.Context()
+		err := aside.InTx(ctx, func(ctx context.Context) error {
+			tx, err := db.BeginTx(ctx, nil)
+			if err != nil {
+				return err
+			}
+			defer tx.Rollback()
+			if err := setPrice(ctx, tx, id, price); err != nil {
+				return err
+			}
+			if err := products.Invalidate(ctx, id); err != nil { // nothing is cached for id from here to the end of InTx
+				return err
+			}
+			return tx.Commit()
+		})
+		equal(t, "the error", err, nil)
+		equal(t, "the price after", mustGet(t, products, id), 90)
 	})
-	equal(t, "the error", err, nil)
-	equal(t, "the price after", mustGet(t, products, id), 90)
 }
 
 func TestTheHandlerOfTheREADMEFindsNoRow(t *testing.T) {
-	_, rdb := startMiniredis(t)
-	products := newCache(t, rdb, NewRepository().ProductByID)
-	handler := func(w http.ResponseWriter, r *http.Request) {
-		ctx := r.Context()
-		_, err := products.Get(ctx, 999)
-		if errors.Is(err, sql.ErrNoRows) { // or aside.ErrNotFound: both hold, whatever the loader returned
-			http.NotFound(w, r)
-			return
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		products := newCache(t, rdb, NewRepository().ProductByID)
+		handler := func(w http.ResponseWriter, r *http.Request) {
+			ctx := r.Context()
+			_, err := products.Get(ctx, 999)
+			if errors.Is(err, sql.ErrNoRows) { // or aside.ErrNotFound: both hold, whatever the loader returned
+				http.NotFound(w, r)
+				return
+			}
 		}
-	}
-	w := httptest.NewRecorder()
-	handler(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
-	equal(t, "the status", w.Code, http.StatusNotFound)
+		w := httptest.NewRecorder()
+		handler(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil))
+		equal(t, "the status", w.Code, http.StatusNotFound)
+	})
 }
 
 func TestTheObserverOfTheREADME(t *testing.T) {
-	_, rdb := startMiniredis(t)
-	repo, down := NewRepository(), false
-	alert := func(on bool) { down = on }
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		repo, down := NewRepository(), false
+		alert := func(on bool) { down = on }
 
-	reads := new(expvar.Map)
-	observer := aside.Observer{
-		Read: func(_ context.Context, r aside.ReadInfo) { reads.Add(string(r.Outcome), 1) },
-		Down: func(err error) { alert(err != nil) },
-	}
-	products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithObserver(observer))
+		reads := new(expvar.Map)
+		observer := aside.Observer{
+			Read: func(_ context.Context, r aside.ReadInfo) { reads.Add(string(r.Outcome), 1) },
+			Down: func(err error) { alert(err != nil) },
+		}
+		products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithObserver(observer))
 
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { products.Close() })
-	for range 3 {
-		if _, err := products.Get(t.Context(), 2); err != nil {
+		if err != nil {
 			t.Fatal(err)
 		}
-	}
-	equal(t, "the counts", reads.String(), `{"hit": 2, "miss": 1}`)
-	equal(t, "Down", down, false)
+		t.Cleanup(func() { products.Close() })
+		for range 3 {
+			if _, err := products.Get(t.Context(), 2); err != nil {
+				t.Fatal(err)
+			}
+		}
+		equal(t, "the counts", reads.String(), `{"hit": 2, "miss": 1}`)
+		equal(t, "Down", down, false)
+	})
 }
 
 func TestInvalidateThatOvertakesAFill(t *testing.T) {

@@ -493,7 +493,7 @@ func TestKeysOfTheOtherPrimariesStillHit(t *testing.T) {
 			t.Errorf("GetMany found %d of %d, %v", len(found), len(all), err)
 		}
 	}
-	unhurried := aside.WithRedisTimeout(time.Second) // some hundred reads in a row are to hit
+	unhurried := aside.WithRedisTimeout(3 * time.Second) // some hundred reads in a row are to hit
 	c, _ := process(r, rows.load, unhurried, aside.WithBatch(rows.loadMany))
 	other, _ := process(r, rows.load, unhurried, aside.WithBatch(rows.loadMany))
 	for _, c := range []*aside.Cache[int, product]{c, other} {
@@ -554,7 +554,7 @@ func TestAPrimaryThatHangsKeepsNeitherRetriesNorRenewalsFromTheOthers(t *testing
 		}
 		return sum
 	}
-	c, tap := process(r, newTable().load, aside.WithRedisTimeout(time.Second), aside.WithHold(4*time.Second))
+	c, tap := process(r, newTable().load, aside.WithRedisTimeout(3*time.Second), aside.WithHold(15*time.Second))
 	r.until(func() bool { return c.Invalidate(t.Context(), all...) == nil })
 	inTx(t, func(ctx context.Context) error {
 		err := c.Invalidate(ctx, all...)

@@ -29,7 +29,8 @@ var (
 // Accepted, although a value may come back changed, because no type is free of it or because its author chose so: unexported
 // fields beside exported ones and fields tagged json:"-" come back zero; a number in an `any` comes back as float64; omitempty
 // turns an empty slice or map into nil; a nil pointer behind a pointer becomes a nil pointer; a string that is not UTF-8 is
-// repaired; a time loses its monotonic reading; a string that is a map's key is written as it is, and read by its UnmarshalText. A type that reads back what it writes, with its own methods, is not looked into.
+// repaired; a time loses its monotonic reading; a string that is the key of a map is written as it is, and read by its
+// UnmarshalText. A type that reads back what it writes, with its own methods, is not looked into.
 //
 // It is taken for granted that the codec is handed a pointer to the value: json.Marshal(v) does not see the MarshalJSON
 // that is declared on *V, json.Marshal(&v) does.

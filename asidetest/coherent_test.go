@@ -77,6 +77,7 @@ func TestAWriteThatInvalidatesNothingIsFound(t *testing.T) {
 }
 
 func TestAnInvalidateBeforeTheCommitIsFound(t *testing.T) {
+	asidetest.LongMoments(t)
 	onBoth(t, func(t *testing.T) {
 		s := newShop(t)
 		finds(t, coherent(s, func(ctx context.Context) error {
@@ -92,6 +93,7 @@ func TestAnInvalidateBeforeTheCommitIsFound(t *testing.T) {
 }
 
 func TestAnInvalidateAllBeforeTheCommitIsFound(t *testing.T) {
+	asidetest.LongMoments(t)
 	s := newShop(t)
 	finds(t, coherent(s, func(ctx context.Context) error {
 		tx := s.db.Begin()
@@ -105,6 +107,7 @@ func TestAnInvalidateAllBeforeTheCommitIsFound(t *testing.T) {
 }
 
 func TestACommitAfterInTxIsFound(t *testing.T) {
+	asidetest.LongMoments(t)
 	s := newShop(t)
 	finds(t, func(t testing.TB) {
 		asidetest.Coherent(t, func(ctx context.Context) error {
@@ -238,7 +241,7 @@ func TestWhatIsNotCachedBeforeTheWriteStopsTheTest(t *testing.T) {
 func TestAFailingLoaderIsTold(t *testing.T) {
 	broken := errors.New("connection reset")
 	var err error
-	c, _ := asidetest.New(t, func(_ context.Context, id int64) (int64, error) { return id, err })
+	c, _ := asidetest.New(t, func(_ context.Context, id int64) (int64, error) { return id, err }, patient)
 	write := func(ctx context.Context) error { err = broken; return c.Invalidate(ctx, 1) }
 	finds(t, func(t testing.TB) { asidetest.Coherent(t, write, asidetest.Of(c, 1)) }, "after the write", "key 1", "connection reset")
 	finds(t, func(t testing.TB) { asidetest.Coherent(t, write, asidetest.Of(c, 1)) }, "before the write", "connection reset")
@@ -253,7 +256,7 @@ func TestAWriteThatLocksTheLoaderOutIsNotHeldUp(t *testing.T) {
 			mu.Lock()
 			defer mu.Unlock()
 			return cents, nil
-		})
+		}, patient)
 		passes(t, func(t testing.TB) {
 			asidetest.Coherent(t, func(ctx context.Context) error {
 				mu.Lock()
@@ -287,7 +290,7 @@ func TestWhatOnlyTheCodecChangesIsNoStaleValue(t *testing.T) {
 		Note  string `json:"-"`
 	}
 	v := row{100, "a"}
-	c, _ := asidetest.New(t, func(context.Context, int64) (row, error) { return v, nil })
+	c, _ := asidetest.New(t, func(context.Context, int64) (row, error) { return v, nil }, patient)
 	passes(t, func(t testing.TB) {
 		asidetest.Coherent(t, func(ctx context.Context) error { v.Note = "b"; return nil }, asidetest.Of(c, 1))
 	})
@@ -304,7 +307,7 @@ func TestALoaderThatReturnsDifferentThingsIsNotTakenForAStaleValue(t *testing.T)
 		defer mu.Unlock()
 		n++
 		return n, nil
-	})
+	}, patient)
 	finds(t, func(t testing.TB) {
 		asidetest.Coherent(t, func(ctx context.Context) error { return c.Invalidate(ctx, 1) }, asidetest.Of(c, 1))
 	}, "see Deterministic")

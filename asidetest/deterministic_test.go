@@ -13,7 +13,7 @@ import (
 
 func deterministic(load aside.Loader[int64, []string], opts ...aside.Option) func(t testing.TB) {
 	return func(t testing.TB) {
-		c, _ := asidetest.New(t, load, opts...)
+		c, _ := asidetest.New(t, load, append(opts, patient)...)
 		asidetest.Deterministic(t, c, []int64{1, 2})
 	}
 }

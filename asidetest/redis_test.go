@@ -21,7 +21,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // counted makes a cache whose values count its loads.
 func counted(t *testing.T, opts ...aside.Option) (*aside.Cache[int, int64], *asidetest.Server) {
 	var n atomic.Int64
-	opts = append([]aside.Option{aside.WithJitter(0), aside.WithEarlyRefresh(0)}, opts...)
+	opts = append([]aside.Option{patient, aside.WithJitter(0), aside.WithEarlyRefresh(0)}, opts...)
 	return asidetest.New(t, func(context.Context, int) (int64, error) { return n.Add(1), nil }, opts...)
 }
 
@@ -136,7 +136,7 @@ func TestARefusedConnectionIsOneToTheClient(t *testing.T) {
 
 func TestHangExecutesLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, s := counted(t)
+		c, s := counted(t, aside.WithRedisTimeout(250*time.Millisecond))
 		gets(t, c, 1)
 		s.Hang()
 		start := time.Now()

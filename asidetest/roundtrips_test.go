@@ -17,7 +17,7 @@ import (
 func roundTrips[V any](v V, opts ...aside.Option) func(t testing.TB) {
 	return func(t testing.TB) {
 		t.Helper()
-		c, _ := asidetest.New(t, func(context.Context, int) (V, error) { return v, nil }, opts...)
+		c, _ := asidetest.New(t, func(context.Context, int) (V, error) { return v, nil }, append(opts, patient)...)
 		asidetest.RoundTrips(t, c, 1)
 	}
 }

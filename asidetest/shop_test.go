@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -107,8 +108,11 @@ func NewShop(t testing.TB, rdb redis.UniversalClient, opts ...aside.Option) *Sho
 }
 
 func newShop(t testing.TB, opts ...aside.Option) *Shop {
-	return NewShop(t, asidetest.Redis(t).Client(), opts...)
+	return NewShop(t, asidetest.Redis(t).Client(), append([]aside.Option{patient}, opts...)...)
 }
+
+// patient is for tests in real time of what a Redis does that works: a busy machine is no outage.
+var patient = aside.WithRedisTimeout(time.Minute)
 
 // SetPrice writes as one should.
 func (s *Shop) SetPrice(ctx context.Context, id int64, cents int) error {

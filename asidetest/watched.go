@@ -69,10 +69,9 @@ func (w *watched) invalidated(i watch.Invalidation) {
 }
 
 // A moment is long for a read, and short for a test whose reads cannot end before its write.
-const (
-	moment      = 250 * time.Millisecond
-	momentTurns = 200_000
-)
+var moment = 250 * time.Millisecond
+
+const momentTurns = 200_000
 
 // waitAMoment waits until done is closed, for a moment. Inside a synctest bubble the clock stands still while a goroutine
 // waits for a mutex, so that a timer could wait forever: there, a moment is a number of turns.

@@ -36,7 +36,7 @@ func newApp(ctx context.Context, cfg config) (_ *app, err error) {
 	a.stops = append(a.stops, stop)
 
 	a.db = newSQLCatalog(db)
-	a.cached, err = NewCachedCatalog(rdb, a.db, aside.WithTTL(5*time.Minute))
+	a.cached, err = NewCachedCatalog(rdb, a.db, append(cfg.options, aside.WithTTL(5*time.Minute))...)
 	if err != nil {
 		return nil, err
 	}

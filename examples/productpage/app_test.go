@@ -8,13 +8,16 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/internal/testserver"
 	"github.com/redis/go-redis/v9/logging"
 )
 
 func TestMain(m *testing.M) {
 	logging.Disable()
+	requestTimeout = time.Minute // a busy machine is no finding
 	os.Exit(m.Run())
 }
 
@@ -56,6 +59,9 @@ func TestOnEachBackend(t *testing.T) {
 
 func startApp(t *testing.T, cfg config) *app {
 	t.Helper()
+	if cfg.options == nil {
+		cfg.options = []aside.Option{aside.WithRedisTimeout(time.Minute)} // nor is it a Redis that does not answer
+	}
 	a, err := newApp(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)

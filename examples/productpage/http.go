@@ -8,10 +8,12 @@ import (
 )
 
 const (
-	requestTimeout = 2 * time.Second // also bounds the wait for a place among the loads, after which is ErrOverloaded
-	maxIDs         = 100             // of one GET /products?ids=
-	maxBody        = 1 << 16
+	maxIDs  = 100 // of one GET /products?ids=
+	maxBody = 1 << 16
 )
+
+// requestTimeout also bounds the wait for a place among the loads, after which is ErrOverloaded.
+var requestTimeout = 2 * time.Second
 
 // An endpoint answers a request with what to send as JSON, or with an error.
 type endpoint func(r *http.Request) (any, error)

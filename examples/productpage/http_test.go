@@ -268,7 +268,7 @@ func TestStatsCountWhatTheCachesDid(t *testing.T) {
 
 func TestPagesAreServedAndWrittenWithoutRedis(t *testing.T) {
 	redis := miniredis.RunT(t)
-	a := startApp(t, config{redis: redis.Addr()})
+	a := startApp(t, config{redis: redis.Addr(), options: []aside.Option{}}) // no need to wait long for one that is gone
 	c := serveApp(t, a)
 	c.everywhere(c.get("/products/7"))
 	redis.Close()

@@ -16,6 +16,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/asidecache/aside"
 	"github.com/redis/go-redis/v9/logging"
 )
 
@@ -24,6 +25,7 @@ type config struct {
 	redis    string
 	postgres string
 	load     loadConfig
+	options  []aside.Option // of every cache
 }
 
 func main() {

@@ -51,6 +51,8 @@ func main() {
 	}
 }
 
+var options = []aside.Option{aside.WithTTL(5 * time.Minute)}
+
 func run(ctx context.Context, out io.Writer) error {
 	server, db, err := embedded()
 	if err != nil {
@@ -59,7 +61,7 @@ func run(ctx context.Context, out io.Writer) error {
 	rdb := redis.NewClient(&redis.Options{Addr: server.Addr()})
 	defer rdb.Close()
 	repo := &Repository{db: db}
-	products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithTTL(5*time.Minute))
+	products, err := aside.New(rdb, "product", repo.ProductByID, options...)
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -32,10 +33,14 @@ func soaked(t *testing.T, args ...string) (violations int64, text string) {
 func TestEachMistakeIsFound(t *testing.T) {
 	for _, mistake := range breaks[1:] {
 		t.Run(mistake, func(t *testing.T) {
-			violations, text := soaked(t, "-redis", "single", "-faults", "none", "-break", mistake)
-			if violations == 0 || !strings.Contains(text, "VIOLATION: key") {
-				t.Errorf("%d violations in\n%s", violations, text)
+			var text string
+			for seed := range 10 { // a busy machine may take more than one to do what shows it
+				_, text = soaked(t, "-redis", "single", "-faults", "none", "-break", mistake, "-seed", strconv.Itoa(1+seed))
+				if strings.Contains(text, "VIOLATION: key") {
+					return
+				}
 			}
+			t.Errorf("no violations in\n%s", text)
 		})
 	}
 }

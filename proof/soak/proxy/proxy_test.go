@@ -289,7 +289,8 @@ func TestTheScriptsOfTheLibraryAreRecognized(t *testing.T) {
 	}})
 	rdb := redis.NewClient(&redis.Options{Addr: p.Addr})
 	t.Cleanup(func() { rdb.Close() })
-	rows, err := aside.New(rdb, "soak", func(context.Context, int) (int, error) { return 1, nil })
+	rows, err := aside.New(rdb, "soak", func(context.Context, int) (int, error) { return 1, nil },
+		aside.WithRedisTimeout(time.Minute)) // or a busy machine is taken for a Redis that is not there
 	if err != nil {
 		t.Fatal(err)
 	}
