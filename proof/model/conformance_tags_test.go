@@ -117,10 +117,15 @@ func (b *books) since(number int, nonce string) (tags string, ok bool) {
 	return strings.Join(all, " "), true
 }
 
-func (b *books) hold(token string, life, lag int, tags []string) {
+// hold returns what the script does: whether the holder has not held one of the tags before.
+func (b *books) hold(token string, life, lag int, tags []string) (answer int64) {
 	maps.DeleteFunc(b.held, func(_ string, life int) bool { return life == 0 })
+	answer = 1
 	for _, tag := range tags {
 		lagging := "lag " + tag
+		if _, held := b.held[token+" "+tag]; life >= 0 && !held {
+			answer = 2
+		}
 		switch {
 		case token == "lag" && life >= 0:
 			b.held[lagging] = max(life, b.held[lagging])
@@ -137,6 +142,7 @@ func (b *books) hold(token string, life, lag int, tags []string) {
 	for _, life := range b.held {
 		b.heldLife = max(b.heldLife, life)
 	}
+	return answer
 }
 
 func (b *books) enter(names []string, lives []int) {
@@ -264,12 +270,12 @@ func (r *tagRig) since() {
 func (r *tagRig) hold() {
 	token, tags := someHolders[r.random.IntN(len(someHolders))], pick(r.random, someTags)
 	life, lag := []int{-1, 0, 6, 12}[r.random.IntN(4)], []int{-1, -1, 0, 6, 12}[r.random.IntN(5)]
-	r.books.hold(token, life, lag, tags)
+	answer := r.books.hold(token, life, lag, tags)
 	args := []any{token, milliseconds(life), milliseconds(lag)}
 	for _, tag := range tags {
 		args = append(args, tag)
 	}
-	r.run("scriptHoldTags", []string{heldSet}, func(*server) []any { return args }, number, int64(1))
+	r.run("scriptHoldTags", []string{heldSet}, func(*server) []any { return args }, number, answer)
 	r.pass(life, lag)
 }
 

@@ -34,11 +34,10 @@ var ofHolds = []mutant{
 	},
 	{
 		"ending a hold that is gone removes what came in its place", "scripts.go",
-		`elseif doc then
-			redis`, `elseif doc and tonumber(ARGV[2]) == 0 then
-			return 1
-		elseif doc then
-			redis`,
+		`redis.call('DEL', KEYS[1])
+		if tonumber(ARGV[2]) > 0 then add`, `if tonumber(ARGV[2]) == 0 and doc and doc:sub(1, 8) ~= '{"hold":' then return 1 end
+		redis.call('DEL', KEYS[1])
+		if tonumber(ARGV[2]) > 0 then add`,
 		"TestReleaseOfAHoldThatIsGoneInvalidates",
 	},
 	{
@@ -75,7 +74,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"an InTx inside another joins it", "intx.go",
-		`if txOf(ctx) != nil {`, `if false {`,
+		`t != nil && !t.over() {`, `t != nil && false {`,
 		"TestHoldOfAnInnerInTxLastsUntilTheOuterOneEnds",
 	},
 	{
@@ -141,7 +140,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"a hold is renewed while the transaction runs", "hold.go",
-		`every(c.config.hold/3, func()`, `every(c.config.hold*3, func()`,
+		`every(c.config.hold/12, func()`, `every(c.config.hold*3, func()`,
 		"TestHoldLastsAsLongAsTheTransactionRuns",
 	},
 	{
@@ -170,7 +169,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"a hold that is left to expire lasts for the lag besides", "hold.go",
-		`failed := c.oweHolds(ctx, names, token, c.config.hold+c.config.lag, 0)`, `failed := c.oweHolds(ctx, names, token, c.config.hold, 0)`,
+		`failed := c.oweHolds(ctx, names, token, c.config.heldFor(), 0)`, `failed := c.oweHolds(ctx, names, token, c.config.hold, 0)`,
 		"TestHoldThatIsLeftToExpireLastsForTheReplicaLagBesides",
 	},
 	{
@@ -182,5 +181,32 @@ var ofHolds = []mutant{
 		"nothing is cached for the lag after a release", "hold.go",
 		`c.oweHolds(ctx, names, token, 0, c.config.lag)`, `c.oweHolds(ctx, names, token, 0, 0)`,
 		"TestNothingIsFilledForTheReplicaLag",
+	},
+	{
+		"an InTx under the ctx of one that has ended is none inside it", "intx.go",
+		`t != nil && !t.over() {`, `t != nil {`,
+		"TestInTxUnderTheCtxOfOneThatHasEndedHolds",
+	},
+	{
+		"reads under the ctx of an InTx that has ended are outside", "intx.go",
+		`m.tx != nil && !m.tx.over()`, `m.tx != nil`,
+		"TestReadsUnderTheCtxOfAnInTxThatHasEndedFill",
+	},
+	{
+		"a renewal that has failed is tried again soon", "hold.go",
+		`if start := time.Now(); c.renewAll(ctx, t) {`, `if start := time.Now(); c.renewAll(ctx, t) || true {`,
+		"TestHoldOutlastsRenewalsThatFail",
+	},
+	{
+		"holds are placed though Redis is out of memory", "scripts.go",
+		`redis.call('DEL', KEYS[1])
+		if tonumber(ARGV[2]) > 0 then add`, `if doc then redis.call('DEL', KEYS[1]) end
+		if tonumber(ARGV[2]) > 0 then add`,
+		"TestInvalidationsOfEachKindWorkWhenRedisIsOutOfMemory",
+	},
+	{
+		"the lag that an unknown hold keeps from being noted is owed", "invalidate.go",
+		`!r.ok && c.config.lag > 0`, `!r.ok && false`,
+		"TestLagThatAnUnknownHoldKeepsFromBeingNotedIsOwed",
 	},
 }

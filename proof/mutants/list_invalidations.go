@@ -49,7 +49,7 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"an InvalidateAll settles no key that is owed since", "owed.go",
-		`		if d.number <= number {`, `		if d.number >= 0 {`,
+		`each && d.number <= number {`, `each && d.number >= 0 {`,
 		"TestInvalidateAllSettlesWhatWasOwedBeforeItAndNothingNewer",
 	},
 	{
@@ -93,5 +93,30 @@ var ofInvalidations = []mutant{
 		"InvalidateAll of an unknown outcome is done again after WithHold", "hold.go",
 		`if !committed {`, `if false {`,
 		"TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHold",
+	},
+	{
+		"InvalidateAll does not settle a key that is owed the lag", "owed.go",
+		`c.owed.settleAll(number, c.config.lag == 0)`, `c.owed.settleAll(number, true)`,
+		"TestInvalidateAllDoesNotSettleAKeyThatIsOwedTheLag",
+	},
+	{
+		"one at a time pays", "owed.go",
+		`if !c.paying.TryLock() {`, `if c.paying.TryLock() && false {`,
+		"TestProbesDoNotEachBeginToPay",
+	},
+	{
+		"what can never be paid is given up", "owed.go",
+		`if err == nil || errors.Is(err, errManyNodes) {`, `if err == nil {`,
+		"TestInvalidateAllThatCanNeverSucceedIsNotOwedForEver",
+	},
+	{
+		"very many debts stay what they are where nodes cannot be walked over", "owed.go",
+		`return math.MaxInt`, `return 10_000`,
+		"TestVeryManyFailedInvalidationsArePaidThroughAnAutoPipelinerOverACluster",
+	},
+	{
+		"whoever meets CROSSSLOT sends each key by itself", "send.go",
+		`if again == nil {`, `if again == nil || s.scattered.Load() {`,
+		"TestTwoAtOnceFindThatKeysMustShareASlot",
 	},
 }

@@ -35,7 +35,7 @@ var ofTags = []mutant{
 	},
 	{
 		"a load that began while one of its tags was held does not fill", "mark.go",
-		`append(strings.Fields(string(since.doc)), f.mark.held...)`, `strings.Fields(string(since.doc))`,
+		`append(strings.Split(string(since.doc), " "), f.mark.held...)`, `strings.Split(string(since.doc), " ")`,
 		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded",
 	},
 	{
@@ -154,7 +154,7 @@ var ofTags = []mutant{
 	},
 	{
 		"nothing with a tag is filled for the lag", "tags.go",
-		`if c.config.lag > 0 {`, `if false {`,
+		`lag > 0 {`, `lag > 0 && false {`,
 		"TestNothingWithATagIsFilledWhileReplicasLag",
 	},
 	{
@@ -183,5 +183,30 @@ var ofTags = []mutant{
 		"no lease is asked for while the journal is down, without which nothing is filled", "fetch.go",
 		`|| f.tagsFunc != nil && !f.store.breaker.up(journalName)`, ``,
 		"TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown",
+	},
+	{
+		"a tag's hold that is placed anew removes what was filled meanwhile", "hold.go",
+		`return r.at == 2`, `return false`,
+		"TestHoldOfATagThatIsPlacedAnewRemovesWhatWasFilledMeanwhile",
+	},
+	{
+		"tags are renewed while what has them is removed", "hold.go",
+		`c.keepHolds(ctx, t) // from here on`, `_ = 0 // from here on`,
+		"TestInvalidateTagsThatTakesLongHolds",
+	},
+	{
+		"the empty tag is not lost among others", "tags.go",
+		`tag == "" {`, `false {`,
+		"TestATagThatMayBeAnyStringVoidsLoadsUnderWay",
+	},
+	{
+		"nothing but a space separates tags", "mark.go",
+		`strings.Split(string(since.doc), " ")`, `strings.Fields(string(since.doc))`,
+		"TestATagThatMayBeAnyStringVoidsLoadsUnderWay",
+	},
+	{
+		"the longest lag of a client's caches is kept", "tags.go",
+		`time.Duration(c.owedTags.lag.Load())`, `c.config.lag`,
+		"TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne",
 	},
 }
