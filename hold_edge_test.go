@@ -224,6 +224,7 @@ func TestReleaseLeavesOutHoldersWhoseTimeIsOver(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal(t, "what the last holder leaves", r.get("test:1"), "")
+		equal(t, "RedisErrors", c.Stats().RedisErrors, 0)
 	})
 }
 

@@ -171,7 +171,7 @@ func TestLeaseIsGivenBackWhenThereIsNothingToStore(t *testing.T) {
 		load aside.Loader[int, *product]
 		opts []aside.Option
 	}{
-		"the loader failed":         {load: func(context.Context, int) (*product, error) { return nil, errors.New("no") }},
+		"the loader failed":         {load: func(context.Context, int) (*product, error) { return &product{}, errors.New("no") }},
 		"absence is not remembered": {load: func(context.Context, int) (*product, error) { return nil, nil }, opts: []aside.Option{aside.WithAbsentTTL(0)}},
 		"the TTL is negative": {
 			load: func(context.Context, int) (*product, error) { return &product{}, nil },
