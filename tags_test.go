@@ -621,6 +621,8 @@ func TestATagThatMayBeAnyStringVoidsLoadsUnderWay(t *testing.T) {
 				price(t, "what the slow reader gets", slow, 100)
 				equal(t, "the document", r.get("test:1"), "")
 				equal(t, "the price", mustGet(t, writer, 1).Price, 90)
+				mustGet(t, writer, 1)
+				equal(t, "the hits", writer.Stats().Hits, 1)
 			})
 		})
 	}

@@ -197,7 +197,7 @@ var ofTags = []mutant{
 	{
 		"the empty tag is not lost among others", "tags.go",
 		`tag == "" {`, `false {`,
-		"TestATagMayBeAnyString",
+		"TestATagThatMayBeAnyStringVoidsLoadsUnderWay",
 	},
 	{
 		"nothing but a space separates tags", "mark.go",
