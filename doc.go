@@ -59,7 +59,8 @@
 // [WithLoadTimeout], and then load for themselves. Processes that waited for a load that ended without a value to store
 // load at once, each for itself, so that failures do not queue up. After an Invalidate a new load begins, though
 // the voided one may still run elsewhere. Without Redis, the loads of Get are collapsed within each process, those of GetMany
-// are not, and all are bounded by [WithMaxLoads]. Get may have to wait for two loads: one that began too early for it, and the next.
+// are not, and all are bounded by [WithMaxLoads]. Get may have to wait for two loads: one that began too early for it, and the
+// next.
 //
 // # The loader
 //
@@ -179,7 +180,7 @@
 // keeps the promises, within the bounds above for holds and for the indexes of tags.
 //
 // The library sends GET, MGET, EVAL, EVALSHA and SREM, with tags ZRANGEBYSCORE, and for InvalidateAll, or for very many
-// invalidations that have failed, SCAN, with a ClusterClient CLUSTER NODES, with an AutoPipeliner INFO. Its scripts call GET, SET, GETRANGE, SETRANGE, DEL, PTTL,
-// PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE, ZINCRBY, ZRANGEBYSCORE, ZREMRANGEBYSCORE
-// and ZREVRANGE.
+// invalidations that have failed, SCAN, with a ClusterClient CLUSTER NODES, with an AutoPipeliner INFO. Its scripts call GET,
+// SET, GETRANGE, SETRANGE, DEL, PTTL, PEXPIRE and TIME, and with tags XADD, XRANGE, XREVRANGE, ZADD, ZREM, ZSCORE, ZINCRBY,
+// ZRANGEBYSCORE, ZREMRANGEBYSCORE and ZREVRANGE.
 package aside

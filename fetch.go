@@ -164,8 +164,10 @@ func (c *Cache[K, V]) lost(w *want[K, V], err error) {
 // adopt takes a document as the result, if it can be used.
 func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
 	data := e.value
-	e.value = f.unshared(data)                                  // which the codec may modify, even if it then fails: a lease must find the document as it is
-	got, err := guarded(context.Background(), func() ended[V] { // for a codec that calls runtime.Goexit
+	// The codec may modify what it is given, even if it then fails, and a lease must find the document as it is. It is called as
+	// a loader is: it may call runtime.Goexit.
+	e.value = f.unshared(data)
+	got, err := guarded(context.Background(), func() ended[V] {
 		v, err := f.read(e, nil)
 		return ended[V]{v, err}
 	})

@@ -28,8 +28,9 @@ import (
 // nothing is stale. So it is when the process dies at any point. While fn runs, the holds are renewed.
 //
 // InTx returns fn's error and nothing else, and re-panics fn's panic. What it does with the holds at the end takes at
-// most WithRedisTimeout for keys, or twice that if they are being renewed just then, as long as InvalidateTags and InvalidateAll take for those, and does not end with ctx.
-// Where Redis does not confirm that, the keys are invalidated in the background, as by an Invalidate that has failed.
+// most WithRedisTimeout for keys, or twice that if they are being renewed just then, as long as InvalidateTags and
+// InvalidateAll take for those, and does not end with ctx. Where Redis does not confirm that, the keys are invalidated in the
+// background, as by an Invalidate that has failed.
 //
 // Inside, a read of a key that was invalidated there goes to the loader, with this ctx, on the caller's goroutine. Reads
 // of other keys may hit, and no read fills the cache or shares its load: the loader may see uncommitted rows.

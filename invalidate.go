@@ -13,8 +13,9 @@ import (
 //
 // Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process,
 // returns what was loaded before Invalidate was called. It waits for Redis to confirm, at most WithRedisTimeout for all keys,
-// in one round trip to each server concerned: give it ten thousands of keys in several calls. It is sent even if ctx has ended, and does not end with it: the rows have changed,
-// whoever is still listening. It is sent even if Redis is known to be down.
+// in one round trip to each server concerned: give it tens of thousands of keys in several calls. It is sent even if ctx has
+// ended, and does not end with it: the rows have changed, whoever is still listening. It is sent even if Redis is known to be
+// down.
 //
 // An error says that Redis did not confirm all of them. Those are tried again in the background until they succeed, and
 // until then this Cache reads them from the loader; others may serve what is cached.

@@ -20,6 +20,7 @@ type owedTags struct {
 	lag atomic.Int64 // the longest WithReplicaLag of the caches on the client
 }
 
+// lags notes the WithReplicaLag of one of the caches.
 func (o *owedTags) lags(d time.Duration) {
 	for {
 		if old := o.lag.Load(); old >= int64(d) || o.lag.CompareAndSwap(old, int64(d)) {
