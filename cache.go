@@ -338,9 +338,8 @@ func (c *Cache[K, V]) Stats() Stats {
 
 // Close waits for the Cache's work in the background: refreshes, and loads whose callers have left. Both end by
 // WithLoadTimeout, or twice that for a load that first waits for another process's lease; what a GetMany without a batch loader
-// began, by that for each 16 of its keys. It does not close the Redis
-// client. Reads of a closed Cache go to the loader and fill nothing; Invalidate works as before, but is not tried again,
-// so a service may close its caches while its last requests end.
+// began, by that for each 16 of its keys. It does not close the Redis client. Reads of a closed Cache go to the loader and fill
+// nothing; Invalidate works as before, but is not tried again, so a service may close its caches while its last requests end.
 //
 // It returns an error if there are invalidations that Redis has not confirmed, after it has tried them once more: what
 // is cached for their keys may be served by other processes until its TTL.

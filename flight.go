@@ -83,6 +83,7 @@ func (c *Cache[K, V]) join(ctx context.Context, flights *singleflight.Group, w *
 		own = true
 		f := &flight[V]{began: c.clock.tick()}
 		c.fly(ctx, flights, f, w, b, queued)
+		f.data = c.unshared(f.data) // which joiners decode when the owner may be modifying the value
 		return f, nil
 	}
 	if ctx.Done() == nil { // it cannot end, so nobody leaves early
@@ -116,7 +117,6 @@ func (c *Cache[K, V]) fly(
 	}()
 	if !c.background.enter() {
 		f.loaded = c.loadGuarded(context.WithoutCancel(ctx), w.key, false) // the Cache was closed just now
-		f.data = c.unshared(f.data)
 		return
 	}
 	defer c.background.leave()
@@ -134,7 +134,6 @@ func (c *Cache[K, V]) fly(
 	f.decided, f.abandoned = w.decided, w.abandoned
 	f.onRedis = b.left - search.budget.left
 	f.loaded = w.loaded
-	f.data = c.unshared(w.data) // which joiners decode when the owner may be modifying the value
 }
 
 // share gives a joiner what a hit would have: the owner has the flight's own value.

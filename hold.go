@@ -161,7 +161,6 @@ func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) e
 	err := c.runTagHolds(ctx, tags, t.token, c.config.heldFor(), 0)
 	if err == nil {
 		t.with(c, func(p *part) { confirm(p.tags, tags) })
-		c.keepHolds(ctx, t) // from here on: to remove what has the tags may take longer than a hold lasts
 		err = c.removeTags(ctx, tags)
 	}
 	if err != nil {

@@ -184,9 +184,8 @@ func (c *Cache[K, V]) holdTags(ctx context.Context, t *tx, tags []string) error 
 	if !open {
 		return c.invalidateTags(ctx, tags)
 	}
-	err := c.placeTagHolds(ctx, t, tags)
-	c.keepHolds(ctx, t)
-	return err
+	c.keepHolds(ctx, t) // from here on: to remove what has the tags may take longer than a hold lasts
+	return c.placeTagHolds(ctx, t, tags)
 }
 
 // keepHolds has the holds renewed, once any was to be placed.

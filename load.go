@@ -47,16 +47,15 @@ func (c *Cache[K, V]) loadBatch(ctx context.Context, keys []K, refresh bool) []l
 		}
 		return ended[[]loaded[V]]{results, err}
 	})
-	results := batch.value
 	if err == nil {
 		c.countLoad(batch.err)
-	} else {
-		err = c.loadEnded(err)
-		c.countLoad(err)
-		results = make([]loaded[V], len(keys))
-		for i := range results {
-			results[i].err = err
-		}
+		return batch.value
+	}
+	err = c.loadEnded(err)
+	c.countLoad(err)
+	results := make([]loaded[V], len(keys))
+	for i := range results {
+		results[i].err = err
 	}
 	return results
 }

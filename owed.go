@@ -254,8 +254,9 @@ func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 		err := c.removeAll(ctx)
 		if errors.Is(err, errManyNodes) { // and always will
 			c.config.logger.Error("aside: InvalidateAll cannot be tried again, and is given up", "cache", c.name, "error", err)
+			err = nil
 		}
-		if err == nil || errors.Is(err, errManyNodes) {
+		if err == nil {
 			c.settleAllKeys(number)
 			return true
 		}

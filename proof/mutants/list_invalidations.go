@@ -106,7 +106,9 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"what can never be paid is given up", "owed.go",
-		`if err == nil || errors.Is(err, errManyNodes) {`, `if err == nil {`,
+		`			err = nil
+`, `			_ = 0
+`,
 		"TestInvalidateAllThatCanNeverSucceedIsNotOwedForEver",
 	},
 	{

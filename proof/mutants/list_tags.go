@@ -190,7 +190,7 @@ var ofTags = []mutant{
 		"TestHoldOfATagThatIsPlacedAnewRemovesWhatWasFilledMeanwhile",
 	},
 	{
-		"tags are renewed while what has them is removed", "hold.go",
+		"tags are renewed while what has them is removed", "intx.go",
 		`c.keepHolds(ctx, t) // from here on`, `_ = 0 // from here on`,
 		"TestInvalidateTagsThatTakesLongHolds",
 	},
