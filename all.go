@@ -21,8 +21,8 @@ import (
 // its error; call it again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is
 // scanned again. Through an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
 //
-// If Redis fails it, it returns the error and is tried again in the background, until which this Cache reads all keys
-// from the loader.
+// If Redis fails it, it returns the error and is tried again in the background, until which it and what else
+// this process has of its name and client read all keys from the loader.
 //
 // Inside InTx it acts once the transaction has ended, before InTx returns, and reads inside go to the loader. If the outcome
 // is unknown it acts again in the background, WithHold later, when a COMMIT has landed if ever. It holds nothing: until it

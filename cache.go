@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -38,9 +37,8 @@ type Cache[K comparable, V any] struct {
 	direct     singleflight.Group // that do not
 	refreshing refreshing
 	lastTook   atomic.Int64 // ms of a load, see await
-	owed       owed
-	paying     sync.Mutex // held while what is owed is sent
-	owedTags   *owedTags
+	owed       *owed
+	owedTags   *owed
 	background background
 	logged     seldom // of an entry
 	refused    seldom // of Redis
@@ -123,8 +121,8 @@ func (c *Cache[K, V]) connect(rdb redis.UniversalClient) {
 		nonces:  newNonces(),
 		failed:  c.redisFailed,
 	}
-	c.owed.most = mostOwed(rdb)
-	c.owedTags = owedTagsOf(rdb)
+	c.owed, c.owedTags = owedOf(rdb, c.prefix), owedOf(rdb, "")
+	c.owed.lags(c.config.lag)
 	c.owedTags.lags(c.config.lag)
 	c.background.init()
 	b := newBreaker(rdb)
@@ -362,7 +360,7 @@ func (c *Cache[K, V]) bypassed(m *mode) bool {
 
 // usable reports whether a name may be read from Redis: it answers, and no invalidation of the name is owed to it.
 func (c *Cache[K, V]) usable(name string) bool {
-	return c.store.breaker.up(name) && !c.owed.has(name) && !c.owesTags()
+	return c.store.breaker.up(name) && !c.owes(name) && !c.owesTags()
 }
 
 // redisFailed counts a command that failed. That Redis is down is told by the breaker; what a server refuses that is there

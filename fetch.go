@@ -20,6 +20,7 @@ type want[K comparable, V any] struct {
 	barred   bool   // from being filled: one of its tags was invalidated during the load
 
 	waiting   bool // somebody else has the lease
+	waited    bool // at some time somebody else had
 	direct    bool // load, and fill nothing
 	done      bool // loaded is the result
 	decided   bool // by Redis: it gave the document, or accepted the fill
@@ -147,10 +148,10 @@ func (f *fetch[K, V]) settle(w *want[K, V], r reply) {
 
 // wait has a want wait for another process's lease.
 func (f *fetch[K, V]) wait(w *want[K, V]) {
-	if !w.waiting {
-		w.waiting = true
+	if !w.waited {
 		f.n.waits.Add(1)
 	}
+	w.waiting, w.waited = true, true
 }
 
 // lost has a want loaded without a fill: Redis failed, or the name belongs to somebody else.

@@ -16,10 +16,13 @@ import (
 // errUnknownHold says that the library's next version, or somebody else, holds the entry.
 var errUnknownHold = errors.New("it is held in an unknown format")
 
+// heldFor is how long a hold of what o is about lasts: WithHold, and then WithReplicaLag.
+func (c *Cache[K, V]) heldFor(o *owed) time.Duration { return saturated(c.config.hold, o.longestLag()) }
+
 // placeHolds places the holds of names, and notes which were placed.
 func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) error {
 	c.n.invalidations.Add(uint64(len(names)))
-	confirmed, failed, first := c.runHolds(ctx, names, t.token, c.config.heldFor(), 0)
+	confirmed, failed, first := c.runHolds(ctx, names, t.token, c.heldFor(c.owed), 0)
 	t.with(c, func(p *part) { confirm(p.names, confirmed) })
 	if first == nil {
 		return nil
@@ -76,7 +79,7 @@ func (c *Cache[K, V]) renewAll(ctx context.Context, t *tx) (ok bool) {
 		if t.over() {
 			return chunk
 		}
-		_, failed, err := c.runHolds(ctx, chunk, t.token, c.config.heldFor(), 0)
+		_, failed, err := c.runHolds(ctx, chunk, t.token, c.heldFor(c.owed), 0)
 		ok = ok && err == nil
 		return failed
 	})
@@ -104,14 +107,14 @@ func (c *Cache[K, V]) finish(ctx context.Context, t *tx, p *part) {
 // release ends the holds of names after a commit. A hold whose placing was not confirmed may be there all the same, so it
 // is ended too. Where the end is not confirmed an invalidation is owed: the hold may be gone, and the entry filled.
 func (c *Cache[K, V]) release(ctx context.Context, token string, names []string) {
-	c.oweHolds(ctx, names, token, 0, c.config.lag)
+	c.oweHolds(ctx, names, token, 0, c.owed.longestLag())
 	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Names: names})
 }
 
 // prolong holds names whose outcome is unknown for WithHold from now on. Those that Redis does not confirm are invalidated
 // as soon as it is there, and again when a COMMIT has landed if ever.
 func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string) {
-	failed := c.oweHolds(ctx, names, token, c.config.heldFor(), 0)
+	failed := c.oweHolds(ctx, names, token, c.heldFor(c.owed), 0)
 	if len(failed) > 0 {
 		c.afterHold(func() { _ = c.invalidate(ctx, failed) }) // is owed if it fails
 	}
@@ -158,7 +161,7 @@ func (c *Cache[K, V]) tagged() bool { return c.tagsFunc != nil }
 
 // placeTagHolds holds tags, and then invalidates what has them: what is filled later was marked before, or is refused.
 func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) error {
-	err := c.runTagHolds(ctx, tags, t.token, c.config.heldFor(), 0)
+	err := c.runTagHolds(ctx, tags, t.token, c.heldFor(c.owedTags), 0)
 	if err == nil {
 		t.with(c, func(p *part) { confirm(p.tags, tags) })
 		err = c.removeTags(ctx, tags)
@@ -171,7 +174,7 @@ func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) e
 }
 
 func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, token string, tags []string) error {
-	if err := c.runTagHolds(ctx, tags, token, c.config.heldFor(), 0); err != nil {
+	if err := c.runTagHolds(ctx, tags, token, c.heldFor(c.owedTags), 0); err != nil {
 		return err
 	}
 	return c.removeTags(ctx, tags)
@@ -180,7 +183,7 @@ func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, token string, tags 
 // renewTags places the holds of tags anew. Where one was gone, evicted or deleted, loads may have been filled meanwhile that
 // saw the rows from before.
 func (c *Cache[K, V]) renewTags(ctx context.Context, t *tx, tags []string) error {
-	replies := c.tagHolds(ctx, tags, t.token, c.config.heldFor(), 0)
+	replies := c.tagHolds(ctx, tags, t.token, c.heldFor(c.owedTags), 0)
 	if err := firstError(replies); err != nil {
 		return err
 	}

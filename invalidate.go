@@ -18,7 +18,8 @@ import (
 // down.
 //
 // An error says that Redis did not confirm all of them. Those are tried again in the background until they succeed, and
-// until then this Cache reads them from the loader; others may serve what is cached.
+// until then the caches of this process that have this name and were given the same client read them from the loader; others
+// may serve what is cached.
 //
 // Inside InTx, it holds the keys until the transaction has ended: nothing is cached for them, and this process and all
 // others load. An error says that a hold could not be placed while there is still time to roll back. If it is ignored,
@@ -76,10 +77,11 @@ func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
 // remove sends one attempt for names, which settles what is owed for them up to number. It returns the names that Redis
 // did not confirm, and the first error.
 func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64) (failed []string, first error) {
+	lag := c.owed.longestLag()
 	confirmed, failed, first := c.attempt(ctx, names,
-		func(name string) step { return c.store.invalidateStep(name, c.config.lag) },
+		func(name string) step { return c.store.invalidateStep(name, lag) },
 		func(r reply) error {
-			if r.err == nil && !r.ok && c.config.lag > 0 {
+			if r.err == nil && !r.ok && lag > 0 {
 				return errUnknownHold // the lag is not noted
 			}
 			return r.err

@@ -132,9 +132,10 @@ func TestWaitersShareTheNextLoadAfterAnInvalidate(t *testing.T) {
 		first := getting(holder, 1)
 		synctest.Wait()
 		var waiters []<-chan result
+		var caches []*aside.Cache[int, product]
 		for range 8 {
 			c, _ := process(r, load)
-			waiters = append(waiters, getting(c, 1))
+			caches, waiters = append(caches, c), append(waiters, getting(c, 1))
 		}
 		time.Sleep(500 * time.Millisecond)
 		rows.setPrice(1, 90)
@@ -144,6 +145,9 @@ func TestWaitersShareTheNextLoadAfterAnInvalidate(t *testing.T) {
 			price(t, "what a waiter gets", w, 90)
 		}
 		equal(t, "the number of loads", rows.loads.Load(), 2)
+		for _, c := range caches {
+			equal(t, "Waits, though all but one waited for two leases", c.Stats().Waits, 1)
+		}
 	})
 }
 

@@ -148,8 +148,8 @@ func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
 func WithHold(d time.Duration) Option { return func(c *config) { c.hold = d } }
 
 // WithReplicaLag is for loaders that read from a replica of the database that is up to d behind: for d after an
-// invalidation nothing is cached for the key, and reads go to the loader: after an Invalidate of this Cache, and after an
-// InvalidateTags of any Cache with the same client. InTx releases its holds into that, and they last that much longer.
+// invalidation nothing is cached for the key, and reads go to the loader: after an Invalidate of any Cache of this name with
+// the same client, and after an InvalidateTags of any Cache with that client. InTx releases its holds into that, and they last that much longer.
 // InvalidateAll does so for the keys that have an entry or a load under way when it gets to them: a key that had neither may be
 // filled with what the replica still has, up to its TTL. The default is 0, and it must be that or at least a millisecond.
 func WithReplicaLag(d time.Duration) Option { return func(c *config) { c.lag = d } }
@@ -160,9 +160,6 @@ func WithLogger(l *slog.Logger) Option { return func(c *config) { c.logger = l }
 
 // WithObserver has o told what the Cache does. The default is nobody.
 func WithObserver(o Observer) Option { return func(c *config) { c.observer = o } }
-
-// heldFor is how long a hold lasts: WithHold, and then WithReplicaLag.
-func (c *config) heldFor() time.Duration { return saturated(c.hold, c.lag) }
 
 // validate reports every setting that cannot be.
 func (c *config) validate() error {

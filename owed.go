@@ -6,29 +6,36 @@ import (
 	"fmt"
 	"maps"
 	"math"
+	"reflect"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
+	"weak"
 
 	"github.com/redis/go-redis/v9"
 )
 
 // owed are the invalidations that Redis has not confirmed. One is owed from before its first attempt is sent until an
 // attempt is confirmed that was sent no earlier than it was called. As long as a name is owed, this process does not read
-// it from the cache, whatever has become of the attempts. Those that failed are tried again in the background, and none is
-// given up: how long another process keeps what it stored is not known here.
+// it from the cache, whatever has become of the attempts: all its caches of one name and client share them. Those that
+// failed are tried again in the background, and none is given up: how long another process keeps what it stored is not
+// known here.
 //
 // An attempt settles what was owed when it was sent and nothing newer: an Invalidate that is called while another is under
 // way may speak of a later write.
 type owed struct {
 	count  atomic.Int64 // of debts, so that reads take no lock while there are none
-	mu     sync.Mutex   // guards the rest
+	lag    atomic.Int64 // the longest WithReplicaLag of those that share these
+	paying sync.Mutex   // held while what is owed is sent
+	most   int          // names that are remembered that failed, see mostOwed
+
+	mu     sync.Mutex // guards the rest
 	names  map[string]debt
 	every  debt   // owed for all names, if its number is not 0
 	last   uint64 // number of a debt
 	trying bool   // a goroutine is at work
-
-	most int // names that are remembered that failed, see mostOwed
+	left   bool   // by one that has stopped, whose Cache was closed
 }
 
 // A debt is the newest invalidation that is owed for a name.
@@ -36,6 +43,49 @@ type debt struct {
 	number uint64
 	failed bool
 }
+
+// owedOf finds what is owed in a scope: that of the names that begin with a prefix, or of tags if it is "". It is there as
+// long as any Cache has it.
+func owedOf(rdb redis.UniversalClient, scope string) *owed {
+	if !reflect.ValueOf(rdb).Comparable() {
+		return newOwed(rdb) // a client of the user's own making
+	}
+	key := owedKey{rdb, scope}
+	for {
+		shared := newOwed(rdb)
+		pointer := weak.Make(shared)
+		before, found := owedByKey.LoadOrStore(key, pointer)
+		if !found {
+			runtime.AddCleanup(shared, func(key owedKey) { owedByKey.CompareAndDelete(key, pointer) }, key)
+			return shared
+		}
+		if shared = before.(weak.Pointer[owed]).Value(); shared != nil {
+			return shared
+		}
+		owedByKey.CompareAndDelete(key, before)
+	}
+}
+
+type owedKey struct {
+	rdb   redis.UniversalClient
+	scope string
+}
+
+var owedByKey sync.Map // weak.Pointer[owed] by owedKey
+
+func newOwed(rdb redis.UniversalClient) *owed { return &owed{most: mostOwed(rdb)} }
+
+// lags notes the WithReplicaLag of a Cache that shares these.
+func (o *owed) lags(d time.Duration) {
+	for {
+		if old := o.lag.Load(); old >= int64(d) || o.lag.CompareAndSwap(old, int64(d)) {
+			return
+		}
+	}
+}
+
+// longestLag is what each invalidation must note: whatever Cache makes it, it may be about entries of another that lag.
+func (o *owed) longestLag() time.Duration { return time.Duration(o.lag.Load()) }
 
 // mostOwed is how many names are remembered that failed. Beyond it all names are owed, which ends with a SCAN of every node:
 // where the client may not show them it would never end, so there is no bound.
@@ -130,7 +180,7 @@ func (o *owed) failAll() (begin bool) {
 func (o *owed) resume() (begin bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.begin()
+	return o.left && o.begin()
 }
 
 func (o *owed) begin() bool {
@@ -138,7 +188,7 @@ func (o *owed) begin() bool {
 	if o.trying || o.count.Load() == 0 {
 		return false
 	}
-	o.trying = true
+	o.trying, o.left = true, false
 	return true
 }
 
@@ -152,9 +202,6 @@ func (o *owed) recount() {
 
 // has reports whether name must not be read from the cache.
 func (o *owed) has(name string) bool {
-	if o.count.Load() == 0 {
-		return false // nearly always
-	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	_, ok := o.names[name]
@@ -171,15 +218,15 @@ func (o *owed) due() (names []string, all bool, number uint64) {
 		}
 	}
 	all = o.every.failed
-	o.trying = len(names) > 0 || all
+	o.trying = o.trying && (len(names) > 0 || all)
 	return names, all, o.last
 }
 
-// stop notes that nobody tries.
+// stop notes that nobody tries, though something is owed.
 func (o *owed) stop() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.trying = false
+	o.trying, o.left = false, true
 }
 
 // failedCount is how many invalidations failed and are still owed.
@@ -224,13 +271,22 @@ func (c *Cache[K, V]) pay(o *owed, once func(context.Context) bool) {
 
 // retry begins to try again in the background, unless somebody does already.
 func (c *Cache[K, V]) retry(begin bool) {
-	c.payInBackground(begin, &c.owed, c.payOnce)
+	c.payInBackground(begin, c.owed, c.payOnce)
 }
 
 func (c *Cache[K, V]) payInBackground(begin bool, o *owed, once func(context.Context) bool) {
 	if begin && !c.background.start(func() { c.pay(o, once) }) {
 		o.stop() // the Cache is closed
 	}
+}
+
+// owes reports whether a name is owed. A Cache that was closed may have left that behind, and is relieved here.
+func (c *Cache[K, V]) owes(name string) bool {
+	if c.owed.count.Load() == 0 {
+		return false // nearly always
+	}
+	c.retry(c.owed.resume())
+	return c.owed.has(name)
 }
 
 // probe asks whether the server of name is back. If so, what is owed is sent before anything is read from it again.
@@ -245,10 +301,10 @@ func (c *Cache[K, V]) probe(ctx context.Context, name string) error {
 // payOnce sends what failed and is still owed, and reports whether anything was. One at a time: each probe of a Redis that
 // has just come back would else begin a SCAN of its own.
 func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
-	if !c.paying.TryLock() {
+	if !c.owed.paying.TryLock() {
 		return true
 	}
-	defer c.paying.Unlock()
+	defer c.owed.paying.Unlock()
 	names, all, number := c.owed.due()
 	if all {
 		err := c.removeAll(ctx)
@@ -269,7 +325,7 @@ func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 }
 
 // settleAllKeys settles what an InvalidateAll has paid. A key that is owed the lag is yet to be held, if it was not there.
-func (c *Cache[K, V]) settleAllKeys(number uint64) { c.owed.settleAll(number, c.config.lag == 0) }
+func (c *Cache[K, V]) settleAllKeys(number uint64) { c.owed.settleAll(number, c.owed.longestLag() == 0) }
 
 // owedCount is how many keys and tags are owed.
 func (c *Cache[K, V]) owedCount() int { return c.owed.failedCount() + c.owedTags.failedCount() }
@@ -283,7 +339,6 @@ func (c *Cache[K, V]) unpaid() error {
 	defer cancel()
 	c.payOnce(ctx)
 	c.payTagsOnce(ctx)
-	c.owedTags.stop() // another Cache may go on
 	n := c.owedCount()
 	if n == 0 {
 		return nil

@@ -159,12 +159,19 @@ func (r *rig) untilMisses(c interface{ Stats() aside.Stats }, n uint64) {
 // process makes a cache with a client of its own, as another process would, and a tap on that client.
 func process[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
 	r.t.Helper()
-	rdb, tap := r.dial(r.t), new(tap)
-	rdb.AddHook(tap)
+	rdb, tap := r.tapped()
 	if r.shared { // a busy machine is no outage
 		opts = append([]aside.Option{patient}, opts...)
 	}
 	return newCache(r.t, rdb, load, opts...), tap
+}
+
+// tapped makes a client with a tap on it.
+func (r *rig) tapped() (redis.UniversalClient, *tap) {
+	r.t.Helper()
+	rdb, tap := r.dial(r.t), new(tap)
+	rdb.AddHook(tap)
+	return rdb, tap
 }
 
 func newCache[K comparable, V any](t *testing.T, rdb redis.UniversalClient, load aside.Loader[K, V], opts ...aside.Option) *aside.Cache[K, V] {

@@ -2,58 +2,11 @@ package aside
 
 import (
 	"context"
-	"reflect"
-	"runtime"
 	"slices"
-	"sync"
-	"sync/atomic"
-	"time"
-	"weak"
-
-	"github.com/redis/go-redis/v9"
 )
 
-// owedTags are the invalidations of tags that Redis has not confirmed. Nobody knows which entries have the tags, so until
-// they are confirmed, this process reads no entry that might from the cache. All its caches on one client share them.
-type owedTags struct {
-	owed
-	lag atomic.Int64 // the longest WithReplicaLag of the caches on the client
-}
-
-// lags notes the WithReplicaLag of one of the caches.
-func (o *owedTags) lags(d time.Duration) {
-	for {
-		if old := o.lag.Load(); old >= int64(d) || o.lag.CompareAndSwap(old, int64(d)) {
-			return
-		}
-	}
-}
-
-func newOwedTags(rdb redis.UniversalClient) *owedTags {
-	return &owedTags{owed: owed{most: mostOwed(rdb)}}
-}
-
-// owedTagsOf finds the owedTags of a client, for as long as any Cache has them.
-func owedTagsOf(rdb redis.UniversalClient) *owedTags {
-	if !reflect.TypeOf(rdb).Comparable() {
-		return newOwedTags(rdb) // a client of the user's own making
-	}
-	for {
-		shared := newOwedTags(rdb)
-		pointer := weak.Make(shared)
-		before, found := owedTagsByClient.LoadOrStore(rdb, pointer)
-		if !found {
-			runtime.AddCleanup(shared, func(rdb redis.UniversalClient) { owedTagsByClient.CompareAndDelete(rdb, pointer) }, rdb)
-			return shared
-		}
-		if shared = before.(weak.Pointer[owedTags]).Value(); shared != nil {
-			return shared
-		}
-		owedTagsByClient.CompareAndDelete(rdb, before)
-	}
-}
-
-var owedTagsByClient sync.Map // weak.Pointer[owedTags] by redis.UniversalClient
+// The invalidations of tags that are owed. Nobody knows which entries have the tags, so until they are confirmed, this process
+// reads no entry that might from the cache. All its caches on one client share them.
 
 // oweTags has tags invalidated in the background, and kept from reads until then.
 func (c *Cache[K, V]) oweTags(tags []string) {
@@ -72,7 +25,7 @@ func (c *Cache[K, V]) owesTags() bool {
 }
 
 func (c *Cache[K, V]) retryTags(begin bool) {
-	c.payInBackground(begin, &c.owedTags.owed, c.payTagsOnce)
+	c.payInBackground(begin, c.owedTags, c.payTagsOnce)
 }
 
 // payTagsOnce tries each of the tags that are owed, and reports whether any was.

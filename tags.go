@@ -106,9 +106,9 @@ func (c *Cache[K, V]) invalidateTags(ctx context.Context, tags []string) error {
 	return fmt.Errorf("aside: tags %q not invalidated: %w", tags, err)
 }
 
-// removeTags is one attempt for all of tags. Whatever Cache makes it, it may be entries of another that lag.
+// removeTags is one attempt for all of tags.
 func (c *Cache[K, V]) removeTags(ctx context.Context, tags []string) error {
-	if lag := time.Duration(c.owedTags.lag.Load()); lag > 0 {
+	if lag := c.owedTags.longestLag(); lag > 0 {
 		if err := c.runTagHolds(ctx, tags, "lag", 0, lag); err != nil {
 			return err
 		}

@@ -184,8 +184,7 @@ func TestTagThatCannotBeHeldIsInvalidatedAfterTheTransaction(t *testing.T) {
 func TestFailedInvalidateTagsIsOwedByTheWholeProcess(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamps", 100})
-		rdb, tap := r.dial(t), new(tap)
-		rdb.AddHook(tap)
+		rdb, tap := r.tapped()
 		writer := newCache(t, rdb, rows.load, categories)
 		sibling := newCache(t, rdb, rows.load, categories)
 		untagged, err := aside.New(rdb, "untagged", rows.load)
@@ -220,8 +219,7 @@ func TestFailedInvalidateTagsIsOwedByTheWholeProcess(t *testing.T) {
 func TestOtherCachesOfTheProcessGoOnWithTagsThatAClosedOneOwes(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamps", 100})
-		rdb, tap := r.dial(t), new(tap)
-		rdb.AddHook(tap)
+		rdb, tap := r.tapped()
 		writer := newCache(t, rdb, rows.load, categories)
 		sibling := newCache(t, rdb, rows.load, categories)
 		mustGet(t, sibling, 1)

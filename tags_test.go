@@ -571,8 +571,7 @@ func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				rows := newTable(product{1, "lamps", 100})
-				rdb, tap := r.dial(t), new(tap)
-				rdb.AddHook(tap)
+				rdb, tap := r.tapped()
 				pages := newCache(t, rdb, rows.load, categories, aside.WithReplicaLag(10*time.Second))
 				other, err := aside.New(rdb, "other", rows.load, aside.WithLogger(logger(t)))
 				if err != nil {

@@ -169,17 +169,17 @@ var ofHolds = []mutant{
 	},
 	{
 		"a hold that is left to expire lasts for the lag besides", "hold.go",
-		`failed := c.oweHolds(ctx, names, token, c.config.heldFor(), 0)`, `failed := c.oweHolds(ctx, names, token, c.config.hold, 0)`,
+		`failed := c.oweHolds(ctx, names, token, c.heldFor(c.owed), 0)`, `failed := c.oweHolds(ctx, names, token, c.config.hold, 0)`,
 		"TestHoldThatIsLeftToExpireLastsForTheReplicaLagBesides",
 	},
 	{
 		"nothing is cached for the lag after an invalidation", "invalidate.go",
-		`c.store.invalidateStep(name, c.config.lag)`, `c.store.invalidateStep(name, 0)`,
+		`c.store.invalidateStep(name, lag)`, `c.store.invalidateStep(name, 0)`,
 		"TestNothingIsFilledForTheReplicaLag",
 	},
 	{
 		"nothing is cached for the lag after a release", "hold.go",
-		`c.oweHolds(ctx, names, token, 0, c.config.lag)`, `c.oweHolds(ctx, names, token, 0, 0)`,
+		`c.oweHolds(ctx, names, token, 0, c.owed.longestLag())`, `c.oweHolds(ctx, names, token, 0, 0)`,
 		"TestNothingIsFilledForTheReplicaLag",
 	},
 	{
@@ -206,7 +206,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"the lag that an unknown hold keeps from being noted is owed", "invalidate.go",
-		`!r.ok && c.config.lag > 0`, `!r.ok && false`,
+		`!r.ok && lag > 0`, `!r.ok && false`,
 		"TestLagThatAnUnknownHoldKeepsFromBeingNotedIsOwed",
 	},
 }

@@ -34,7 +34,7 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"a key that is owed is not read from the cache", "cache.go",
-		`&& !c.owed.has(name) &&`, `&&`,
+		`&& !c.owes(name) &&`, `&&`,
 		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
 	},
 	{
@@ -96,12 +96,33 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"InvalidateAll does not settle a key that is owed the lag", "owed.go",
-		`c.owed.settleAll(number, c.config.lag == 0)`, `c.owed.settleAll(number, true)`,
+		`c.owed.settleAll(number, c.owed.longestLag() == 0)`, `c.owed.settleAll(number, true)`,
 		"TestInvalidateAllDoesNotSettleAKeyThatIsOwedTheLag",
 	},
 	{
+		"the caches of one name and client share what is owed", "cache.go",
+		`owedOf(rdb, c.prefix),`, `newOwed(rdb),`,
+		"TestFailedInvalidateIsOwedByAllCachesOfTheName",
+	},
+	{
+		"what a closed Cache owes is tried by the next one", "owed.go",
+		`	c.retry(c.owed.resume())
+`, ``,
+		"TestOtherCachesOfTheNameGoOnWithWhatAClosedOneOwes",
+	},
+	{
+		"an invalidation notes the lag of the other caches of its name", "invalidate.go",
+		`lag := c.owed.longestLag()`, `lag := c.config.lag`,
+		"TestTheLongestReplicaLagOfTheCachesOfANameCounts",
+	},
+	{
+		"a hold lasts longer by the lag of the other caches of its name", "hold.go",
+		`saturated(c.config.hold, o.longestLag())`, `saturated(c.config.hold, c.config.lag)`,
+		"TestAHoldLastsLongerByTheLagOfTheOthers",
+	},
+	{
 		"one at a time pays", "owed.go",
-		`if !c.paying.TryLock() {`, `if c.paying.TryLock() && false {`,
+		`if !c.owed.paying.TryLock() {`, `if c.owed.paying.TryLock() && false {`,
 		"TestProbesDoNotEachBeginToPay",
 	},
 	{

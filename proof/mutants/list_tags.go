@@ -206,7 +206,7 @@ var ofTags = []mutant{
 	},
 	{
 		"the longest lag of a client's caches is kept", "tags.go",
-		`time.Duration(c.owedTags.lag.Load())`, `c.config.lag`,
+		`lag := c.owedTags.longestLag(); lag > 0`, `lag := c.config.lag; lag > 0`,
 		"TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne",
 	},
 }
