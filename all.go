@@ -174,9 +174,15 @@ func (c *Cache[K, V]) walkOne(ctx context.Context, node redis.Cmdable, prefix st
 	}
 }
 
-// removePage removes the entries among names: what belongs to a cache whose name begins with this one's is left alone.
+// owns reports whether an entry is of a cache of this name, and not of one whose name begins with it.
+func (c *Cache[K, V]) owns(name string) bool {
+	key, ok := strings.CutPrefix(name, c.prefix)
+	return ok && !strings.Contains(key, ":")
+}
+
+// removePage removes the entries among names.
 func (c *Cache[K, V]) removePage(ctx context.Context, names []string) error {
-	names = only(names, func(name string) bool { return !strings.Contains(name[len(c.prefix):], ":") })
+	names = only(names, c.owns)
 	for chunk := range slices.Chunk(names, chunkSize) {
 		if _, err := c.remove(ctx, chunk, 0); err != nil {
 			return err

@@ -72,6 +72,8 @@ type member interface {
 	finish(ctx context.Context, t *tx, p *part)
 	// tagged reports whether entries may have tags.
 	tagged() bool
+	// owns reports whether an entry is of a cache of this name.
+	owns(name string) bool
 }
 
 // A part is what was invalidated of one Cache.
@@ -105,8 +107,8 @@ func (t *tx) has(m member, name string) bool {
 	if t.ended {
 		return false
 	}
-	if p := t.parts[m]; p != nil {
-		if _, has := p.names[name]; has || p.all {
+	for by, p := range t.parts { // which may be another Cache of the same name
+		if _, has := p.names[name]; has || p.all && by.owns(name) {
 			return true
 		}
 	}

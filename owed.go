@@ -325,7 +325,9 @@ func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 }
 
 // settleAllKeys settles what an InvalidateAll has paid. A key that is owed the lag is yet to be held, if it was not there.
-func (c *Cache[K, V]) settleAllKeys(number uint64) { c.owed.settleAll(number, c.owed.longestLag() == 0) }
+func (c *Cache[K, V]) settleAllKeys(number uint64) {
+	c.owed.settleAll(number, c.owed.longestLag() == 0)
+}
 
 // owedCount is how many keys and tags are owed.
 func (c *Cache[K, V]) owedCount() int { return c.owed.failedCount() + c.owedTags.failedCount() }

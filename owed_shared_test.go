@@ -124,3 +124,37 @@ func TestAHoldLastsLongerByTheLagOfTheOthers(t *testing.T) {
 		})
 	}
 }
+
+func TestAReadInsideATransactionGoesPastWhatAnotherCacheOfTheNameHasInvalidatedThere(t *testing.T) {
+	invalidate := map[string]func(ctx context.Context, c *aside.Cache[int, product]){
+		"a key that could not be held": func(ctx context.Context, c *aside.Cache[int, product]) { _ = c.Invalidate(ctx, 1) },
+		"all keys":                     func(ctx context.Context, c *aside.Cache[int, product]) { _ = c.InvalidateAll(ctx) },
+	}
+	for name, do := range invalidate {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100})
+				rdb, tap := r.tapped()
+				reader, writer := newCache(t, rdb, rows.load), newCache(t, rdb, rows.load)
+				other, err := aside.New(rdb, "test:1", rows.load)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer other.Close()
+				mustGet(t, reader, 1)
+				mustGet(t, other, 1)
+				tap.answer("hold", redisError("NOPERM"))
+				_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+					do(ctx, writer)
+					rows.setPrice(1, 90)
+					p, _ := reader.Get(ctx, 1)
+					equal(t, "the price inside", p.Price, 90)
+					_, _ = other.Get(ctx, 1)
+					equal(t, "the hits of a cache whose name begins alike", other.Stats().Hits, 1)
+					return nil
+				})
+				tap.answer("hold", nil)
+			})
+		})
+	}
+}

@@ -91,13 +91,26 @@ var ofHolds = []mutant{
 	},
 	{
 		"a key is read from the loader inside though it could not be held", "intx.go",
-		`if _, has := p.names[name]; has || p.all {`, `if p.names[name] || p.all {`,
+		`if _, has := p.names[name]; has || p.all && by.owns(name) {`, `if p.names[name] || p.all && by.owns(name) {`,
 		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
 		"after InvalidateAll inside, reads inside go to the loader", "intx.go",
-		`; has || p.all {`, `; has {`,
+		`; has || p.all && by.owns(name) {`, `; has || by == nil {`,
 		"TestInvalidateAllInsideATransactionActsAfterIt",
+	},
+	{
+		"a read inside goes past what another Cache of the name has invalidated there", "intx.go",
+		`	for by, p := range t.parts {`, `	for by, p := range t.parts {
+		if by != m {
+			continue
+		}`,
+		"TestAReadInsideATransactionGoesPastWhatAnotherCacheOfTheNameHasInvalidatedThere",
+	},
+	{
+		"InvalidateAll inside is about the caches of its name alone", "intx.go",
+		`p.all && by.owns(name) {`, `p.all && by != nil {`,
+		"TestAReadInsideATransactionGoesPastWhatAnotherCacheOfTheNameHasInvalidatedThere",
 	},
 	{
 		"after InvalidateTags inside, reads inside go to the loader", "intx.go",

@@ -81,7 +81,7 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"InvalidateAll spares the caches whose names look alike", "all.go",
-		`return !strings.Contains(name[len(c.prefix):], ":")`, `return name != ""`,
+		`return ok && !strings.Contains(key, ":")`, `return ok && key != ":"`,
 		"TestInvalidateAllSparesCachesWhoseNamesLookAlike",
 	},
 	{
