@@ -15,6 +15,7 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/pipe"
 	"github.com/asidecache/aside/internal/testserver"
 )
 
@@ -44,7 +45,11 @@ func onMiniredis(t *testing.T, test func(t *testing.T, r *rig)) {
 			return closed(t, redis.NewClient(&redis.Options{
 				Addr: "127.0.0.1:1", // never dialled; a name would be looked up
 				Dialer: func(context.Context, string, string) (net.Conn, error) {
-					return m.Dial()
+					c, err := m.Dial()
+					if err != nil {
+						return nil, err
+					}
+					return pipe.Buffered(c), nil
 				},
 				DisableIdentity: true,
 				// Who waits for a connection of go-redis does so with a timer out of a pool that all bubbles share, which

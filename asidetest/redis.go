@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/pipe"
 )
 
 // New makes a Cache of what load returns, on a [Server] of its own. It logs to the test, and is closed when the test ends.
@@ -116,10 +117,11 @@ func (s *Server) Flush() { s.mini.FlushAll() }
 
 // dial connects a client. It holds no lock while it waits for miniredis, whose scripts call before.
 func (s *Server) dial(context.Context, string, string) (net.Conn, error) {
-	c, err := s.mini.Dial()
+	end, err := s.mini.Dial()
 	if err != nil {
 		return nil, err
 	}
+	c := pipe.Buffered(end)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.down {

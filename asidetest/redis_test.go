@@ -46,6 +46,41 @@ func TestNewIsACacheThatHits(t *testing.T) {
 	})
 }
 
+// An import of thousands of rows is tested like a write of one.
+func TestManyKeysAtATimeWork(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		load := func(_ context.Context, id int) (int, error) { return id, nil }
+		c, s := asidetest.New(t, load, patient, aside.WithTags(func(int, int) []string { return []string{"all"} }))
+		keys := make([]int, 1000)
+		for i := range keys {
+			keys[i] = i
+		}
+		for range 2 {
+			if found, err := c.GetMany(t.Context(), keys); len(found) != len(keys) || err != nil {
+				t.Errorf("GetMany: %d values, %v", len(found), err)
+			}
+		}
+		if got := c.Stats().Hits; got != 1000 {
+			t.Errorf("there are %d hits", got)
+		}
+		if err := c.InvalidateTags(t.Context(), "all"); err != nil {
+			t.Error(err)
+		}
+		if err := c.Invalidate(t.Context(), append(keys, 1000, 1001)...); err != nil {
+			t.Error(err)
+		}
+		_, err := s.Client().Pipelined(t.Context(), func(p redis.Pipeliner) error {
+			for range 2000 {
+				p.Set(t.Context(), "other", strings.Repeat("x", 100), 0)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestWhatNewRefusesStopsTheTest(t *testing.T) {
 	finds(t, func(t testing.TB) {
 		asidetest.New(t, func(context.Context, int) (int, error) { return 0, nil }, aside.WithTTL(0))
