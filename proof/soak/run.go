@@ -210,7 +210,7 @@ func (s *soak) openProxies() {
 				s.t.Fatal(err)
 			}
 			if s.plan.mistake == breakRelease {
-				p.Swallow(10)
+				p.Swallow(proxy.Invalidate, 10)
 			}
 			proxies = append(proxies, p)
 		}
