@@ -54,6 +54,7 @@ type plan struct {
 	keys      int
 	pause     time.Duration
 	out       io.Writer
+	postgres  func(t testing.TB) *testserver.PostgresServer
 }
 
 // What -redis may be.
@@ -103,7 +104,7 @@ func main() {
 }
 
 func parse(args []string) (plan, error) {
-	p := plan{out: os.Stdout}
+	p := plan{out: os.Stdout, postgres: testserver.Postgres}
 	var faults string
 	f := flag.NewFlagSet("soak", flag.ExitOnError)
 	f.DurationVar(&p.length, "for", time.Minute, "how long the processes run")

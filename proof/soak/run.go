@@ -114,11 +114,13 @@ func (s *soak) blame(r *history.Result) {
 }
 
 func (s *soak) openDatabase() (initial []int64) {
-	s.dsn = testserver.Postgres(s.t).DSN
+	s.dsn = s.plan.postgres(s.t).DSN
 	ctx := context.Background()
 	db := s.connect(ctx)
 	defer db.Close(ctx)
 	for _, q := range []string{
+		"DROP TABLE IF EXISTS rows", // of a run before
+		"DROP SEQUENCE IF EXISTS versions",
 		"CREATE SEQUENCE versions",
 		"CREATE TABLE rows (id int PRIMARY KEY, version bigint NOT NULL)",
 		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.rows().all()-1),

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/asidecache/aside/internal/testserver"
 )
 
 // TestMain is a worker, too: the processes of a soak are the program that runs it.
@@ -15,8 +17,13 @@ func TestMain(m *testing.M) {
 		workerMain(os.Args[2])
 		return
 	}
-	os.Exit(m.Run())
+	code := m.Run()
+	postgres.Stop()
+	os.Exit(code)
 }
+
+// postgres is for one run after the other: it takes longer to start than most mistakes to be found.
+var postgres = testserver.Shared[*testserver.PostgresServer]{Start: testserver.Postgres}
 
 // soaked runs a few seconds and returns the report.
 func soaked(t *testing.T, args ...string) (violations int64, text string) {
@@ -25,7 +32,7 @@ func soaked(t *testing.T, args ...string) (violations int64, text string) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	p.out = &out
+	p.out, p.postgres = &out, postgres.Get
 	return p.run(t), out.String()
 }
 
