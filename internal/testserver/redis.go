@@ -2,7 +2,9 @@ package testserver
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -65,6 +67,10 @@ func (s *RedisServer) config() string { return filepath.Join(s.dir, "redis.conf"
 
 // launch starts the process and returns nil once it answers.
 func (s *RedisServer) launch() error {
+	// A replica has got one from its primary, and would load it.
+	if err := os.Remove(filepath.Join(s.dir, "dump.rdb")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
 	cmd := exec.Command(s.bin, append([]string{
 		s.config(), "--bind", loopback, "--port", s.port, "--save", "", "--appendonly", "no",
 	}, s.args...)...)

@@ -111,6 +111,21 @@ func TestRedisKillRefusesAndRestartIsEmpty(t *testing.T) {
 	noErr(t, rdb.Ping(t.Context()).Err())
 }
 
+// A replica keeps what it was sent in a file, which it would load when it starts again.
+func TestAReplicaComesBackEmpty(t *testing.T) {
+	t.Parallel()
+	primary, replica := testserver.Redis(t, "--repl-diskless-sync-delay", "0"), testserver.Redis(t)
+	origin, rdb := client(t, primary.Addr), client(t, replica.Addr)
+	noErr(t, origin.Set(t.Context(), "k", "v", 0).Err())
+	host, port, err := net.SplitHostPort(primary.Addr)
+	noErr(t, err)
+	noErr(t, rdb.Do(t.Context(), "REPLICAOF", host, port).Err())
+	equal(t, origin.Wait(t.Context(), 1, 9*time.Second).Val(), 1)
+	equal(t, rdb.Exists(t.Context(), "k").Val(), 1)
+	replica.Restart()
+	equal(t, rdb.Exists(t.Context(), "k").Val(), 0)
+}
+
 func TestClusterRoutesAndMigrates(t *testing.T) {
 	t.Parallel()
 	c := testserver.Cluster(t, 3)

@@ -9,14 +9,19 @@
 //	go run ./proof/soak -for 1m -redis cluster -faults failover,switch,migrate
 //	go run ./proof/soak -for 10s -break early
 //
+// Half of the rows are cached with tags: each has one of its own, and those who write choose at random whether they
+// invalidate the row or the tag, or, rarely, everything.
+//
 // It needs redis-server and PostgreSQL, and starts its own: for a third of the time a Cluster of three primaries, each
 // with a replica, and then one Redis. The last line counts operations and violations; the exit status is 1 if there was a
 // violation, and 2 if it could not run. A violation is printed with what led to it, in order. The seed decides which
 // faults there are, when, and for how long; what the processes are doing just then is up to the machine.
 //
-// With -break, the writers make a mistake, and the checker must find violations: forget (plain writes are not
-// invalidated), early (they are invalidated before the COMMIT), nohold (writes in InTx invalidate outside of it), release
-// (the network loses one in ten invalidations and answers for them).
+// With -break, a mistake is made, and the run ends as soon as the checker has found a violation. The writers forget (plain
+// writes are not invalidated), are early (they are invalidated before the COMMIT), or nohold (writes in InTx invalidate
+// outside of it). Values are untagged (some are not given their tag). Or the network loses commands and answers for them:
+// release (one in ten invalidations), index (one in ten places in indexes), record (the records of the journal), holdtags
+// (one in three holds of tags, or their ends).
 //
 // Package history says what a read must return, and which cases are allowed and counted apart.
 package main
@@ -49,6 +54,7 @@ type plan struct {
 	keys      int
 	pause     time.Duration
 	out       io.Writer
+	postgres  func(t testing.TB) *testserver.PostgresServer
 }
 
 // What -redis may be.
@@ -73,8 +79,7 @@ func (p plan) parts() []plan {
 	return []plan{spread, alone}
 }
 
-// rows is how many there are: each process has one that hardly any other reads.
-func (p plan) rows() int { return p.keys + p.processes }
+func (p plan) rows() table { return table{p.keys, p.processes} }
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "worker" {
@@ -99,7 +104,7 @@ func main() {
 }
 
 func parse(args []string) (plan, error) {
-	p := plan{out: os.Stdout}
+	p := plan{out: os.Stdout, postgres: testserver.Postgres}
 	var faults string
 	f := flag.NewFlagSet("soak", flag.ExitOnError)
 	f.DurationVar(&p.length, "for", time.Minute, "how long the processes run")
@@ -110,7 +115,7 @@ func parse(args []string) (plan, error) {
 	f.IntVar(&p.processes, "processes", 3, "that read and write")
 	f.IntVar(&p.readers, "readers", 6, "goroutines of a process")
 	f.IntVar(&p.writers, "writers", 2, "goroutines of a process")
-	f.IntVar(&p.keys, "keys", 32, "rows that all processes read; each has one more")
+	f.IntVar(&p.keys, "keys", 32, "rows without tags, and as many with, that all processes read; each has one more of both")
 	f.DurationVar(&p.pause, "pause", 50*time.Millisecond, "between the writes of a goroutine, on average")
 	_ = f.Parse(args)
 	if !slices.Contains([]string{bothKinds, single, cluster}, p.redis) {

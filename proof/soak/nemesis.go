@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/asidecache/aside/internal/testserver"
@@ -16,6 +15,8 @@ const (
 	aProcess = iota
 	aProxy
 	theServer
+	aRow
+	aTaggedRow
 	theKeys
 )
 
@@ -24,9 +25,16 @@ type kind struct {
 	name              string
 	hits              int
 	shortest, longest time.Duration
-	wipes             bool // holds may get lost while it lasts
+	loses             func(s *soak, f fault) []loss // nil: nothing
 	clusterOnly       bool
 	begin             func(s *soak, f fault) (end func())
+}
+
+// A loss is something that Redis may lose while a fault lasts.
+type loss struct {
+	begin, end history.Kind
+	flag       uint8
+	rows       []int
 }
 
 const ms = time.Millisecond
@@ -34,12 +42,15 @@ const ms = time.Millisecond
 var kinds = []kind{
 	{name: "kill", hits: aProcess, shortest: 50 * ms, longest: 800 * ms, begin: (*soak).kill},
 	{name: "stop", hits: aProcess, shortest: 20 * ms, longest: 4500 * ms, begin: (*soak).stop},
-	{name: "redis-kill", hits: theServer, shortest: 10 * ms, longest: 800 * ms, wipes: true, begin: (*soak).killRedis},
+	{name: "redis-kill", hits: theServer, shortest: 10 * ms, longest: 800 * ms, loses: (*soak).killed, begin: (*soak).killRedis},
 	{name: "redis-stop", hits: theServer, shortest: 20 * ms, longest: 1500 * ms, begin: (*soak).stopRedis},
-	{name: "memory", hits: theServer, shortest: 200 * ms, longest: 1000 * ms, wipes: true, begin: (*soak).shortOfMemory},
+	{name: "memory", hits: theServer, shortest: 200 * ms, longest: 1000 * ms, loses: (*soak).evicted, begin: (*soak).shortOfMemory},
 	{name: "oom", hits: theServer, shortest: 200 * ms, longest: 1000 * ms, begin: (*soak).outOfMemory},
-	{name: "flush", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, wipes: true, begin: (*soak).flush},
-	{name: "evict", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, wipes: true, begin: (*soak).evict},
+	{name: "flush", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, loses: (*soak).flushed, begin: (*soak).flush},
+	{name: "evict", hits: aRow, shortest: 1 * ms, longest: 1 * ms, loses: holdOfTarget, begin: (*soak).evict},
+	{name: "unindex", hits: aTaggedRow, shortest: 1 * ms, longest: 1 * ms, loses: indexOfTarget, begin: (*soak).unindex},
+	{name: "unhold", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, loses: (*soak).heldTags, begin: (*soak).unhold},
+	{name: "journal", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, begin: (*soak).forgetJournal},
 	{name: "refuse", hits: aProxy, shortest: 20 * ms, longest: 800 * ms, begin: (*soak).refuse},
 	{name: "cut", hits: aProxy, shortest: 200 * ms, longest: 1000 * ms, begin: (*soak).cut},
 	{name: "delay", hits: aProxy, shortest: 200 * ms, longest: 1500 * ms, begin: (*soak).delay},
@@ -49,6 +60,10 @@ var kinds = []kind{
 	{name: "fill", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Fill)},
 	{name: "hold", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Hold)},
 	{name: "invalidate", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Invalidate)},
+	{name: "record", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Record)},
+	{name: "index", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Index)},
+	{name: "since", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Since)},
+	{name: "holdtags", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.HoldTags)},
 	{name: "migrate", hits: theServer, shortest: 1 * ms, longest: 1 * ms, clusterOnly: true, begin: (*soak).migrate},
 	{name: "switch", hits: theServer, shortest: 1 * ms, longest: 1 * ms, clusterOnly: true, begin: (*soak).switchOver},
 	{name: "failover", hits: theServer, shortest: 50 * ms, longest: 1000 * ms, clusterOnly: true, begin: (*soak).failOver},
@@ -69,32 +84,133 @@ func (s *soak) torment(faults []fault, start time.Time) {
 		time.Sleep(time.Until(start.Add(m.when())))
 		if m.begins {
 			s.tell(history.FaultBegin, history.AllKeys, m.number)
-			if m.kind.wipes {
-				s.tell(history.WipeBegin, m.wiped(), m.number)
-			}
-			ends[m.number] = m.kind.begin(s, m.fault)
+			ends[m.number] = s.begin(m.fault)
 			continue
 		}
-		if end := ends[m.number]; end != nil {
-			end()
-		}
-		if m.kind.wipes {
-			s.tell(history.WipeEnd, m.wiped(), m.number)
-		}
+		ends[m.number]()
 		s.tell(history.FaultEnd, history.AllKeys, m.number)
 	}
-}
-
-func (f fault) wiped() uint16 {
-	if f.kind.name == "evict" {
-		return uint16(f.target)
-	}
-	return history.AllKeys
 }
 
 func (s *soak) tell(kind history.Kind, key uint16, version int64) {
 	s.rec.Tell(history.Event{Kind: kind, Key: key, Version: version})
 }
+
+// begin begins a fault, and tells what may get lost until it has ended.
+func (s *soak) begin(f fault) (end func()) {
+	over := func() {}
+	if f.kind.loses != nil {
+		over = s.losing(f, f.kind.loses(s, f))
+	}
+	undo := f.kind.begin(s, f)
+	return func() {
+		if undo != nil {
+			undo()
+		}
+		over()
+	}
+}
+
+// losing tells what may get lost until over is called.
+func (s *soak) losing(f fault, losses []loss) (over func()) {
+	tell := func(kindOf func(loss) history.Kind) {
+		for _, l := range losses {
+			for _, row := range l.rows {
+				s.rec.Tell(history.Event{Kind: kindOf(l), Flag: l.flag, Key: uint16(row), Version: f.number})
+			}
+		}
+	}
+	tell(func(l loss) history.Kind { return l.begin })
+	return func() { tell(func(l loss) history.Kind { return l.end }) }
+}
+
+// What may get lost.
+
+func holdsOf(rows ...int) loss { return loss{history.WipeBegin, history.WipeEnd, 0, rows} }
+
+func (s *soak) tagHolds() loss {
+	return loss{history.WipeBegin, history.WipeEnd, history.ByTag, s.taggedRows(all)}
+}
+
+func indexesOf(rows ...int) loss {
+	return loss{history.LossBegin, history.LossEnd, history.OfIndex, rows}
+}
+
+func holdOfTarget(_ *soak, f fault) []loss { return []loss{holdsOf(f.target)} }
+
+func indexOfTarget(_ *soak, f fault) []loss { return []loss{indexesOf(f.target)} }
+
+func (s *soak) heldTags(fault) []loss { return []loss{s.tagHolds()} }
+
+// evicted is what a server that is short of memory may evict: whatever there is.
+func (s *soak) evicted(fault) []loss {
+	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(all)...)}
+}
+
+// flushed is lost by a FLUSHALL. The nodes of a Cluster have it one after the other: an entry that was filled after its own
+// node had it may be in an index whose node is yet to have it.
+func (s *soak) flushed(fault) []loss {
+	apart := func(row int) bool { return s.primaryOf(s.rows().entry(row)) != s.primaryOf(index(row)) }
+	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(apart)...)}
+}
+
+// killed is lost by a server that comes back empty. Of a Cluster, it takes indexes whose entries are elsewhere.
+func (s *soak) killed(f fault) []loss {
+	node := s.someNode(f)
+	alone := func(row int) bool { return s.primaryOf(index(row)) == node && s.primaryOf(s.rows().entry(row)) != node }
+	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(alone)...)}
+}
+
+// failedOver may be undone by a failover of a primary: what it has confirmed of entries; of the journal and the held tags;
+// and the places in indexes, of entries that it may have brought back, too.
+func (s *soak) failedOver(primary *testserver.RedisServer) []loss {
+	on := func(name string) bool { return s.primaryOf(name) == primary }
+	losses := []loss{
+		indexesOf(s.taggedRows(func(row int) bool { return on(s.rows().entry(row)) || on(index(row)) })...),
+		s.entriesOn(primary, 0), // which explain what may be stale for either
+	}
+	if on(journal) {
+		losses = append(losses, loss{history.LossBegin, history.LossEnd, history.OfBooks, s.taggedRows(all)})
+	}
+	return losses
+}
+
+func (s *soak) entriesOn(primary *testserver.RedisServer, flag uint8) loss {
+	l := loss{history.LossBegin, history.LossEnd, flag, nil}
+	for row := range s.rows().all() {
+		if s.primaryOf(s.rows().entry(row)) == primary {
+			l.rows = append(l.rows, row)
+		}
+	}
+	return l
+}
+
+func (s *soak) rows() table { return s.plan.rows() }
+
+func (s *soak) taggedRows(which func(row int) bool) (rows []int) {
+	for row := range s.rows().all() {
+		if s.rows().tagged(row) && which(row) {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+func all(int) bool { return true }
+
+func (s *soak) primaryOf(name string) *testserver.RedisServer {
+	if s.ring != nil {
+		return s.ring.Primary(name)
+	}
+	return s.servers[0]
+}
+
+// someNode is the primary that a fault is at.
+func (s *soak) someNode(f fault) *testserver.RedisServer {
+	return s.primaries()[f.luck%len(s.primaries())]
+}
+
+// The faults of processes and servers.
 
 // kill ends a process at whatever instruction it is, and starts another one in its place.
 func (s *soak) kill(f fault) func() {
@@ -119,7 +235,7 @@ func (s *soak) stop(f fault) func() {
 // killRedis has a server be away and come back empty.
 func (s *soak) killRedis(f fault) func() {
 	began := history.Now()
-	node := s.primaries()[f.luck%len(s.primaries())]
+	node := s.someNode(f)
 	node.Kill()
 	return func() {
 		node.Restart()
@@ -130,7 +246,7 @@ func (s *soak) killRedis(f fault) func() {
 }
 
 func (s *soak) stopRedis(f fault) func() {
-	node := s.primaries()[f.luck%len(s.primaries())]
+	node := s.someNode(f)
 	node.Stop()
 	return node.Continue
 }
@@ -165,12 +281,30 @@ func (s *soak) flush(fault) func() {
 // evict deletes an entry, as an eviction does, or redis-cli. Any DEL is an invalidation.
 func (s *soak) evict(f fault) func() {
 	began := history.Now()
-	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
-	defer cancel()
-	if s.direct.Del(ctx, entryName(f.target)).Err() == nil {
+	if s.del(s.rows().entry(f.target)) {
 		s.rec.Tell(history.Event{Kind: history.Invalidated, Key: uint16(f.target), Start: began})
 	}
 	return nil
+}
+
+// unindex, unhold and forgetJournal delete what Redis keeps book of tags by, as evictions do.
+func (s *soak) unindex(f fault) func() {
+	s.del(index(f.target))
+	return nil
+}
+
+func (s *soak) unhold(fault) func() {
+	s.del(heldTags)
+	return nil
+}
+
+func (s *soak) forgetJournal(fault) func() {
+	s.del(journal)
+	return nil
+}
+
+func (s *soak) del(name string) bool {
+	return on(s.primaryOf(name), func(ctx context.Context, node *redis.Client) error { return node.Del(ctx, name).Err() })
 }
 
 const adminTimeout = 100 * ms // Redis may be stopped or gone
@@ -179,21 +313,39 @@ const adminTimeout = 100 * ms // Redis may be stopped or gone
 func (s *soak) onEach(fn func(ctx context.Context, node *redis.Client) error) bool {
 	all := true
 	for _, node := range s.primaries() {
-		rdb := redis.NewClient(&redis.Options{Addr: node.Addr, MaxRetries: -1})
-		ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
-		all = fn(ctx, rdb) == nil && all
-		cancel()
-		rdb.Close()
+		all = on(node, fn) && all
 	}
 	return all
+}
+
+// on reports whether fn could be done on a node. It has a new connection, which a server that is stopped does not greet: what
+// could not be done is not done later, either.
+func on(node *testserver.RedisServer, fn func(ctx context.Context, node *redis.Client) error) bool {
+	rdb := redis.NewClient(&redis.Options{Addr: node.Addr, MaxRetries: -1})
+	defer rdb.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
+	defer cancel()
+	return fn(ctx, rdb) == nil
 }
 
 // migrate moves a slot. For a while some of its keys are here and some there.
 func (s *soak) migrate(f fault) func() {
 	s.ring.Settle()
-	s.ring.Migrate(entryName(f.luck%s.plan.rows()), func() { time.Sleep(time.Duration(f.luck%300) * ms) })
+	s.ring.Migrate(s.someName(f), func() { time.Sleep(time.Duration(f.luck%300) * ms) })
 	s.ring.Settle()
 	return nil
+}
+
+// someName is that of an entry, of an index, or of the journal, whose slot the held tags share.
+func (s *soak) someName(f fault) string {
+	switch row := f.luck % s.rows().all(); f.luck / 512 % 6 {
+	case 0:
+		return journal
+	case 1:
+		return index(row%s.rows().half() + s.rows().half())
+	default:
+		return s.rows().entry(row)
+	}
 }
 
 // switchOver has a primary and its replica change places, if none has been elected lately.
@@ -205,7 +357,7 @@ func (s *soak) switchOver(f fault) func() {
 		if !s.ring.MaySwitch(i) {
 			continue
 		}
-		over := s.losing(f, s.ring.Nodes[i], history.Planned)
+		over := s.losing(f, []loss{s.entriesOn(s.ring.Nodes[i], history.Planned)})
 		switched := s.ring.Switch(i)
 		over()
 		if switched {
@@ -219,7 +371,7 @@ func (s *soak) switchOver(f fault) func() {
 func (s *soak) failOver(f fault) func() {
 	i := f.luck % len(s.ring.Nodes)
 	old := s.ring.Nodes[i]
-	over := s.losing(f, old, 0)
+	over := s.losing(f, s.failedOver(old))
 	s.ring.Detach(i)
 	return func() {
 		back := func() {}
@@ -236,28 +388,8 @@ func (s *soak) failOver(f fault) func() {
 		back()
 		s.ring.Settle()
 		over()
-		s.direct.(*redis.ClusterClient).ReloadState(context.Background())
 	}
 }
-
-// losing tells that what a primary confirms may be lost, until over is called.
-func (s *soak) losing(f fault, primary *testserver.RedisServer, flag uint8) (over func()) {
-	var keys []uint16
-	for key := range s.plan.rows() {
-		if s.ring.Primary(entryName(key)) == primary {
-			keys = append(keys, uint16(key))
-		}
-	}
-	tell := func(kind history.Kind) {
-		for _, key := range keys {
-			s.rec.Tell(history.Event{Kind: kind, Flag: flag, Key: key, Version: f.number})
-		}
-	}
-	tell(history.LossBegin)
-	return func() { tell(history.LossEnd) }
-}
-
-func entryName(key int) string { return fmt.Sprintf("soak:%d", key) }
 
 // The faults of proxies.
 

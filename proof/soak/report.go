@@ -17,27 +17,27 @@ func report(out io.Writer, p plan, faults []fault, r history.Result, took time.D
 		fmt.Fprintln(out, text)
 	}
 	count := func(k history.Kind) int64 { return r.Counts[k] }
-	fmt.Fprintf(out, "Redis: %s\n%d processes with %d readers and %d writers each, %d keys, seed %d, %v\n",
+	tagged := func(k history.Kind) int64 { return r.Tagged[k] }
+	fmt.Fprintf(out, "Redis: %s\n%d processes with %d readers and %d writers each, 2 x %d keys, seed %d, %v\n",
 		p.redis, p.processes, p.readers, p.writers, p.keys, p.seed, took.Round(time.Second))
-	fmt.Fprintf(out, "reads          %12d   %.0f a second\n", count(history.Read), float64(count(history.Read))/took.Seconds())
-	fmt.Fprintf(out, "loads          %12d\n", count(history.Load))
+	fmt.Fprintf(out, "reads          %12d   %.0f a second; %d of rows with tags\n",
+		count(history.Read), float64(count(history.Read))/took.Seconds(), tagged(history.Read))
+	fmt.Fprintf(out, "loads          %12d   %d of rows with tags\n", count(history.Load), tagged(history.Load))
 	if len(faults) == 0 {
 		fmt.Fprintf(out, "               %12d   pairs of them overlapped, %d without an invalidation or a hold\n",
 			r.Overlaps, r.Unexplained)
 	}
 	fmt.Fprintf(out, "writes         %12d   %d COMMITs acknowledged, %d seen in the database\n",
 		count(history.Write), count(history.Commit), count(history.Observed))
-	fmt.Fprintf(out, "invalidations  %12d   confirmed, late ones and foreign ones too; %d failed\n",
-		count(history.Invalidated), count(history.Failed))
+	fmt.Fprintf(out, "invalidations  %12d   confirmed, late ones and foreign ones too; %d by tag; %d failed\n",
+		count(history.Invalidated), r.ByTag, count(history.Failed))
 	fmt.Fprintf(out, "faults         %12d   %s\n", len(faults), tally(faults))
 	slowest(out, "under a fault", r.Slowest, faults, name)
 	slowest(out, "without a fault", r.Undisturbed, faults, name)
 	fmt.Fprintf(out, "read errors    %12d   of Redis; %d of the loader\n", count(history.ReadError), count(history.LoadError))
 	excuses(out, "stale reads that the documentation allows", r.Stale)
-	if p.cluster {
-		fmt.Fprintf(out, "failovers      %12d   commits and invalidations that one may have undone; the last read that was stale for it began "+
-			"%v after it, and none may %v after\n", r.Doubtful, r.LatestLost.Round(time.Millisecond), lost)
-	}
+	doubtful(out, "failovers", "commits and invalidations that one may have undone", history.Lost, r)
+	doubtful(out, "indexes", "commits and invalidations by tag that may have missed what one had lost", history.Unindexed, r)
 	excuses(out, "writes in InTx that did not oblige at their COMMIT", r.Excused)
 	fmt.Fprintf(out, "not decided    %12d   reads of more than a minute; at most %d reads waited for news\n", r.TooOld, r.Waiting)
 }
@@ -76,6 +76,14 @@ func slowest(out io.Writer, title string, r history.Slow, faults []fault, name f
 	}
 	fmt.Fprintf(out, "slowest read   %12v   %s, of %s %s\n",
 		r.Took().Round(time.Millisecond), title, name(r.Process), strings.Join(during, ", "))
+}
+
+// doubtful prints what a kind of loss may have done.
+func doubtful(out io.Writer, title, what string, why history.Excuse, r history.Result) {
+	if n := r.Doubtful[why]; n > 0 {
+		fmt.Fprintf(out, "%-14s %12d   %s; the last read that was stale for it began %v after it, and none may %v after\n",
+			title, n, what, r.Latest[why].Round(time.Millisecond), lost)
+	}
 }
 
 func excuses(out io.Writer, title string, counts map[history.Excuse]int64) {

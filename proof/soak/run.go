@@ -23,11 +23,11 @@ type soak struct {
 	dsn     string
 	servers []*testserver.RedisServer
 	ring    *testserver.RedisCluster // of the servers, nil if not a Cluster
-	direct  redis.UniversalClient    // past the proxies
 	proxies [][]*proxy.Proxy         // of each process, to each server
 	rec     *history.Recorder        // of this process
 	slots   []*process
 	news    chan news
+	found   chan struct{}  // closed when a mistake that was made on purpose is found
 	pipes   sync.WaitGroup // of processes that have not ended
 
 	mu    sync.Mutex // guards the rest
@@ -55,7 +55,10 @@ func (p plan) run(t testing.TB) int64 {
 
 // runPart runs with one kind of Redis, and prints the report.
 func (p plan) runPart(t testing.TB) sum {
-	s := &soak{t: t, plan: p, news: make(chan news, 256), names: []string{"soak"}, slots: make([]*process, p.processes)}
+	s := &soak{
+		t: t, plan: p, news: make(chan news, 256), found: make(chan struct{}),
+		names: []string{"soak"}, slots: make([]*process, p.processes),
+	}
 	redis.SetLogger(silence{})
 	initial := s.openDatabase()
 	s.openRedis()
@@ -70,7 +73,10 @@ func (p plan) runPart(t testing.TB) sum {
 	}
 	start := time.Now()
 	s.torment(faults, start)
-	time.Sleep(time.Until(start.Add(p.length)))
+	select {
+	case <-time.After(time.Until(start.Add(p.length))):
+	case <-s.found:
+	}
 	for _, proc := range s.slots {
 		proc.finish()
 	}
@@ -108,14 +114,16 @@ func (s *soak) blame(r *history.Result) {
 }
 
 func (s *soak) openDatabase() (initial []int64) {
-	s.dsn = testserver.Postgres(s.t).DSN
+	s.dsn = s.plan.postgres(s.t).DSN
 	ctx := context.Background()
 	db := s.connect(ctx)
 	defer db.Close(ctx)
 	for _, q := range []string{
+		"DROP TABLE IF EXISTS rows", // of a run before
+		"DROP SEQUENCE IF EXISTS versions",
 		"CREATE SEQUENCE versions",
 		"CREATE TABLE rows (id int PRIMARY KEY, version bigint NOT NULL)",
-		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.rows()-1),
+		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.rows().all()-1),
 	} {
 		if _, err := db.Exec(ctx, q); err != nil {
 			s.t.Fatal(err)
@@ -149,7 +157,7 @@ func (s *soak) observe(stop <-chan struct{}) {
 	ctx := context.Background()
 	db := s.connect(ctx)
 	defer db.Close(ctx)
-	seen := make([]int64, s.plan.rows())
+	seen := make([]int64, s.plan.rows().all())
 	tick := time.NewTicker(4 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -182,8 +190,6 @@ func (s *soak) openRedis() {
 	} else {
 		s.servers = []*testserver.RedisServer{testserver.Redis(s.t)}
 	}
-	s.direct = redis.NewUniversalClient(&redis.UniversalOptions{Addrs: s.addrs(), IsClusterMode: s.plan.cluster})
-	s.t.Cleanup(func() { s.direct.Close() })
 }
 
 // primaries are those that serve now.
@@ -209,8 +215,8 @@ func (s *soak) openProxies() {
 			if err != nil {
 				s.t.Fatal(err)
 			}
-			if s.plan.mistake == breakRelease {
-				p.Swallow(10)
+			if lost, ok := swallowed[s.plan.mistake]; ok {
+				p.Swallow(lost.verb, lost.n)
 			}
 			proxies = append(proxies, p)
 		}
@@ -218,14 +224,31 @@ func (s *soak) openProxies() {
 	}
 }
 
+// swallowed are the commands that the proxies lose on purpose, one in so many.
+var swallowed = map[string]struct {
+	verb proxy.Verb
+	n    int
+}{
+	breakRelease:  {proxy.Invalidate, 10},
+	breakIndex:    {proxy.Index, 10},
+	breakRecord:   {proxy.Record, 1},
+	breakHoldTags: {proxy.HoldTags, 3},
+}
+
 // check is the goroutine of the checker.
 func (s *soak) check(faults []fault, initial []int64) history.Result {
 	checker := history.NewChecker(history.Config{
-		Keys: s.plan.rows(), Hold: hold, Bound: bound, Lost: lost, Window: time.Minute, Faults: len(faults) > 0,
+		Keys: s.plan.rows().all(), Hold: hold, Bound: bound, Lost: lost, Window: time.Minute, Faults: len(faults) > 0,
+		Tagged:  func(key uint16) bool { return s.plan.rows().tagged(int(key)) },
 		Fault:   func(number int64) string { return faults[number].String() },
 		Process: s.name,
 	}, initial)
+	found := s.plan.mistake == ""
 	for n := range s.news {
+		if !found && checker.Violated() {
+			found = true
+			close(s.found)
+		}
 		switch {
 		case n.opened != 0:
 			checker.Open(n.process, n.opened)

@@ -13,14 +13,14 @@ type fault struct {
 	number   int64
 	kind     kind
 	at, ends time.Duration
-	target   int // a process or a key, or -1 for the proxies of all processes
+	target   int // a process or a row, or -1 for the proxies of all processes
 	luck     int // whatever else is up to chance
 }
 
 func (f fault) String() string {
 	s := f.kind.name
 	switch {
-	case f.kind.hits == theKeys && f.kind.name == "evict":
+	case f.kind.hits == aRow, f.kind.hits == aTaggedRow:
 		s += fmt.Sprintf(" of key %d", f.target)
 	case f.kind.hits == aProcess, f.kind.hits == aProxy && f.target >= 0:
 		s += fmt.Sprintf(" at process %d", f.target)
@@ -73,8 +73,10 @@ func draw(random *rand.Rand, kinds []kind, p plan, at time.Duration) fault {
 		f.target = random.IntN(p.processes)
 	case aProxy:
 		f.target = random.IntN(p.processes+1) - 1
-	case theKeys:
-		f.target = random.IntN(p.rows())
+	case aRow:
+		f.target = random.IntN(p.rows().all())
+	case aTaggedRow:
+		f.target = p.rows().half() + random.IntN(p.rows().half())
 	}
 	return f
 }

@@ -26,9 +26,8 @@ type job struct {
 	Redis   []string          // of the servers
 	Via     map[string]string // the proxy in front of each
 	Seed    uint64
-	Keys    int // that all processes read
-	Slot    int // of this process, which has a lonely key of its own, too
-	Slots   int
+	Rows    table
+	Slot    int // of this process, which has lonely rows of its own
 	Readers int
 	Writers int
 	Pause   time.Duration // between the writes of a writer, on average
@@ -48,7 +47,7 @@ const (
 
 	// lost is after how long nothing is left of what a failover brought back: a value that was stored before, or filled
 	// by a load that had begun before. A fill is refused when its load has taken longer than the loader and four commands
-	// may, of 250 ms each.
+	// may, of 250 ms each. It is the same for what the index of a tag has lost.
 	lost = loadTimeout + 4*250*time.Millisecond + ttl + stale
 )
 
@@ -61,10 +60,11 @@ type row struct {
 // A worker is one process that reads, writes and invalidates.
 type worker struct {
 	job
-	db    *pgxpool.Pool
-	rows  *aside.Cache[int, row]
-	rec   *history.Recorder
-	owing owing
+	db       *pgxpool.Pool
+	untagged *aside.Cache[int, row]
+	tagged   *aside.Cache[int, row]
+	rec      *history.Recorder
+	owing    owing
 }
 
 // workerMain is the process. It ends when its standard input does.
@@ -98,10 +98,32 @@ func (w *worker) open() error {
 		return err
 	}
 	redis.SetLogger(silence{})
-	w.rows, err = aside.New(w.dial(), "soak", w.load, aside.WithBatch(w.loadMany), aside.WithTTL(ttl),
-		aside.WithStale(stale), aside.WithHold(hold), aside.WithLoadTimeout(loadTimeout),
-		aside.WithLogger(slog.New(slog.DiscardHandler)))
+	rdb := w.dial()
+	if w.untagged, err = w.newCache(rdb, untaggedCache); err != nil {
+		return err
+	}
+	w.tagged, err = w.newCache(rdb, taggedCache, aside.WithTags(w.tagsOf))
 	return err
+}
+
+func (w *worker) newCache(rdb redis.UniversalClient, name string, more ...aside.Option) (*aside.Cache[int, row], error) {
+	return aside.New(rdb, name, w.load, append(more, aside.WithBatch(w.loadMany), aside.WithTTL(ttl),
+		aside.WithStale(stale), aside.WithHold(hold), aside.WithLoadTimeout(loadTimeout),
+		aside.WithLogger(slog.New(slog.DiscardHandler)))...)
+}
+
+func (w *worker) cache(key int) *aside.Cache[int, row] {
+	if w.Rows.tagged(key) {
+		return w.tagged
+	}
+	return w.untagged
+}
+
+func (w *worker) tagsOf(key int, r row) []string {
+	if w.Break == breakUntagged && r.Version%4 == 0 {
+		return nil
+	}
+	return []string{tag(key)}
 }
 
 // silence is the log of a client whose server is killed again and again.
@@ -132,7 +154,9 @@ func (w *worker) run(ctx context.Context) {
 	for i := range w.Writers {
 		group.Go(func() { w.write(ctx, rand.New(rand.NewPCG(w.Seed, uint64(1000+i)))) })
 	}
-	group.Go(func() { w.readLonely(ctx, rand.New(rand.NewPCG(w.Seed, 2000))) })
+	for i, first := range []int{0, w.Rows.half()} {
+		group.Go(func() { w.readLonely(ctx, rand.New(rand.NewPCG(w.Seed, uint64(2000+i))), first) })
+	}
 	group.Go(func() { w.settle(ctx) })
 	group.Wait()
 }
@@ -143,31 +167,49 @@ func (w *worker) read(ctx context.Context, random *rand.Rand) {
 		if random.IntN(5) == 0 {
 			w.get(ctx, w.pick(random))
 		} else {
-			w.getMany(ctx, random.Perm(w.Keys)[:min(w.Keys, 24)])
+			w.getMany(ctx, w.some(random, w.half(random), 24))
 		}
 	}
+}
+
+// half draws the first row of a half. What has tags costs more, and has a third of the reads and writes.
+func (w *worker) half(random *rand.Rand) int {
+	if random.IntN(3) == 0 {
+		return w.Rows.half()
+	}
+	return 0
+}
+
+// some draws n keys of the half that begins with first, or all that are not lonely.
+func (w *worker) some(random *rand.Rand, first, n int) []int {
+	keys := random.Perm(w.Rows.Keys)[:min(w.Rows.Keys, n)]
+	for i := range keys {
+		keys[i] += first
+	}
+	return keys
 }
 
 // readLonely reads a key that hardly anybody else reads, though all write it, and whose loads are slow. A key that many
 // wait for has a new lease as soon as the old one is void; this one has none for a while, in which a lease that comes late
 // or twice does its harm.
-func (w *worker) readLonely(ctx context.Context, random *rand.Rand) {
+func (w *worker) readLonely(ctx context.Context, random *rand.Rand, first int) {
 	for ctx.Err() == nil {
 		slot := w.Slot
 		if random.IntN(10) == 0 {
-			slot = random.IntN(w.Slots)
+			slot = random.IntN(w.Rows.Processes)
 		}
-		w.get(ctx, w.Keys+slot)
+		w.get(ctx, first+w.Rows.Keys+slot)
 		pause(ctx, time.Duration(random.IntN(20))*time.Millisecond)
 	}
 }
 
 // pick draws a key: one in two times the one that all processes are at just then, so that writes meet loads and writes.
 func (w *worker) pick(random *rand.Rand) int {
+	first := w.half(random)
 	if random.IntN(2) == 0 {
-		return int(history.Now()/int64(hotFor)) % w.Keys
+		return first + int(history.Now()/int64(hotFor))%w.Rows.Keys
 	}
-	return random.IntN(w.Keys)
+	return first + random.IntN(w.Rows.Keys)
 }
 
 const hotFor = 500 * time.Millisecond
@@ -176,7 +218,7 @@ const hotFor = 500 * time.Millisecond
 func (w *worker) get(ctx context.Context, key int) {
 	ctx = context.WithoutCancel(ctx)
 	start := history.Now()
-	got, err := w.rows.Get(ctx, key)
+	got, err := w.cache(key).Get(ctx, key)
 	end := history.Now()
 	if err != nil {
 		w.readFailed(key, start, end, err)
@@ -185,10 +227,11 @@ func (w *worker) get(ctx context.Context, key int) {
 	w.rec.Add(w.readEvent(key, got, start, end))
 }
 
+// getMany is one recorded read of keys of one half.
 func (w *worker) getMany(ctx context.Context, keys []int) {
 	ctx = context.WithoutCancel(ctx)
 	start := history.Now()
-	got, err := w.rows.GetMany(ctx, keys)
+	got, err := w.cache(keys[0]).GetMany(ctx, keys)
 	end := history.Now()
 	if err != nil {
 		w.readFailed(keys[0], start, end, err)
@@ -256,7 +299,7 @@ func (w *worker) loadMany(ctx context.Context, keys []int) (map[int]row, error) 
 
 // dawdle makes some loads slow, after they have seen the row: that is when a write overtakes them.
 func (w *worker) dawdle(key int) {
-	if n := rand.IntN(200); key >= w.Keys {
+	if n := rand.IntN(200); w.Rows.lonely(key) {
 		time.Sleep(time.Duration(n) * time.Millisecond)
 	} else if n < 8 {
 		time.Sleep(time.Duration((n+1)*(n+1)) * 4 * time.Millisecond)

@@ -19,31 +19,52 @@ const (
 	breakEarly   = "early"   // plain writes are invalidated before the COMMIT
 	breakNoHold  = "nohold"  // writes in InTx invalidate with a ctx from outside
 	breakRelease = "release" // the proxies lose one in ten invalidations, and answer all the same
+
+	// Those that only tags can show.
+	breakUntagged = "untagged" // the loader's values are not all given their tag
+	breakIndex    = "index"    // the proxies lose one in ten entries of indexes
+	breakRecord   = "record"   // the records of the journal
+	breakHoldTags = "holdtags" // and one in three holds of tags
 )
 
-var breaks = []string{"", breakForget, breakEarly, breakNoHold, breakRelease}
+var breaks = []string{
+	"", breakForget, breakEarly, breakNoHold, breakRelease, breakUntagged, breakIndex, breakRecord, breakHoldTags,
+}
 
 // write writes again and again.
 func (w *worker) write(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
-		keys := []int{w.pick(random)}
-		if random.IntN(5) == 0 {
-			keys[0] = w.Keys + random.IntN(w.Slots)
-		}
 		switch n := random.IntN(100); {
+		case n < 39:
+			w.plain(ctx, w.drafts(random, 12), false)
 		case n < 40:
-			w.plain(ctx, keys[0])
+			w.plain(ctx, w.drafts(random, 3), true)
 		case n < 90:
-			if random.IntN(4) == 0 {
-				keys = random.Perm(w.Keys)[:min(3, w.Keys)]
-			}
-			slices.Sort(keys) // so that two transactions cannot wait for each other
-			w.inTx(ctx, random, keys)
+			w.inTx(ctx, random, w.drafts(random, 4))
 		default:
-			w.invalidate(ctx, keys[0], 0)
+			w.invalidate(ctx, w.drafts(random, 12))
 		}
 		pause(ctx, time.Duration(random.ExpFloat64()*float64(w.Pause)))
 	}
+}
+
+// drafts draws a row to be written, or one in so many times some rows, with tags and without.
+func (w *worker) drafts(random *rand.Rand, several int) []draft {
+	keys := []int{w.pick(random)}
+	if random.IntN(several) == 0 {
+		keys = slices.Concat(w.some(random, 0, 2), w.some(random, w.Rows.half(), 2))
+	} else if random.IntN(5) == 0 {
+		keys[0] = w.half(random) + w.Rows.Keys + random.IntN(w.Rows.Processes)
+	}
+	slices.Sort(keys) // so that two transactions cannot wait for each other
+	drafts := make([]draft, len(keys))
+	for i, key := range keys {
+		drafts[i].key = key
+		if w.Rows.tagged(key) && random.IntN(2) == 0 {
+			drafts[i].flag = history.ByTag
+		}
+	}
+	return drafts
 }
 
 func pause(ctx context.Context, d time.Duration) {
@@ -53,28 +74,38 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// plain writes, and invalidates after the COMMIT.
-func (w *worker) plain(ctx context.Context, key int) {
+// plain writes, and invalidates after the COMMIT: what was written, or everything.
+func (w *worker) plain(ctx context.Context, drafts []draft, everything bool) {
 	ctx = context.WithoutCancel(ctx)
-	var version int64
 	err := pgx.BeginFunc(ctx, w.db, func(tx pgx.Tx) (err error) {
 		if w.Break == breakEarly {
-			_ = w.rows.Invalidate(ctx, key)
+			for _, d := range drafts {
+				_ = w.invalidateOne(ctx, d)
+			}
 		}
-		if version, err = update(ctx, tx, key); err == nil {
-			w.tell(history.Write, key, version, 0, 0)
+		for i, d := range drafts {
+			if drafts[i].version, err = update(ctx, tx, d.key); err != nil {
+				return err
+			}
+			w.tell(history.Write, d.key, drafts[i].version, 0, 0)
 		}
-		return err
+		return nil
 	})
 	if err != nil {
 		return
 	}
-	w.tell(history.Commit, key, version, 0, 0)
-	switch w.Break {
-	case breakForget, breakEarly:
-		w.tell(history.Invalidated, key, version, 0, history.Now())
+	for _, d := range drafts {
+		w.tell(history.Commit, d.key, d.version, 0, 0)
+	}
+	switch {
+	case w.Break == breakForget, w.Break == breakEarly:
+		for _, d := range drafts {
+			w.tell(history.Invalidated, d.key, d.version, d.flag, history.Now())
+		}
+	case everything:
+		w.invalidateAll(ctx, drafts)
 	default:
-		w.invalidate(ctx, key, version)
+		w.invalidate(ctx, drafts)
 	}
 }
 
@@ -92,37 +123,79 @@ func (w *worker) tell(kind history.Kind, key int, version int64, flag uint8, sta
 	return w.rec.Tell(history.Event{Kind: kind, Key: uint16(key), Version: version, Flag: flag, Start: start})
 }
 
-// invalidate is one recorded invalidation; version is what it is for, 0 if nothing was written.
-func (w *worker) invalidate(ctx context.Context, key int, version int64) {
-	start := history.Now()
-	err := w.rows.Invalidate(context.WithoutCancel(ctx), key)
-	if err == nil {
-		w.tell(history.Invalidated, key, version, 0, start)
-		return
+// invalidate is recorded invalidations, of all tags at once; the versions are 0 if nothing was written.
+func (w *worker) invalidate(ctx context.Context, drafts []draft) {
+	ctx = context.WithoutCancel(ctx)
+	var tags []draft
+	for _, d := range drafts {
+		if d.byTag() {
+			tags = append(tags, d)
+			continue
+		}
+		start := history.Now()
+		err := w.cache(d.key).Invalidate(ctx, d.key)
+		w.invalidated([]draft{d}, []draft{d}, start, err)
 	}
-	w.tell(history.Barred, key, version, 0, start)
-	w.tell(history.Failed, key, version, 0, start)
-	w.owing.add(debt{key, start})
+	if tags != nil {
+		start := history.Now()
+		err := w.invalidateTags(ctx, tags...)
+		w.invalidated(tags, tags, start, err)
+	}
+}
+
+// invalidateTags asks either cache: one without tags invalidates those of the other, too.
+func (w *worker) invalidateTags(ctx context.Context, drafts ...draft) error {
+	var tags []string
+	for _, d := range drafts {
+		tags = append(tags, tag(d.key))
+	}
+	if rand.IntN(2) == 0 {
+		return w.untagged.InvalidateTags(ctx, tags...)
+	}
+	return w.tagged.InvalidateTags(ctx, tags...)
+}
+
+// invalidateAll is a recorded invalidation of all rows, for the sake of those that were written.
+func (w *worker) invalidateAll(ctx context.Context, drafts []draft) {
+	start := history.Now()
+	err := errors.Join(w.untagged.InvalidateAll(ctx), w.tagged.InvalidateAll(ctx))
+	w.invalidated(drafts, []draft{{key: history.AllKeys}}, start, err)
+}
+
+// invalidated tells what has become of an invalidation of some rows, for the sake of those that were written.
+func (w *worker) invalidated(written, rows []draft, start int64, err error) {
+	for _, d := range rows {
+		if err == nil {
+			w.tell(history.Invalidated, d.key, d.version, d.flag, start)
+			continue
+		}
+		w.tell(history.Barred, d.key, d.version, d.flag, start)
+		w.owing.add(debt{d, start})
+	}
+	if err != nil {
+		for _, d := range written {
+			w.tell(history.Failed, d.key, d.version, 0, start)
+		}
+	}
 }
 
 // A draft is one of the writes of a transaction.
 type draft struct {
 	key       int
 	version   int64
+	flag      uint8 // ByTag, or not
 	held      bool
 	heldFrom  int64
 	committed int64
 }
 
+func (d draft) byTag() bool { return d.flag&history.ByTag != 0 }
+
 var errRollBack = errors.New("rolled back on purpose")
 
 // inTx writes rows inside InTx.
-func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
+func (w *worker) inTx(ctx context.Context, random *rand.Rand, drafts []draft) {
 	ctx = context.WithoutCancel(ctx)
-	drafts := make([]draft, len(keys))
-	for i, key := range keys {
-		drafts[i].key = key
-	}
 	rollBack, holdFirst, insist := random.IntN(250) == 0, random.IntN(3) == 0, random.IntN(4) == 0
 	err := aside.InTx(ctx, func(inside context.Context) error {
 		tx, err := w.db.Begin(ctx)
@@ -141,7 +214,7 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, keys []int) {
 			}
 		}
 		if random.IntN(5) == 0 {
-			w.get(inside, keys[0])
+			w.get(inside, drafts[0].key)
 		}
 		linger(random)
 		if rollBack {
@@ -215,7 +288,7 @@ func (w *worker) draft(inside context.Context, tx pgx.Tx, d *draft, holdFirst, r
 		w.hold(inside, d)
 	}
 	if d.held {
-		w.tell(history.Held, d.key, d.version, 0, d.heldFrom)
+		w.tell(history.Held, d.key, d.version, d.flag, d.heldFrom)
 	} else if !insist { // else it writes without Redis
 		return errRollBack
 	}
@@ -227,21 +300,31 @@ func (w *worker) hold(inside context.Context, d *draft) {
 	if w.Break == breakNoHold {
 		inside = context.Background()
 	}
-	d.held = w.rows.Invalidate(inside, d.key) == nil
+	d.held = w.invalidateOne(inside, *d) == nil
+}
+
+func (w *worker) invalidateOne(ctx context.Context, d draft) error {
+	if d.byTag() {
+		return w.invalidateTags(ctx, d)
+	}
+	return w.cache(d.key).Invalidate(ctx, d.key)
 }
 
 // released tells that InTx has returned nil: what it held is invalidated, or owed.
 func (w *worker) released(drafts []draft) {
-	confirmed := w.rows.Stats().Owed == 0
+	confirmed := !w.owes()
 	for _, d := range drafts {
 		if confirmed && w.Break != breakNoHold {
-			w.tell(history.Invalidated, d.key, d.version, 0, d.committed)
+			w.tell(history.Invalidated, d.key, d.version, d.flag, d.committed)
 			continue
 		}
-		w.tell(history.Barred, d.key, d.version, 0, d.committed)
-		w.owing.add(debt{d.key, d.committed})
+		w.tell(history.Barred, d.key, d.version, d.flag, d.committed)
+		w.owing.add(debt{d, d.committed})
 	}
 }
+
+// owes reports whether Redis has yet to confirm an invalidation that has failed: of a key of either cache, or of a tag.
+func (w *worker) owes() bool { return w.untagged.Stats().Owed+w.tagged.Stats().Owed > 0 }
 
 // owing are invalidations that Redis has not confirmed, and that the cache tries again.
 type owing struct {
@@ -250,7 +333,7 @@ type owing struct {
 }
 
 type debt struct {
-	key   int
+	draft
 	start int64
 }
 
@@ -275,9 +358,9 @@ func (w *worker) settle(ctx context.Context) {
 		if w.Break != "" {
 			debts = nil
 		}
-		if w.rows.Stats().Owed == 0 {
+		if !w.owes() {
 			for _, d := range debts {
-				w.tell(history.Invalidated, d.key, 0, 0, d.start)
+				w.tell(history.Invalidated, d.key, 0, d.flag, d.start)
 			}
 		} else {
 			for _, d := range debts {

@@ -22,8 +22,9 @@ import (
 //   - in one process: by an invalidation that failed, since its process must not read the key from the cache.
 //   - by the bound of the TTL, after its COMMIT: whatever went wrong.
 //
-// What obliged may be undone by a failover (see loss), and obliges again once it is over and the TTL with it. Stale reads
-// until then are counted apart. If the failover was planned, they must end with it.
+// What obliged may be undone by a failover (see losses), and obliges again once it is over and the TTL with it. Stale reads
+// until then are counted apart. If the failover was planned, they must end with it. What is done by tag may also miss an
+// entry that the index of the tag has lost, with the same bound. That the journal is deleted excuses nothing.
 //
 // Redis paused, hung, refused, cut off, delayed, or executing commands twice excuses nothing: neither a stale read
 // after one of these, nor an error of a read.
@@ -47,11 +48,12 @@ type Checker struct {
 // Config says what the processes do.
 type Config struct {
 	Keys    int
-	Hold    time.Duration // of WithHold
-	Bound   time.Duration // after which no stale value is left
-	Lost    time.Duration // the same, after a failover has brought it back
-	Window  time.Duration // for how long floors are remembered; no read should take longer
-	Faults  bool          // there are some, so that overlapping loads say nothing
+	Hold    time.Duration         // of WithHold
+	Bound   time.Duration         // after which no stale value is left
+	Lost    time.Duration         // the same, after a failover has brought it back
+	Window  time.Duration         // for how long floors are remembered; no read should take longer
+	Faults  bool                  // there are some, so that overlapping loads say nothing
+	Tagged  func(key uint16) bool // of the rows that have tags, which are counted
 	Fault   func(number int64) string
 	Process func(number int) string
 }
@@ -78,7 +80,13 @@ type stream struct {
 	until  int64
 	ended  bool
 	reads  []Event
-	barred map[uint16]*stairs
+	barred map[way]*stairs
+}
+
+// A way is how a process has invalidated a key.
+type way struct {
+	key   uint16
+	byTag bool
 }
 
 // NewChecker returns a Checker for keys 0 to cfg.Keys-1 that have the versions of initial.
@@ -92,7 +100,7 @@ func NewChecker(cfg Config, initial []int64) *Checker {
 
 // Open says that a process is about to start, and will tell everything from at on.
 func (c *Checker) Open(process int, at int64) {
-	c.streams[process] = &stream{number: process, until: at, barred: make(map[uint16]*stairs)}
+	c.streams[process] = &stream{number: process, until: at, barred: make(map[way]*stairs)}
 }
 
 // Close says that a process has ended and told everything that it ever will.
@@ -123,6 +131,9 @@ func (c *Checker) Finish() Result {
 	c.advance()
 	return c.result
 }
+
+// Violated reports whether a read has been found that returned less than it had to.
+func (c *Checker) Violated() bool { return c.result.Violations > 0 }
 
 // advance applies and decides what is complete.
 func (c *Checker) advance() {

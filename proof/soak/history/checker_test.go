@@ -47,6 +47,17 @@ func inTx(version int64, t float64) []told {
 
 func planned(t told) told { return flagged(Planned, t) }
 
+func byTag(t told) told { return flagged(ByTag, t) }
+
+// during is a fault that loses something.
+func during(flag uint8, fault int64, from, to float64) []told {
+	return []told{flagged(flag, at(LossBegin, 0, fault, from)), flagged(flag, at(LossEnd, 0, fault, to))}
+}
+
+func inTxByTag(version int64, t float64) []told {
+	return []told{flagged(InTx, at(Write, 1, version, t)), byTag(at(Held, 1, version, t+0.1, t+0.2))}
+}
+
 func and(parts ...any) (all []told) {
 	for _, p := range parts {
 		switch p := p.(type) {
@@ -57,6 +68,11 @@ func and(parts ...any) (all []told) {
 		}
 	}
 	return all
+}
+
+func ofAllKeys(t told) told {
+	t.Key = AllKeys
+	return t
 }
 
 const exit = bound + 1 // in a story: the process is killed
@@ -203,6 +219,84 @@ var stories = []story{
 		events: and(plain(2, 1), at(Barred, 1, 2, 1.2, 2), at(LossBegin, 0, 0, 2.1), at(LossEnd, 0, 0, 2.2), at(Read, 1, 1, 6, 7)),
 	},
 	{
+		name: "by tag, whose index had lost the entry before", stale: Unindexed,
+		events: and(during(OfIndex, 0, 0.5, 0.6), plain(2, 1), byTag(at(Invalidated, 1, 2, 1.2, 1.3)), at(Read, 2, 1, 3.5, 4)),
+	},
+	{
+		name: "by tag, whose index had lost the entry before, after the bound", want: "version 2 or later",
+		events: and(during(OfIndex, 0, 0.5, 0.6), plain(2, 1), byTag(at(Invalidated, 1, 2, 1.2, 1.3)), at(Read, 2, 1, 3.7, 4)),
+	},
+	{
+		name: "by tag, whose index loses the entry meanwhile", stale: Unindexed,
+		events: and(plain(2, 1), during(OfIndex, 0, 1.3, 1.4), byTag(at(Invalidated, 1, 2, 1.2, 1.5)), at(Read, 2, 1, 4.3, 5)),
+	},
+	{
+		name: "by tag, whose index loses the entry afterwards", want: "version 2 or later",
+		events: and(plain(2, 1), byTag(at(Invalidated, 1, 2, 1.2, 1.3)), during(OfIndex, 0, 1.4, 1.5), at(Read, 2, 1, 1.6, 2)),
+	},
+	{
+		name: "by tag, long after its index had lost the entry", want: "version 2 or later",
+		events: and(during(OfIndex, 0, 0.1, 0.2), plain(2, 3), byTag(at(Invalidated, 1, 2, 3.3, 3.4)), at(Read, 2, 1, 3.5, 4)),
+	},
+	{
+		name: "by tag, whose index has lost the entry twice", stale: Unindexed,
+		events: and(plain(2, 1), flagged(OfIndex, at(LossBegin, 0, 7, 1.2)), flagged(OfIndex, at(LossBegin, 0, 8, 1.3)),
+			byTag(at(Invalidated, 1, 2, 1.2, 1.4)), flagged(OfIndex, at(LossEnd, 0, 7, 1.5)),
+			flagged(OfIndex, at(LossEnd, 0, 8, 2)), at(Read, 2, 1, 4.9, 5)),
+	},
+	{
+		name: "an index that has lost the entry does not matter to who invalidates the entry", want: "version 2 or later",
+		events: and(during(OfIndex, 0, 0.5, 0.6), plain(2, 1), at(Invalidated, 1, 2, 1.2, 1.3), at(Read, 2, 1, 1.4, 2)),
+	},
+	{
+		name: "by tag, and a failover may undo the record", stale: Lost,
+		events: and(plain(2, 1), during(OfBooks, 0, 1.3, 1.4), byTag(at(Invalidated, 1, 2, 1.2, 1.35)), at(Read, 2, 1, 4.3, 5)),
+	},
+	{
+		name: "by tag, after a failover that may have undone records", want: "version 2 or later",
+		events: and(plain(2, 1), during(OfBooks, 0, 1.3, 1.4), byTag(at(Invalidated, 1, 2, 1.5, 1.6)), at(Read, 2, 1, 1.7, 5)),
+	},
+	{
+		name: "a failover that may undo records does not matter to who invalidates the entry", want: "version 2 or later",
+		events: and(plain(2, 1), during(OfBooks, 0, 1.3, 1.4), at(Invalidated, 1, 2, 1.2, 1.35), at(Read, 2, 1, 1.5, 5)),
+	},
+	{
+		name: "InTx by tag, the holds of tags were wiped", stale: HoldLost, none: HoldLost,
+		events: and(inTxByTag(2, 1), byTag(at(WipeBegin, 0, 0, 1.5)), byTag(at(WipeEnd, 0, 0, 1.6)), at(Commit, 1, 2, 2), at(Read, 2, 1, 2.1, 4)),
+	},
+	{
+		name: "InTx by tag, the entry was wiped", want: "version 2 or later",
+		events: and(inTxByTag(2, 1), at(WipeBegin, 0, 0, 1.5), at(WipeEnd, 0, 0, 1.6), at(Commit, 1, 2, 2), at(Read, 2, 1, 2.1, 4)),
+	},
+	{
+		name: "InTx, the holds of tags were wiped", want: "version 2 or later",
+		events: and(inTx(2, 1), byTag(at(WipeBegin, 0, 0, 1.5)), byTag(at(WipeEnd, 0, 0, 1.6)), at(Commit, 1, 2, 2), at(Read, 2, 1, 2.1, 4)),
+	},
+	{
+		name: "InTx by tag, whose index had lost the entry before", stale: Unindexed,
+		events: and(during(OfIndex, 0, 0.5, 0.6), inTxByTag(2, 1), at(Commit, 1, 2, 2), at(Read, 2, 1, 3.5, 4)),
+	},
+	{
+		name: "InTx by tag, whose index loses the entry under the hold", want: "version 2 or later",
+		events: and(inTxByTag(2, 1), during(OfIndex, 0, 1.5, 1.6), at(Commit, 1, 2, 2), at(Read, 2, 1, 3.5, 4)),
+	},
+	{
+		name: "InTx by tag, a failover may undo the hold", stale: Lost,
+		events: and(inTxByTag(2, 1), during(OfBooks, 0, 1.5, 1.6), at(Commit, 1, 2, 2), at(Read, 2, 1, 4.9, 5)),
+	},
+	{
+		name: "a failed invalidation by tag, in its process, when a retry may have missed the entry", stale: Unindexed,
+		events: and(plain(2, 1), byTag(at(Barred, 1, 2, 1.2, 2)), during(OfIndex, 0, 2.1, 2.2), at(Read, 1, 1, 3, 4)),
+	},
+	{
+		name: "a failed invalidation of the entry, in its process, when the index lost it", want: "obligatory in this process",
+		events: and(plain(2, 1), at(Barred, 1, 2, 1.2, 2), during(OfIndex, 0, 2.1, 2.2), at(Read, 1, 1, 3, 4)),
+	},
+	{
+		name: "all keys, and it fails", want: "obligatory in this process",
+		events: and(plain(2, 1), ofAllKeys(at(Barred, 1, 0, 1.2, 2)), at(Failed, 1, 2, 1.2, 2.1), at(Read, 1, 1, 3, 4)),
+	},
+	{
 		name: "an error of Redis", want: "error that was not the loader's", events: and(at(ReadError, 2, 0, 1, 2)),
 	},
 }
@@ -258,7 +352,7 @@ func tell(events []told) Result {
 
 func newTestChecker() *Checker {
 	return NewChecker(Config{
-		Keys: 1, Hold: 5 * time.Second, Bound: 10 * time.Second, Lost: 3 * time.Second, Window: time.Minute,
+		Keys: 1, Tagged: func(uint16) bool { return true }, Hold: 5 * time.Second, Bound: 10 * time.Second, Lost: 3 * time.Second, Window: time.Minute,
 		Fault:   func(n int64) string { return fmt.Sprint("fault ", n) },
 		Process: func(n int) string { return fmt.Sprint("p", n) },
 	}, []int64{1})

@@ -41,7 +41,8 @@ const (
 	Observed
 
 	// Invalidated: an invalidation of Key, or of all keys, that began at Start is confirmed. What had been committed by
-	// Start must be read from End on. A DEL is one, as are a FLUSHALL, an empty restart, and the release of a hold.
+	// Start must be read from End on. A DEL is one, as are a FLUSHALL, an empty restart, and the release of a hold. Flag says
+	// if it was ByTag, as it does of Held and Barred.
 	Invalidated
 
 	// Barred: an invalidation that began at Start is not confirmed, or need not be: what had been committed by Start
@@ -55,12 +56,12 @@ const (
 	FaultBegin
 	FaultEnd
 
-	// WipeBegin, WipeEnd: in between, holds of Key, or of all keys, may get lost in Redis.
+	// WipeBegin, WipeEnd: in between, holds of Key, or of all keys, may get lost in Redis; if Flag says ByTag, those of tags.
 	WipeBegin
 	WipeEnd
 
 	// LossBegin, LossEnd: what Redis confirms of Key in between may be undone, by a failover. At LossEnd all nodes agree
-	// again. Flag says at both if it is Planned.
+	// again. Flag says at both if it is Planned, OfBooks or OfIndex. Version is the number of the fault.
 	LossBegin
 	LossEnd
 
@@ -84,8 +85,15 @@ const (
 	RolledBack             // its COMMIT is never sent
 )
 
-// Planned is the flag of a loss in which nothing is lost: while it lasts, the old primary may serve what it has.
-const Planned = 1
+// ByTag is the flag of what is done to the tag of a row, and reaches its entry only by what Redis keeps book of.
+const ByTag = 1
+
+// Flags of a loss.
+const (
+	Planned = 1 << iota // nothing is lost: while it lasts, the old primary may serve what it has
+	OfBooks             // of the journal and of the held tags, not of the entry
+	OfIndex             // the index of the tag may have lost the entry, or an entry has come back that is not in it
+)
 
 // AllKeys stands for every key.
 const AllKeys = 1<<16 - 1

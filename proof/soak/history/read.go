@@ -11,16 +11,18 @@ import (
 // A Result is what a Checker has counted.
 type Result struct {
 	Counts      map[Kind]int64
-	Stale       map[Excuse]int64 // reads that were allowed to be stale
-	Excused     map[Excuse]int64 // writes by InTx that did not oblige at their COMMIT
-	TooOld      int64            // reads that took so long that they could not be decided
-	Slowest     Slow             // read
-	Undisturbed Slow             // slowest read during which there was no fault
-	Doubtful    int64            // versions that became obligatory by what a failover may have undone
-	LatestLost  time.Duration    // after the end of a failover, when the last read began that it excuses
-	Overlaps    int64            // pairs of loads of a key that overlapped, see loads
-	Unexplained int64            // those of them for which there is no reason
-	Waiting     int              // most reads that waited to be decided
+	Stale       map[Excuse]int64         // reads that were allowed to be stale
+	Excused     map[Excuse]int64         // writes by InTx that did not oblige at their COMMIT
+	TooOld      int64                    // reads that took so long that they could not be decided
+	Slowest     Slow                     // read
+	Undisturbed Slow                     // slowest read during which there was no fault
+	Tagged      map[Kind]int64           // of Counts, those of rows that have tags
+	ByTag       int64                    // of Counts[Invalidated], those by tag
+	Doubtful    map[Excuse]int64         // versions that became obligatory by what a loss may have undone
+	Latest      map[Excuse]time.Duration // after the end of a loss, when the last read began that it excuses
+	Overlaps    int64                    // pairs of loads of a key that overlapped, see loads
+	Unexplained int64                    // those of them for which there is no reason
+	Waiting     int                      // most reads that waited to be decided
 	Violations  int64
 	Printed     []string // the first violations
 }
@@ -36,7 +38,10 @@ type Slow struct {
 func (s Slow) Took() time.Duration { return time.Duration(s.End - s.Start) }
 
 func newResult() Result {
-	return Result{Counts: make(map[Kind]int64), Stale: make(map[Excuse]int64), Excused: make(map[Excuse]int64)}
+	return Result{
+		Counts: make(map[Kind]int64), Stale: make(map[Excuse]int64), Excused: make(map[Excuse]int64),
+		Tagged: make(map[Kind]int64), Doubtful: make(map[Excuse]int64), Latest: make(map[Excuse]time.Duration),
+	}
 }
 
 func (r *Result) count(k Kind) { r.Counts[k]++ }
@@ -44,6 +49,9 @@ func (r *Result) count(k Kind) { r.Counts[k]++ }
 // read decides one read.
 func (c *Checker) read(s *stream, r Event) {
 	c.result.count(r.Kind)
+	if c.cfg.Tagged(r.Key) {
+		c.result.Tagged[r.Kind]++
+	}
 	if r.Kind == ReadError {
 		c.violation(s, r, "a read returned an error that was not the loader's")
 	}
@@ -64,7 +72,7 @@ func (c *Checker) read(s *stream, r Event) {
 		c.violation(s, r, why)
 	} else if why, ago := k.lost(s, r); why != "" {
 		c.result.Stale[why]++
-		c.result.LatestLost = max(c.result.LatestLost, ago)
+		c.result.Latest[why] = max(c.result.Latest[why], ago)
 	} else if r.Version < k.committed.at(r.Start) {
 		c.result.Stale[c.excuseOf(k, r)]++
 	}
@@ -106,9 +114,11 @@ func (k *register) judge(s *stream, r Event) string {
 	if least := k.sure.at(r.Start); r.Version < least {
 		return fmt.Sprintf("stale: version %d or later was obligatory", least)
 	}
-	if least := s.least(r); r.Version < least { // unless a failover has undone that it was confirmed
-		if why, _ := k.losses.excuse(r.Start); why == "" {
-			return fmt.Sprintf("stale: version %d or later was obligatory in this process", least)
+	for _, byTag := range []bool{false, true} {
+		if least := s.least(r, byTag); r.Version < least { // unless it was confirmed since, and a loss has undone that
+			if why, _ := k.losses.excuse(r.Start, byTag); why == "" {
+				return fmt.Sprintf("stale: version %d or later was obligatory in this process", least)
+			}
 		}
 	}
 	switch w := k.find(r.Version); {
@@ -120,20 +130,20 @@ func (k *register) judge(s *stream, r Event) string {
 	return ""
 }
 
-// lost says which failover excuses a read, if one must.
+// lost says which loss excuses a read, if one must.
 func (k *register) lost(s *stream, r Event) (why Excuse, ago time.Duration) {
-	if r.Version >= k.floor.at(r.Start) && r.Version >= s.least(r) {
+	if r.Version >= max(k.floor.at(r.Start), s.least(r, false), s.least(r, true)) {
 		return "", 0
 	}
-	if why, ago = k.losses.excuse(r.Start); why == "" {
+	if why, ago = k.losses.excuse(r.Start, true); why == "" {
 		why = Lost // of a hold, whose transaction has ended since
 	}
 	return why, ago
 }
 
 // least is what must be read in its process, from invalidations that were not confirmed.
-func (s *stream) least(r Event) int64 {
-	if b := s.barred[r.Key]; b != nil {
+func (s *stream) least(r Event, byTag bool) int64 {
+	if b := s.barred[way{r.Key, byTag}]; b != nil {
 		return b.at(r.Start)
 	}
 	return 0
@@ -198,7 +208,17 @@ func (c *Checker) line(h happened, zero int64) string {
 		}
 		return fmt.Sprintf("%s  %-8s write %d (%s), COMMIT comes next", at, c.cfg.Process(h.process), h.Version, how)
 	}
-	return fmt.Sprintf("%s  %-8s %s %d", at, c.cfg.Process(h.process), h.Kind, h.Version)
+	return fmt.Sprintf("%s  %-8s %s%s %d", at, c.cfg.Process(h.process), h.Kind, flagText(h.Event), h.Version)
+}
+
+func flagText(e Event) string {
+	switch e.Kind {
+	case Held, Invalidated, Barred, WipeBegin, WipeEnd:
+		return [...]string{0: "", ByTag: " (by tag)"}[e.Flag]
+	case LossBegin, LossEnd:
+		return [...]string{0: "", Planned: " (planned)", OfBooks: " (books of tags)", OfIndex: " (index)"}[e.Flag]
+	}
+	return ""
 }
 
 // Sorted returns the excuses of a count, the most frequent first.

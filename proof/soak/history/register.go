@@ -13,7 +13,8 @@ type register struct {
 	losses    losses
 	committed stairs // what is known to be committed
 	writes    []*write
-	wipes     span
+	wipes     span // of holds of its entry
+	tagWipes  span // of holds of its tag
 	loads     loads
 	log       []happened // the last ones, for the print of a violation
 	last      int64      // version of the last read that was decided
@@ -26,7 +27,9 @@ type write struct {
 	flag      uint8
 	process   int
 	held      bool
+	byTag     bool
 	heldFrom  int64
+	heldAt    int64 // when that was confirmed
 	left      int64 // when InTx returned an error, 0 if it did not
 	committed int64 // when that was known, 0 if never
 	excuse    Excuse
@@ -36,14 +39,15 @@ type write struct {
 type Excuse string
 
 const (
-	Pending  Excuse = "plain write, Invalidate has not returned yet"
-	FailedI  Excuse = "plain write, Invalidate failed and is being tried again"
-	Died     Excuse = "plain write, its process died before Invalidate was confirmed"
-	Unheld   Excuse = "InTx, the hold could not be placed and the writer went on"
-	HoldLost Excuse = "InTx, the hold was deleted in Redis before the COMMIT (DEL, FLUSHALL, eviction, restart)"
-	Outlived Excuse = "InTx, the transaction outlived its hold, under a fault or after its process had given it up"
-	Lost     Excuse = "a failover lost what had been confirmed, or the old primary still served"
-	Switched Excuse = "during a planned failover, the old primary still served"
+	Pending   Excuse = "plain write, Invalidate has not returned yet"
+	FailedI   Excuse = "plain write, Invalidate failed and is being tried again"
+	Died      Excuse = "plain write, its process died before Invalidate was confirmed"
+	Unheld    Excuse = "InTx, the hold could not be placed and the writer went on"
+	HoldLost  Excuse = "InTx, the hold was deleted in Redis before the COMMIT (DEL, FLUSHALL, eviction, restart)"
+	Outlived  Excuse = "InTx, the transaction outlived its hold, under a fault or after its process had given it up"
+	Unindexed Excuse = "by tag, whose index may have lost the entry (DEL, eviction, or a node that was emptied or failed over)"
+	Lost      Excuse = "a failover lost what had been confirmed, or the old primary still served"
+	Switched  Excuse = "during a planned failover, the old primary still served"
 )
 
 func newRegister(v int64) register {
@@ -96,16 +100,15 @@ func (c *Checker) apply(h happened) {
 	switch h.Kind {
 	case FaultBegin, FaultEnd:
 		c.fault(h)
-	case WipeBegin, WipeEnd, Invalidated, LossBegin, LossEnd:
-		if h.Key == AllKeys {
-			for i := range c.keys {
-				c.applyTo(&c.keys[i], h)
-			}
+	default:
+		if h.Key != AllKeys {
+			c.applyTo(&c.keys[h.Key], h)
 			return
 		}
-		c.applyTo(&c.keys[h.Key], h)
-	default:
-		c.applyTo(&c.keys[h.Key], h)
+		for i := range c.keys {
+			h.Key = uint16(i)
+			c.applyTo(&c.keys[i], h)
+		}
 	}
 }
 
@@ -134,7 +137,7 @@ func (c *Checker) applyTo(k *register, h happened) {
 			&write{version: h.Version, begun: h.End, flag: h.Flag, process: h.process, excuse: Pending})
 	case Held:
 		if w := k.find(h.Version); w != nil {
-			w.held, w.heldFrom = true, h.Start
+			w.held, w.byTag, w.heldFrom, w.heldAt = true, h.Flag&ByTag != 0, h.Start, h.End
 		}
 	case Left:
 		if w := k.find(h.Version); w != nil {
@@ -147,13 +150,18 @@ func (c *Checker) applyTo(k *register, h happened) {
 			w.excuse = FailedI
 		}
 	case Invalidated:
-		c.oblige(k, h.Start, h.End, k.committed.at(h.Start))
+		if h.Flag&ByTag != 0 {
+			c.result.ByTag++
+		}
+		c.oblige(k, doubt{
+			since: h.Start, done: h.End, from: h.End, version: k.committed.at(h.Start), byTag: h.Flag&ByTag != 0,
+		})
 	case Barred:
 		c.bar(k, h)
 	case WipeBegin:
-		k.wipes.begin()
+		k.wipesOf(h.Flag&ByTag != 0).begin()
 	case WipeEnd:
-		k.wipes.close(h.End)
+		k.wipesOf(h.Flag&ByTag != 0).close(h.End)
 	case LossBegin:
 		k.losses.begin(h)
 	case LossEnd:
@@ -164,13 +172,18 @@ func (c *Checker) applyTo(k *register, h happened) {
 	}
 }
 
-// oblige says that v must be read from at on, because of what Redis did no earlier than since.
-func (c *Checker) oblige(k *register, since, at, v int64) {
-	k.floor.raise(at, v)
-	if !k.losses.doubt(since, at, v, &k.sure) {
-		k.sure.raise(at, v)
-	} else if v > 0 {
-		c.result.Doubtful++
+func (k *register) wipesOf(byTag bool) *span {
+	if byTag {
+		return &k.tagWipes
+	}
+	return &k.wipes
+}
+
+// oblige says what must be read.
+func (c *Checker) oblige(k *register, d doubt) {
+	k.floor.raise(d.from, d.version)
+	if why := k.losses.oblige(d, &k.sure); why != "" && d.version > 0 {
+		c.result.Doubtful[why]++
 	}
 }
 
@@ -184,7 +197,7 @@ func (c *Checker) commit(k *register, h happened) {
 	k.committed.raise(h.End, h.Version)
 	if w.flag&InTx != 0 {
 		if w.excuse = c.excuse(k, w); w.excuse == "" {
-			c.oblige(k, w.heldFrom, h.End, h.Version)
+			c.oblige(k, doubt{since: w.heldFrom, done: w.heldAt, from: h.End, version: h.Version, byTag: w.byTag})
 		} else {
 			c.result.Excused[w.excuse]++
 		}
@@ -198,7 +211,7 @@ func (c *Checker) excuse(k *register, w *write) Excuse {
 	switch {
 	case !w.held:
 		return Unheld
-	case k.wipes.since(w.heldFrom):
+	case k.wipesOf(w.byTag).since(w.heldFrom):
 		return HoldLost
 	case w.committed > w.heldFrom+c.cfg.Hold.Nanoseconds() && c.faults.since(w.heldFrom):
 		return Outlived
@@ -214,10 +227,11 @@ func (c *Checker) bar(k *register, h happened) {
 	if s == nil {
 		return // it has ended, and all its reads are decided
 	}
-	b := s.barred[h.Key]
+	by := way{h.Key, h.Flag&ByTag != 0}
+	b := s.barred[by]
 	if b == nil {
 		b = new(stairs)
-		s.barred[h.Key] = b
+		s.barred[by] = b
 	}
 	b.raise(h.End, k.committed.at(h.Start))
 }

@@ -24,10 +24,16 @@ const (
 	Fill
 	Hold
 	Invalidate
-	Script // another script
+	Record   // of an invalidation of tags, in the journal
+	Index    // what is about to be filled, under its tags
+	Since    // asks the journal what was invalidated during a load
+	HoldTags // and their end
+	Script   // another script
 )
 
-var verbNames = [...]string{"other", "lease", "fill", "hold", "invalidate", "script"}
+var verbNames = [...]string{
+	"other", "lease", "fill", "hold", "invalidate", "record", "index", "since", "holdtags", "script",
+}
 
 func (v Verb) String() string { return verbNames[v] }
 
@@ -77,6 +83,10 @@ func scriptVerb(script []byte) Verb {
 		{Lease, `local lease = '{"lease":"' ..`},
 		{Fill, `redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])`},
 		{Invalidate, `'{"hold":' then return 0`},
+		{Record, `redis.call('XADD', KEYS[1], 'MAXLEN'`},
+		{Index, `redis.call('ZINCRBY', KEYS[1]`},
+		{Since, `redis.call('XRANGE', KEYS[1]`},
+		{HoldTags, "local function hold("},
 	} {
 		if bytes.Contains(script, []byte(known.has)) {
 			return known.verb

@@ -271,6 +271,21 @@ func TestRefusedConnectionsAreAcceptedAgainAtTheSameAddress(t *testing.T) {
 	c.reply()
 }
 
+func TestAScriptThatIsSwallowedHasAnotherKey(t *testing.T) {
+	s, p := start(t)
+	p.Swallow(Lease, 2)
+	c := dial(t, p)
+	for _, key := range []string{"first", "second", "third"} {
+		c.send("EVAL", leaseScript, "1", key)
+		c.reply()
+		c.send("EVAL", "another script", "1", key)
+		c.reply()
+	}
+	if got := s.await(6); !slices.Equal(got, []string{"first", "first", "!econd", "second", "third", "third"}) {
+		t.Errorf("the server got %q", got)
+	}
+}
+
 // The library's scripts are recognized by what they hold, so a change there may have to be followed here.
 func TestTheScriptsOfTheLibraryAreRecognized(t *testing.T) {
 	redisServer := testserver.Redis(t)
@@ -290,6 +305,7 @@ func TestTheScriptsOfTheLibraryAreRecognized(t *testing.T) {
 	rdb := redis.NewClient(&redis.Options{Addr: p.Addr})
 	t.Cleanup(func() { rdb.Close() })
 	rows, err := aside.New(rdb, "soak", func(context.Context, int) (int, error) { return 1, nil },
+		aside.WithTags(func(int, int) []string { return []string{"a"} }),
 		aside.WithRedisTimeout(time.Minute)) // or a busy machine is taken for a Redis that is not there
 	if err != nil {
 		t.Fatal(err)
@@ -306,10 +322,18 @@ func TestTheScriptsOfTheLibraryAreRecognized(t *testing.T) {
 		if err := aside.InTx(ctx, func(ctx context.Context) error { return rows.Invalidate(ctx, 1) }); err != nil {
 			t.Fatal(err)
 		}
+		if err := rows.InvalidateTags(ctx, "a"); err != nil { // whose index still has the entry
+			t.Fatal(err)
+		}
+		if err := aside.InTx(ctx, func(ctx context.Context) error { return rows.InvalidateTags(ctx, "a") }); err != nil {
+			t.Fatal(err)
+		}
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for verb, want := range map[Verb]int{Lease: 2, Fill: 2, Invalidate: 2, Hold: 4} {
+	for verb, want := range map[Verb]int{
+		Lease: 2, Fill: 2, Invalidate: 4, Hold: 4, Record: 6, Index: 2, Since: 2, HoldTags: 4,
+	} {
 		if seen[verb] != want {
 			t.Errorf("%d commands were taken for a %v, want %d", seen[verb], verb, want)
 		}

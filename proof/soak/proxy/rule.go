@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -88,7 +89,7 @@ func (p *Proxy) Delay(n int, d time.Duration) (end func()) {
 // Resend has each nth script executed a second time, at most d later.
 func (p *Proxy) Resend(n int, d time.Duration) (end func()) {
 	return p.add(&rule{
-		verbs: []Verb{Lease, Fill, Hold, Invalidate, Script}, every: int64(n),
+		verbs: []Verb{Lease, Fill, Hold, Invalidate, Record, Index, Since, HoldTags, Script}, every: int64(n),
 		strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
 			p.again(bytes.Clone(cmd.Raw), random(d))
 			return true
@@ -106,15 +107,12 @@ func (p *Proxy) CutAt(n int) (end func()) {
 	}})
 }
 
-// Swallow answers each nth invalidation as if it had been executed. No network does that: it is how the checker is
-// shown to find an invalidation that got lost.
-func (p *Proxy) Swallow(n int) (end func()) {
-	return p.add(&rule{verbs: []Verb{Invalidate}, every: int64(n), strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
-		i := bytes.LastIndexByte(cmd.Raw, '$') // its key becomes another one
-		for j := i; j < len(cmd.Raw); j++ {
-			if cmd.Raw[j] == ':' {
-				cmd.Raw[j] = ';'
-			}
+// Swallow answers each nth script of a verb as if it had been executed. No network does that: it is how the checker is
+// shown to find a command that got lost.
+func (p *Proxy) Swallow(verb Verb, n int) (end func()) {
+	return p.add(&rule{verbs: []Verb{verb}, every: int64(n), strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
+		if keys, err := strconv.Atoi(string(cmd.Args[2])); err == nil && keys > 0 {
+			cmd.Args[2+keys][0] = '!' // its last key becomes another one
 		}
 		return true
 	}})
