@@ -117,7 +117,7 @@ func (c *Cache[K, V]) walkAll(ctx context.Context, cluster *redis.ClusterClient,
 		if err != nil {
 			return err
 		}
-		moving := strings.Contains(after, "[")
+		moving := strings.Contains(after, " [")
 		if before == after && (!moving || last == after) {
 			return nil
 		}
@@ -126,7 +126,8 @@ func (c *Cache[K, V]) walkAll(ctx context.Context, cluster *redis.ClusterClient,
 }
 
 // layout tells which primary has which slots, and which are being moved: what each primary says of itself, since only it
-// knows the latter.
+// knows the latter. A ClusterClient may also be one of servers that are no Cluster, as NewFailoverClusterClient makes it, or
+// ClusterSlots of its options: those know no slots, and none moves.
 func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
 	b := newBudget(c.config.timeout)
 	return within(ctx, c.store, &b, func(ctx context.Context, _ redis.UniversalClient) (string, error) {
@@ -134,6 +135,12 @@ func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) 
 		var lines []string
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
 			nodes, err := node.ClusterNodes(ctx).Result()
+			if err != nil && strings.Contains(err.Error(), "cluster support disabled") {
+				mu.Lock()
+				lines = append(lines, node.Options().Addr)
+				mu.Unlock()
+				return nil
+			}
 			for line := range strings.Lines(nodes) {
 				// id, address, flags, primary, ping, pong, epoch, link, slots
 				if fields := strings.Fields(line); len(fields) >= 8 && strings.Contains(fields[2], "myself") {

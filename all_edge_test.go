@@ -31,6 +31,30 @@ func TestInvalidateAllThroughAnAutoPipelinerOverAClusterIsRefused(t *testing.T) 
 	equal(t, "Hits", c.Stats().Hits, 1)
 }
 
+// NewFailoverClusterClient makes such a client, with the primary that a sentinel names. What InvalidateAll owes, nothing but
+// its success pays.
+func TestInvalidateAllThroughAClusterClientOfAServerThatIsNoCluster(t *testing.T) {
+	r := realRig(t)
+	addr := sharedRedis.Get(t).Addr
+	r.dial = func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClusterClient(&redis.ClusterOptions{
+			ClusterSlots: func(context.Context) ([]redis.ClusterSlot, error) {
+				return []redis.ClusterSlot{{Start: 0, End: 16383, Nodes: []redis.ClusterNode{{Addr: addr}}}}, nil
+			},
+		}))
+	}
+	rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+	c, _ := process(r, rows.load)
+	mustGet(t, c, 1)
+	mustGet(t, c, 2)
+	equal(t, "the error of InvalidateAll", c.InvalidateAll(t.Context()), nil)
+	equal(t, "the document of the first", r.get("test:1"), "")
+	equal(t, "the document of the second", r.get("test:2"), "")
+	mustGet(t, c, 1)
+	mustGet(t, c, 1)
+	equal(t, "Hits", c.Stats().Hits, 1)
+}
+
 // Every node lists the replicas of a primary in an order of its own.
 type shuffledReplicas struct {
 	tap

@@ -150,7 +150,7 @@
 // Redis went down, and that it is back, is logged once by each, and told to the [Observer].
 //
 // A Redis that answers with another error is not down, so each read asks it anew. That it refuses (NOAUTH, NOPERM, MISCONF,
-// too many clients) is logged at most every ten seconds, and counted in RedisErrors of [Stats]. Out of memory, hits are
+// NOREPLICAS, BUSY) is logged at most every ten seconds, and counted in RedisErrors of [Stats]. Out of memory, hits are
 // served, and Invalidate works as ever, in all its kinds, while what is loaded is not stored, and processes load each for
 // themselves.
 //

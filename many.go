@@ -17,6 +17,10 @@ import (
 // codec could not decode; what other callers are loading already is waited for. All that Get says of ctx, Redis, panics
 // and ownership holds for GetMany too.
 //
+// All keys share one WithRedisTimeout. What Redis does not answer in that time is loaded and not stored, every time anew; if it
+// has given leases late, the next reads of their keys wait for those to expire. So give it more than a few thousand keys in
+// several calls.
+//
 // If loads fail, it returns the first error together with the values that it has: then a key that is not in the map may
 // or may not have a row.
 func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {

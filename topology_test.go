@@ -309,6 +309,27 @@ func TestAFailoverMayUndoAnInvalidateForTheTTL(t *testing.T) {
 	equal(t, "the price after the next Invalidate", mustGet(t, c, 1).Price, 90)
 }
 
+// go-redis does not pass on that Redis has too many clients: its connections break.
+func TestARedisWithTooManyClientsIsDown(t *testing.T) {
+	t.Parallel()
+	s := testserver.Redis(t)
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
+	}
+	r := &rig{t: t, dial: dial, raw: dial(t)}
+	allow := func(n string) {
+		equal(t, "the error of CONFIG SET", r.raw.ConfigSet(t.Context(), "maxclients", n).Err(), nil)
+	}
+	allow("1") // and r.raw is connected
+	c, _ := process(r, newTable(product{1, "lamp", 100}).load, impatient)
+	for range 3 {
+		mustGet(t, c, 1)
+	}
+	equal(t, "Down", c.Stats().Down, true)
+	allow("100")
+	r.until(func() bool { return !c.Stats().Down })
+}
+
 func TestASentinelMayFailOver(t *testing.T) {
 	t.Parallel()
 	s := testserver.Sentinel(t)
