@@ -104,7 +104,8 @@
 //   - A struct or an array is the list of its fields or elements, with commas between them, unexported ones included:
 //     struct{ Shop, Slug string } renders as de,teapot.
 //   - A struct or an array with a MarshalText method of its own is that text: a uuid.UUID, a netip.Addr, a time.Time.
-//     Values with the same text share an entry, even where == tells them apart.
+//     Values with the same text share an entry, even where == tells them apart. A time.Time in another Location is another
+//     text, so Invalidate of the one does not reach the other: use UTC.
 //   - A named string, integer or bool is rendered by its value. Its String and MarshalText are not called.
 //   - In strings and texts, '%', ':', spaces and ASCII control characters are written as '%' and two hex digits, and ','
 //     where there is more than one field.

@@ -15,6 +15,10 @@
 //
 // They work with any cache, on any Redis. They take some milliseconds, and run the loader several times.
 //
+// A busy machine can stand still for longer than WithRedisTimeout lasts by default, 250 ms of real time. Then a service reads
+// from its database, as it should, and a test that expects hits fails: outside a bubble, give the caches
+// WithRedisTimeout(10 * time.Second), except where the test is about an outage.
+//
 // # Time
 //
 // Run a test about time inside a bubble of testing/synctest, with everything made inside it. Then the clock of the
