@@ -53,18 +53,14 @@ func (w *watched) invalidated(i watch.Invalidation) {
 	w.seen = append(w.seen, i)
 	var now sync.WaitGroup
 	for _, e := range w.entries {
-		now.Add(1)
-		w.readers.Go(func() {
-			defer now.Done()
-			e.read(w.ctx)
-		})
+		now.Go(func() { e.read(w.ctx) })
 	}
-	w.mu.Unlock()
 	done := make(chan struct{})
-	w.readers.Go(func() {
+	w.readers.Go(func() { // before the lock is free: run may wait for the readers then
 		now.Wait()
 		close(done)
 	})
+	w.mu.Unlock()
 	waitAMoment(done)
 }
 
