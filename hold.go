@@ -107,6 +107,9 @@ func (c *Cache[K, V]) finish(ctx context.Context, t *tx, p *part) {
 // release ends the holds of names after a commit. A hold whose placing was not confirmed may be there all the same, so it
 // is ended too. Where the end is not confirmed an invalidation is owed: the hold may be gone, and the entry filled.
 func (c *Cache[K, V]) release(ctx context.Context, token string, names []string) {
+	if len(names) == 0 {
+		return
+	}
 	c.oweHolds(ctx, names, token, 0, c.owed.longestLag())
 	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Names: names})
 }
@@ -137,6 +140,7 @@ func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string
 
 // settleAll is InvalidateAll after the transaction in which it was called, and once more if its outcome is unknown.
 func (c *Cache[K, V]) settleAll(ctx context.Context, committed bool) {
+	defer watch.Tell(ctx, watch.Invalidation{Cache: c.name})
 	if err := c.invalidateAll(ctx); err != nil {
 		c.config.logger.Warn("aside: a transaction ended, and its cache is not invalidated yet", "cache", c.name, "error", err)
 	}

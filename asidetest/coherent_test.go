@@ -122,6 +122,36 @@ func TestACommitAfterInTxIsFound(t *testing.T) {
 	}, "product:1", "too early")
 }
 
+func TestACommitAfterInTxWithInvalidateAllIsFound(t *testing.T) {
+	asidetest.LongMoments(t)
+	s := newShop(t)
+	finds(t, func(t testing.TB) {
+		asidetest.Coherent(t, func(ctx context.Context) error {
+			tx := s.db.Begin()
+			err := aside.InTx(ctx, func(ctx context.Context) error {
+				tx.SetCents(1, 100)
+				return s.lists.InvalidateAll(ctx)
+			})
+			tx.Commit()
+			return err
+		}, asidetest.Of(s.lists, 7))
+	}, "list:7", "too early")
+}
+
+func TestAWriteInTxOfTheWrongTagIsFound(t *testing.T) {
+	cents := 100
+	tagged := aside.WithTags(func(int64, int) []string { return []string{"kettles"} })
+	c, _ := asidetest.New(t, func(context.Context, int64) (int, error) { return cents, nil }, patient, tagged)
+	finds(t, func(t testing.TB) {
+		asidetest.Coherent(t, func(ctx context.Context) error {
+			return aside.InTx(ctx, func(ctx context.Context) error {
+				cents = 200
+				return c.InvalidateTags(ctx, "lamps")
+			})
+		}, asidetest.Of(c, 1))
+	}, "does not Invalidate test:1", `tags ["lamps"]`)
+}
+
 func TestTheRightWritesOfRowsThatComeAndGoAreCoherent(t *testing.T) {
 	onBoth(t, func(t *testing.T) {
 		s := newShop(t)
