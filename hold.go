@@ -91,25 +91,28 @@ func (c *Cache[K, V]) renewAll(ctx context.Context, t *tx) (ok bool) {
 
 // finish is what a Cache does when a transaction ends.
 func (c *Cache[K, V]) finish(ctx context.Context, t *tx, p *part) {
-	names, tags := slices.Collect(maps.Keys(p.names)), slices.Collect(maps.Keys(p.tags))
-	if t.committed {
-		c.release(ctx, t.token, names)
-		c.releaseTags(ctx, t.token, tags)
-	} else {
-		c.prolong(ctx, t.token, names)
-		c.prolongTags(ctx, t.token, tags)
+	if names := slices.Collect(maps.Keys(p.names)); len(names) > 0 {
+		if t.committed {
+			c.release(ctx, t.token, names)
+		} else {
+			c.prolong(ctx, t.token, names)
+		}
+	}
+	if tags := slices.Collect(maps.Keys(p.tags)); len(tags) > 0 {
+		if t.committed {
+			c.releaseTags(ctx, t.token, tags)
+		} else {
+			c.prolongTags(ctx, t, tags)
+		}
 	}
 	if p.all {
-		c.settleAll(ctx, t.committed)
+		c.finishAll(ctx, t.committed)
 	}
 }
 
 // release ends the holds of names after a commit. A hold whose placing was not confirmed may be there all the same, so it
 // is ended too. Where the end is not confirmed an invalidation is owed: the hold may be gone, and the entry filled.
 func (c *Cache[K, V]) release(ctx context.Context, token string, names []string) {
-	if len(names) == 0 {
-		return
-	}
 	c.oweHolds(ctx, names, token, 0, c.owed.longestLag())
 	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Names: names})
 }
@@ -125,9 +128,6 @@ func (c *Cache[K, V]) prolong(ctx context.Context, token string, names []string)
 
 // oweHolds is runHolds, after which what was not confirmed is invalidated in the background.
 func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string, life, lag time.Duration) (failed []string) {
-	if len(names) == 0 {
-		return nil
-	}
 	number := c.owed.incur(names)
 	confirmed, failed, err := c.runHolds(ctx, names, token, life, lag)
 	c.owed.settle(confirmed, number)
@@ -138,14 +138,14 @@ func (c *Cache[K, V]) oweHolds(ctx context.Context, names []string, token string
 	return failed
 }
 
-// settleAll is InvalidateAll after the transaction in which it was called, and once more if its outcome is unknown.
-func (c *Cache[K, V]) settleAll(ctx context.Context, committed bool) {
+// finishAll is InvalidateAll after the transaction in which it was called, and once more if its outcome is unknown.
+func (c *Cache[K, V]) finishAll(ctx context.Context, committed bool) {
 	defer watch.Tell(ctx, watch.Invalidation{Cache: c.name})
 	if err := c.invalidateAll(ctx); err != nil {
 		c.config.logger.Warn("aside: a transaction ended, and its cache is not invalidated yet", "cache", c.name, "error", err)
 	}
 	if !committed {
-		c.afterHold(func() { c.settleAll(ctx, true) })
+		c.afterHold(func() { c.finishAll(ctx, true) })
 	}
 }
 
@@ -163,24 +163,21 @@ func (c *Cache[K, V]) afterHold(fn func()) {
 // tagged reports whether entries of the Cache may have tags.
 func (c *Cache[K, V]) tagged() bool { return c.tagsFunc != nil }
 
-// placeTagHolds holds tags, and then invalidates what has them: what is filled later was marked before, or is refused.
+// placeTagHolds holds tags, and invalidates what has them.
 func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) error {
-	err := c.runTagHolds(ctx, tags, t.token, c.heldFor(c.owedTags), 0)
-	if err == nil {
-		t.with(c, func(p *part) { confirm(p.tags, tags) })
-		err = c.removeTags(ctx, tags)
-	}
-	if err != nil {
+	if err := c.holdAndRemoveTags(ctx, t, tags); err != nil {
 		c.n.invalidationErrors.Add(uint64(len(tags)))
 		return fmt.Errorf("aside: tags %q not held: %w", tags, err)
 	}
 	return nil
 }
 
-func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, token string, tags []string) error {
-	if err := c.runTagHolds(ctx, tags, token, c.heldFor(c.owedTags), 0); err != nil {
+// holdAndRemoveTags removes what has the tags once they are held: what is filled later was marked before, or is refused.
+func (c *Cache[K, V]) holdAndRemoveTags(ctx context.Context, t *tx, tags []string) error {
+	if err := c.runTagHolds(ctx, tags, t.token, c.heldFor(c.owedTags), 0); err != nil {
 		return err
 	}
+	t.with(c, func(p *part) { confirm(p.tags, tags) })
 	return c.removeTags(ctx, tags)
 }
 
@@ -215,9 +212,6 @@ func (c *Cache[K, V]) tagHolds(ctx context.Context, tags []string, token string,
 // releaseTags ends the holds of tags after a commit. A hold that is gone, evicted or deleted, has let loads be filled that
 // saw the rows from before: that is why what has the tags is invalidated once more.
 func (c *Cache[K, V]) releaseTags(ctx context.Context, token string, tags []string) {
-	if len(tags) == 0 {
-		return
-	}
 	if err := c.removeTags(ctx, tags); err != nil {
 		c.oweTagsOfTx(tags, err)
 		return
@@ -227,11 +221,8 @@ func (c *Cache[K, V]) releaseTags(ctx context.Context, token string, tags []stri
 }
 
 // prolongTags is what prolong is for names.
-func (c *Cache[K, V]) prolongTags(ctx context.Context, token string, tags []string) {
-	if len(tags) == 0 {
-		return
-	}
-	if err := c.holdAndRemoveTags(ctx, token, tags); err != nil {
+func (c *Cache[K, V]) prolongTags(ctx context.Context, t *tx, tags []string) {
+	if err := c.holdAndRemoveTags(ctx, t, tags); err != nil {
 		c.oweTagsOfTx(tags, err)
 		c.afterHold(func() { _ = c.invalidateTags(ctx, tags) }) // is owed if it fails
 	}

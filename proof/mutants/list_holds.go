@@ -69,7 +69,9 @@ var ofHolds = []mutant{
 	},
 	{
 		"a commit releases the holds", "hold.go",
-		`if t.committed {`, `if false {`,
+		`if t.committed {
+			c.release(`, `if false {
+			c.release(`,
 		"TestNothingIsCachedFromInvalidateUntilTheTransactionHasEnded",
 	},
 	{
@@ -163,7 +165,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"a hold whose placing was not confirmed is ended too", "hold.go",
-		`names, tags := slices.Collect(maps.Keys(p.names)), slices.`, `names, tags := placed(p.names), slices.`,
+		`names := slices.Collect(maps.Keys(p.names))`, `names := placed(p.names)`,
 		"TestHoldWhoseReplyWasLostEndsWithTheTransaction",
 	},
 	{
