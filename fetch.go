@@ -49,10 +49,14 @@ type fetch[K comparable, V any] struct {
 	close  func()        // called just before seal for a fill
 }
 
-// run ends when all wants are done.
+// run ends when all wants are done. Close waits for it, and if the Cache was closed just now, it fills nothing.
 func (f *fetch[K, V]) run(wants []*want[K, V]) {
+	open := f.background.enter()
+	if open {
+		defer f.background.leave()
+	}
 	for _, w := range wants {
-		w.direct = w.direct || f.budget.spent() || !f.usable(w.name) || f.tagsFunc != nil && !f.store.breaker.up(journalName)
+		w.direct = w.direct || !open || f.budget.spent() || !f.usable(w.name) || f.tagsFunc != nil && !f.store.breaker.up(journalName)
 	}
 	for todo := wants; len(todo) > 0; todo = undone(wants) {
 		waiting := only(todo, func(w *want[K, V]) bool { return w.waiting })

@@ -115,11 +115,6 @@ func (c *Cache[K, V]) fly(
 			f.err = &panicError{value: p}
 		}
 	}()
-	if !c.background.enter() {
-		f.loaded = c.loadGuarded(context.WithoutCancel(ctx), w.key, false) // the Cache was closed just now
-		return
-	}
-	defer c.background.leave()
 	search := fetch[K, V]{
 		Cache:  c,
 		ctx:    context.WithoutCancel(ctx),

@@ -185,18 +185,9 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b *budget, wants []*want[K,
 	run := func() {
 		settled(func() bool { f.run(wants); return true }, func(o ended[bool]) { done <- o })
 	}
-	switch {
-	case (beside || ctx.Done() != nil) && c.background.start(run):
+	if (beside || ctx.Done() != nil) && c.background.start(run) {
 		runtime.Gosched() // so that its first command is on its way before the caller goes on
-	case c.background.enter():
-		func() {
-			defer c.background.leave()
-			run()
-		}()
-	default: // the Cache was closed just now
-		for _, w := range wants {
-			w.direct = true
-		}
+	} else {
 		run()
 	}
 	return func() error {

@@ -148,7 +148,7 @@ var ofLoads = []mutant{
 	},
 	{
 		"GetMany decodes while it loads", "many.go",
-		`case (beside || ctx.Done() != nil) && c`, `case !beside && ctx.Done() != nil && c`,
+		`if (beside || ctx.Done() != nil) && c`, `if !beside && ctx.Done() != nil && c`,
 		"TestGetManyDecodesItsHitsWhileItLoadsTheRest",
 	},
 	{
