@@ -35,14 +35,7 @@ func (c *Cache[K, V]) placeHolds(ctx context.Context, t *tx, names []string) err
 func (c *Cache[K, V]) runHolds(
 	ctx context.Context, names []string, token string, life, lag time.Duration,
 ) (confirmed, failed []string, first error) {
-	return c.attempt(ctx, names,
-		func(name string) step { return holdStep(name, token, life, lag) },
-		func(r reply) error {
-			if r.err == nil && !r.ok {
-				return errUnknownHold
-			}
-			return r.err
-		})
+	return c.attempt(ctx, names, func(name string) step { return holdStep(name, token, life, lag) })
 }
 
 // renew keeps the holds from expiring while the transaction runs. It places them anew every third of their life, so that one

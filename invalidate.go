@@ -78,22 +78,15 @@ func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
 // did not confirm, and the first error.
 func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64) (failed []string, first error) {
 	lag := c.owed.longestLag()
-	confirmed, failed, first := c.attempt(ctx, names,
-		func(name string) step { return c.store.invalidateStep(name, lag) },
-		func(r reply) error {
-			if r.err == nil && !r.ok && lag > 0 {
-				return errUnknownHold // the lag is not noted
-			}
-			return r.err
-		})
+	confirmed, failed, first := c.attempt(ctx, names, func(name string) step { return invalidateStep(name, lag) })
 	c.owed.settle(confirmed, number)
 	return failed, first
 }
 
-// attempt runs a step on each of names. failure tells what is wrong with a reply. It returns the names that Redis
-// confirmed, those that it did not, and the first error.
+// attempt runs a step on each of names. It returns the names that Redis confirmed, those that it did not, and the first
+// error. A hold, or a lag, that an unknown hold has kept from being noted is not confirmed.
 func (c *Cache[K, V]) attempt(
-	ctx context.Context, names []string, stepOn func(name string) step, failure func(reply) error,
+	ctx context.Context, names []string, stepOn func(name string) step,
 ) (confirmed, failed []string, first error) {
 	steps := make([]step, len(names))
 	for i, name := range names {
@@ -101,10 +94,13 @@ func (c *Cache[K, V]) attempt(
 	}
 	b := newBudget(c.config.timeout)
 	for i, r := range c.store.run(ctx, &b, steps) {
-		err := failure(r)
-		if isWrongType(err) {
+		err := r.err
+		switch {
+		case isWrongType(err):
 			c.foreign(names[i]) // not an entry, so nothing is cached
 			err = nil
+		case err == nil && !r.ok && steps[i].script == scriptHold:
+			err = errUnknownHold
 		}
 		if err == nil {
 			confirmed = append(confirmed, names[i])

@@ -206,7 +206,7 @@ func holdStep(name, token string, life, lag time.Duration) step {
 }
 
 // invalidateStep removes an entry; with a lag, nothing is cached for that long.
-func (s *store) invalidateStep(name string, lag time.Duration) step {
+func invalidateStep(name string, lag time.Duration) step {
 	if lag > 0 {
 		return holdStep(name, "lag", 0, lag)
 	}

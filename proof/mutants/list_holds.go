@@ -28,8 +28,8 @@ var ofHolds = []mutant{
 		"TestHoldInAnUnknownFormatStaysAndInvalidateInsideSaysSo",
 	},
 	{
-		"a hold that could not be placed for its unknown format is an error", "hold.go",
-		`if r.err == nil && !r.ok {`, `if false {`,
+		"a hold that could not be placed for its unknown format is an error", "invalidate.go",
+		`&& steps[i].script == scriptHold`, `&& false`,
 		"TestHoldInAnUnknownFormatStaysAndInvalidateInsideSaysSo",
 	},
 	{
@@ -189,7 +189,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"nothing is cached for the lag after an invalidation", "invalidate.go",
-		`c.store.invalidateStep(name, lag)`, `c.store.invalidateStep(name, 0)`,
+		`invalidateStep(name, lag)`, `invalidateStep(name, 0*lag)`,
 		"TestNothingIsFilledForTheReplicaLag",
 	},
 	{
@@ -221,7 +221,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"the lag that an unknown hold keeps from being noted is owed", "invalidate.go",
-		`!r.ok && lag > 0`, `!r.ok && false`,
+		`case err == nil && !r.ok && steps`, `case false && steps`,
 		"TestLagThatAnUnknownHoldKeepsFromBeingNotedIsOwed",
 	},
 }
