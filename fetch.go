@@ -19,13 +19,12 @@ type want[K comparable, V any] struct {
 	since    int64  // when the load began to have the right to, in ms since 1970, by the server's clock
 	barred   bool   // from being filled: one of its tags was invalidated during the load
 
-	waiting   bool // somebody else has the lease
-	waited    bool // at some time somebody else had
-	direct    bool // load, and fill nothing
-	done      bool // loaded is the result
-	decided   bool // by Redis: it gave the document, or accepted the fill
-	abandoned bool // the caller left before there was a place for the load
-	rounds    int  // leases asked for
+	waiting bool // somebody else has the lease
+	waited  bool // at some time somebody else had
+	direct  bool // load, and fill nothing
+	done    bool // loaded is the result
+	decided bool // by Redis: it gave the document, or accepted the fill
+	rounds  int  // leases asked for
 	loaded[V]
 }
 
@@ -74,7 +73,7 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 	places, err := f.places.acquire(f.queue, f.placesFor(len(wants)), wants[0].name, f.queued)
 	if err != nil {
 		for _, w := range wants {
-			w.done, w.abandoned, w.err = true, true, err
+			w.done, w.err = true, err
 		}
 		return
 	}

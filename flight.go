@@ -126,7 +126,7 @@ func (c *Cache[K, V]) fly(
 		close: func() { flights.Forget(w.name) },
 	}
 	search.run([]*want[K, V]{w})
-	f.decided, f.abandoned = w.decided, w.abandoned
+	f.decided, f.abandoned = w.decided, queued.Load()
 	f.onRedis = b.left - search.budget.left
 	f.loaded = w.loaded
 }

@@ -190,31 +190,25 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b *budget, wants []*want[K,
 	} else {
 		run()
 	}
-	return func() error {
+	return func() (err error) {
 		select {
 		case o := <-done:
-			*b = f.budget
-			return o.err
+			*b, err = f.budget, o.err
 		case <-ctx.Done():
-			if queued.Load() {
-				return c.overloaded(ctx)
-			}
-			return ctx.Err()
+			err = ctx.Err()
 		}
+		if queued.Load() {
+			return c.overloaded(ctx)
+		}
+		return err
 	}
 }
 
 // collect puts what was fetched into found.
 func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found map[K]V) error {
-	var first, overloaded error
+	var first error
 	failed := 0
 	for _, w := range wants {
-		if w.abandoned {
-			if overloaded == nil {
-				overloaded = c.overloaded(ctx)
-			}
-			w.err = overloaded
-		}
 		switch {
 		case w.err == nil:
 			found[w.key] = w.value

@@ -97,9 +97,9 @@ var ofLoads = []mutant{
 		"a load has a place", "fetch.go",
 		`if err != nil {
 		for _, w := range wants {
-			w.done, w.abandoned`, `if err != nil && false {
+			w.done, w.err`, `if err != nil && false {
 		for _, w := range wants {
-			w.done, w.abandoned`,
+			w.done, w.err`,
 		"TestReadsThatGetNoPlaceAreOverloaded",
 	},
 	{
@@ -153,7 +153,7 @@ var ofLoads = []mutant{
 	},
 	{
 		"the second fetch of a GetMany has what the first left of its budget", "many.go",
-		`*b = f.budget`, `_ = b`,
+		`*b, err = f.budget, o.err`, `err = o.err`,
 		"TestGetManyThatFindsAnUndecodableValueSpendsOneRedisTimeoutInAll",
 	},
 	{
