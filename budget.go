@@ -85,7 +85,7 @@ func apart[T any](
 	}
 	start, total := time.Now(), b.total
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.left)
-	done := make(chan answer[T], 1)
+	done := make(chan ended[T], 1)
 	go func() {
 		done <- answerOf(bounded, rdb, fn)
 		cancel() // only now, so that bounded ends with an answer or with the time
@@ -135,7 +135,7 @@ type boundCtx struct {
 func (c boundCtx) Value(key any) any { return c.values.Value(key) }
 
 // after accounts for what fn took, and tells an answer that did not come in time from other errors.
-func after[T any](b *budget, start time.Time, bounded context.Context, a answer[T]) (T, error) {
+func after[T any](b *budget, start time.Time, bounded context.Context, a ended[T]) (T, error) {
 	now := time.Now()
 	b.left -= now.Sub(start)
 	if end, _ := bounded.Deadline(); a.err != nil && !now.Before(end) {
@@ -146,22 +146,17 @@ func after[T any](b *budget, start time.Time, bounded context.Context, a answer[
 }
 
 // answerOr returns the answer that is there, or else err.
-func answerOr[T any](done <-chan answer[T], err error) answer[T] {
+func answerOr[T any](done <-chan ended[T], err error) ended[T] {
 	select {
 	case a := <-done:
 		return a
 	default:
-		return answer[T]{err: err}
+		return ended[T]{err: err}
 	}
 }
 
-type answer[T any] struct {
-	value T
-	err   error
-}
-
 // answerOf calls fn. A panic in a hook that the user has given to the Redis client is a failure of that command.
-func answerOf[T any](ctx context.Context, rdb redis.UniversalClient, fn call[T]) (a answer[T]) {
+func answerOf[T any](ctx context.Context, rdb redis.UniversalClient, fn call[T]) (a ended[T]) {
 	defer func() {
 		if p := recover(); p != nil {
 			a.err = fmt.Errorf("%w: %v", errHookPanicked, p)

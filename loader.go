@@ -73,7 +73,7 @@ var errGoexit = errors.New("aside: the loader called runtime.Goexit")
 // but the call; ctx bounds the wait, and what ignores it is left behind.
 func guarded[T any](ctx context.Context, fn func() T) (T, error) {
 	done := make(chan ended[T], 1)
-	go settled(fn, func(o ended[T]) { done <- o })
+	go settled(fn, done)
 	select {
 	case o := <-done:
 		return o.value, o.err
@@ -83,19 +83,20 @@ func guarded[T any](ctx context.Context, fn func() T) (T, error) {
 	}
 }
 
+// An ended is how a call ended.
 type ended[T any] struct {
 	value T
 	err   error
 }
 
-// settled calls fn and tells how it ended, also if by a panic or a Goexit.
-func settled[T any](fn func() T, tell func(ended[T])) {
+// settled calls fn and tells done how it ended, also if by a panic or a Goexit.
+func settled[T any](fn func() T, done chan<- ended[T]) {
 	o := ended[T]{err: errGoexit}
 	defer func() {
 		if p := recover(); p != nil {
 			o.err = &panicError{value: p, stack: debug.Stack()}
 		}
-		tell(o)
+		done <- o
 	}()
 	value := fn()
 	o = ended[T]{value: value}

@@ -182,9 +182,7 @@ func (c *Cache[K, V]) fetchMany(ctx context.Context, b *budget, wants []*want[K,
 		seal: func() {}, close: func() {},
 	}
 	done := make(chan ended[bool], 1)
-	run := func() {
-		settled(func() bool { f.run(wants); return true }, func(o ended[bool]) { done <- o })
-	}
+	run := func() { settled(func() bool { f.run(wants); return true }, done) }
 	if (beside || ctx.Done() != nil) && c.background.start(run) {
 		runtime.Gosched() // so that its first command is on its way before the caller goes on
 	} else {
