@@ -50,26 +50,17 @@ func (c *Cache[K, V]) startRefresh(ctx context.Context, wants []*want[K, V], man
 	if len(wants) == 0 {
 		return
 	}
+	f := fetch[K, V]{Cache: c, ctx: context.WithoutCancel(ctx), budget: newBudget(c.config.timeout), many: many}
+	f.seal, f.close = func() {}, func() {}
+	places := c.places.tryAcquire(f.placesFor(len(wants)))
 	end := func() {
+		c.places.release(places)
 		for _, w := range wants {
 			c.refreshing.end(w.name)
 		}
 	}
-	f := fetch[K, V]{Cache: c, ctx: context.WithoutCancel(ctx), budget: newBudget(c.config.timeout), many: many}
-	f.seal, f.close = func() {}, func() {}
-	places := c.places.tryAcquire(f.placesFor(len(wants)))
-	if places == 0 {
+	if places == 0 || !c.background.start(func() { defer end(); f.refresh(wants, places) }) {
 		end()
-		return
-	}
-	started := c.background.start(func() {
-		defer end()
-		defer c.places.release(places)
-		f.refresh(wants, places)
-	})
-	if !started {
-		end()
-		c.places.release(places)
 	}
 }
 
