@@ -104,9 +104,6 @@ func (t *tx) with(m member, use func(p *part)) bool {
 func (t *tx) has(m member, name string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.ended {
-		return false
-	}
 	for by, p := range t.parts { // which may be another Cache of the same name
 		if _, has := p.names[name]; has || p.all && by.owns(name) {
 			return true

@@ -62,9 +62,6 @@ type decoding struct {
 
 // look reads the document of a name.
 func (s *store) look(ctx context.Context, b *budget, name string) looked {
-	if b.spent() {
-		return looked{err: errSpent}
-	}
 	l := s.looksFor(name)
 	l.mu.Lock()
 	if slot := l.slot(name); slot != nil {
@@ -137,12 +134,7 @@ func (l *looks) slot(name string) *string {
 	if l.flying >= mostAlone || l.gather != nil || len(l.aloft) > 0 || l.underWay(name) {
 		return nil
 	}
-	for i := range l.alone {
-		if l.alone[i] == "" {
-			return &l.alone[i]
-		}
-	}
-	return nil
+	return &l.alone[slices.Index(l.alone[:], "")] // fewer are flying than there are
 }
 
 func (l *looks) underWay(name string) bool {
