@@ -18,7 +18,7 @@ import (
 //	absent     {"id":"<token>",…,"v":…,"absent":true}
 //	held       {"hold":…}                                   nothing may be cached for now
 //
-// The scripts of store.go tell the states apart by how a document begins and never look at a value, so the first field
+// The scripts tell the states apart by how a document begins and never look at a value, so the first field
 // of each state, and the order and width of the header's fields, are part of the format.
 type entry struct {
 	state   state

@@ -91,9 +91,12 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 	f.fill(mine, took)
 }
 
+// batched reports whether what is to be loaded is loaded in one call.
+func (f *fetch[K, V]) batched() bool { return f.many && f.batch != nil }
+
 // placesFor is how many places the loads of n wants could use side by side: one for a batch.
 func (f *fetch[K, V]) placesFor(n int) int {
-	if f.many && f.batch != nil {
+	if f.batched() {
 		return 1
 	}
 	return min(n, sideBySide)
@@ -275,10 +278,10 @@ func every(d time.Duration, fn func()) (stop func()) {
 	}
 }
 
-// load calls the loader for all wants, and returns how long that took.
-func (f *fetch[K, V]) load(wants []*want[K, V], sideBySide int, refresh bool) time.Duration {
+// load calls the loader for all wants, for as many at a time as there are places, and returns how long that took.
+func (f *fetch[K, V]) load(wants []*want[K, V], places int, refresh bool) time.Duration {
 	start := time.Now()
-	if f.many && f.batch != nil {
+	if f.batched() {
 		for i, l := range f.loadBatch(f.ctx, keysOf(wants), refresh) {
 			wants[i].loaded = l
 		}
@@ -289,7 +292,7 @@ func (f *fetch[K, V]) load(wants []*want[K, V], sideBySide int, refresh bool) ti
 		return time.Since(start)
 	}
 	var group errgroup.Group
-	group.SetLimit(sideBySide)
+	group.SetLimit(places)
 	for _, w := range wants {
 		group.Go(func() error {
 			w.loaded = f.loadGuarded(f.ctx, w.key, refresh)
@@ -302,9 +305,9 @@ func (f *fetch[K, V]) load(wants []*want[K, V], sideBySide int, refresh bool) ti
 
 // setWindow bounds how late the loads of n wants may be stored, so that it is known by when their entries will have
 // expired, whatever stands still in between.
-func (f *fetch[K, V]) setWindow(n, sideBySide int) {
-	waves := (n + sideBySide - 1) / sideBySide
-	if f.many && f.batch != nil {
+func (f *fetch[K, V]) setWindow(n, places int) {
+	waves := (n + places - 1) / places
+	if f.batched() {
 		waves = 1
 	}
 	f.window = saturated(times(f.config.loadTimeout, waves), times(f.config.timeout, 4))

@@ -65,7 +65,7 @@ func (c *Cache[K, V]) startRefresh(ctx context.Context, wants []*want[K, V], man
 }
 
 // refresh claims the documents, loads what it got, and fills.
-func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
+func (f *fetch[K, V]) refresh(wants []*want[K, V], places int) {
 	steps := make([]step, len(wants))
 	for i, w := range wants {
 		steps[i] = claimStep(w.name, w.source, min(f.config.loadTimeout, longestClaim))
@@ -80,8 +80,8 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
 	if len(claimed) == 0 {
 		return
 	}
-	f.setWindow(len(claimed), sideBySide)
-	took := f.load(claimed, sideBySide, true)
+	f.setWindow(len(claimed), places)
+	took := f.load(claimed, places, true)
 	f.budget = newBudget(f.config.timeout) // nobody waits
 	f.fill(claimed, took)
 	for _, w := range claimed {
