@@ -390,8 +390,7 @@ func (c *Cache[K, V]) redisChanged(down bool, err error) {
 // foreign counts a name under which something lies that is no string.
 func (c *Cache[K, V]) foreign(name string) {
 	c.n.wrongTypes.Add(1)
-	if !c.logged.now() {
-		return
+	if c.logged.now() {
+		c.config.logger.Warn("aside: not a string, so not a cache entry: reads go to the loader", "cache", c.name, "name", name)
 	}
-	c.config.logger.Warn("aside: not a string, so not a cache entry: reads go to the loader", "cache", c.name, "name", name)
 }

@@ -181,7 +181,7 @@ func (f *fetch[K, V]) adopt(w *want[K, V], e *entry) bool {
 	if err != nil || errors.Is(got.err, errUnusable) {
 		return false
 	}
-	w.loaded = loaded[V]{value: got.value, data: data, absent: got.err != nil, err: got.err}
+	w.loaded = loaded[V]{value: got.value, data: data, err: got.err}
 	f.lastTook.Store(e.took)
 	return true
 }
@@ -351,9 +351,9 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 	prefix := w.source.prefix()
 	latest := w.since + f.window.Milliseconds()
-	h := header{took: took, version: f.config.version, absent: w.absent}
+	h := header{took: took, version: f.config.version, absent: w.absent()}
 	switch {
-	case w.absent && f.config.absentTTL > 0:
+	case w.absent() && f.config.absentTTL > 0:
 		life := jittered(f.config.absentTTL, f.config.jitter)
 		h.fresh = time.Now().Add(life)
 		return f.store.fillStep(w.name, prefix, h, nil, false, life, latest)
@@ -366,7 +366,7 @@ func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
 		h.fresh = time.Now().Add(life)
 		isJSON := embeddable(f.config.codec, w.data)
 		return f.store.fillStep(w.name, prefix, h, w.data, isJSON, saturated(life, f.config.stale), latest)
-	case w.source.state != leased && w.err != nil && !w.absent:
+	case w.source.state != leased && w.err != nil && !w.absent():
 		return backoffStep(w.name, w.source, nextBackoff(w.source)) // a failed refresh leaves the value that is there
 	default:
 		return releaseStep(w.name, prefix, returnedLife)
@@ -409,7 +409,7 @@ func (f *fetch[K, V]) filled(w *want[K, V], r reply) {
 	}
 	if observe := f.config.observer.Fill; observe != nil {
 		observe(f.ctx, FillInfo{
-			Cache: f.name, Name: w.name, Bytes: len(w.data), Absent: w.absent, Refused: r.err == nil && (w.barred || !r.ok), Err: r.err,
+			Cache: f.name, Name: w.name, Bytes: len(w.data), Absent: w.absent(), Refused: r.err == nil && (w.barred || !r.ok), Err: r.err,
 		})
 	}
 }

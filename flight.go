@@ -41,7 +41,7 @@ func (f *flight[V]) serves(arrived uint64) bool {
 	if f.abandoned {
 		return false
 	}
-	if f.err != nil && !f.absent {
+	if f.err != nil && !f.absent() {
 		return true // an error is no value: it cannot be stale
 	}
 	return protocol.Serves(arrived, f.began, f.sealed, f.decided)

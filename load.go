@@ -11,13 +11,15 @@ import (
 
 // A loaded is what one load found for one key, ready to be handed out and stored.
 type loaded[V any] struct {
-	value  V
-	data   []byte        // value as the codec has it; nil if there is none or it could not be encoded
-	life   time.Duration // how long it is fresh, before jitter; negative: not to be stored
-	tags   []string      // rendered
-	absent bool          // there is no row, and err says so
-	err    error         // what the callers get
+	value V
+	data  []byte        // value as the codec has it; nil if there is none or it could not be encoded
+	life  time.Duration // how long it is fresh, before jitter; negative: not to be stored
+	tags  []string      // rendered
+	err   error         // what the callers get
 }
+
+// absent reports whether there is no row, as err says then.
+func (l *loaded[V]) absent() bool { return isAbsence(l.err) }
 
 // loadGuarded loads one key for whoever waits for it.
 func (c *Cache[K, V]) loadGuarded(ctx context.Context, key K, refresh bool) loaded[V] {
@@ -137,7 +139,7 @@ var errNoReturn = errors.New("aside: the loader did not return")
 // ready turns what the loader returned into what the callers get and what is stored. It runs the user's code.
 func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 	if err = c.judge(v, err); err != nil {
-		return loaded[V]{err: err, absent: isAbsence(err)}
+		return loaded[V]{err: err}
 	}
 	l := loaded[V]{value: v, life: c.lifeOf(key, v)}
 	if c.tagsFunc != nil {
@@ -145,10 +147,9 @@ func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 	}
 	if l.data, err = c.encode(&v); err != nil {
 		l.data = nil
-		if !c.logged.now() {
-			return l
+		if c.logged.now() {
+			c.config.logger.Error("aside: a value cannot be encoded, so it is not cached", "cache", c.name, "key", key, "error", err)
 		}
-		c.config.logger.Error("aside: a value cannot be encoded, so it is not cached", "cache", c.name, "key", key, "error", err)
 	}
 	return l
 }

@@ -210,7 +210,7 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 		switch {
 		case w.err == nil:
 			found[w.key] = w.value
-		case !w.absent:
+		case !w.absent():
 			if failed++; first == nil {
 				first = w.err
 			}

@@ -85,7 +85,7 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], places int) {
 	f.budget = newBudget(f.config.timeout) // nobody waits
 	f.fill(claimed, took)
 	for _, w := range claimed {
-		if w.err != nil && !w.absent && f.logged.now() {
+		if w.err != nil && !w.absent() && f.logged.now() {
 			f.config.logger.Warn("aside: a refresh failed", "cache", f.name, "name", w.name, "error", w.err)
 		}
 	}

@@ -59,7 +59,7 @@ var ofFlights = []mutant{
 	},
 	{
 		"an absence that was found before the caller arrived is not for it, other errors are", "flight.go",
-		`if f.err != nil && !f.absent {`, `if f.err != nil {`,
+		`if f.err != nil && !f.absent() {`, `if f.err != nil {`,
 		"TestCallerAfterInvalidateDoesNotJoinAnOlderAbsence",
 	},
 	{

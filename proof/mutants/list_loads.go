@@ -73,12 +73,12 @@ var ofLoads = []mutant{
 	},
 	{
 		"an absence is stored only if it is to be", "fetch.go",
-		`case w.absent && f.config.absentTTL > 0:`, `case w.absent:`,
+		`case w.absent() && f.config.absentTTL > 0:`, `case w.absent():`,
 		"TestNegativeTTLAndNoAbsentTTLStoreNothing",
 	},
 	{
 		"a refresh that fails leaves the value that is there", "fetch.go",
-		`case w.source.state != leased && w.err != nil && !w.absent:`, `case false:`,
+		`case w.source.state != leased && w.err != nil && !w.absent():`, `case false:`,
 		"TestStaleValueIsServedWhileRefreshesFailAndTheyBackOff",
 	},
 	{
