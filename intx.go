@@ -65,8 +65,6 @@ type tx struct {
 
 // A member is a Cache that takes part in a tx.
 type member interface {
-	// renew places the holds anew every so often, until stop is called, which waits.
-	renew(ctx context.Context, t *tx) (stop func())
 	// finish releases the holds of p after a commit, and leaves them to expire if the outcome is unknown. Then all are
 	// placed anew: one may have expired or been evicted, or never have been placed.
 	finish(ctx context.Context, t *tx, p *part)
@@ -166,12 +164,10 @@ func (t *tx) end(ctx context.Context) {
 // hold places the holds of names.
 func (c *Cache[K, V]) hold(ctx context.Context, t *tx, names []string) error {
 	// They are noted before anything is sent: reads inside go to the loader from here on.
-	if !t.with(c, func(p *part) { note(p.names, names) }) {
+	if !t.with(c, func(p *part) { note(p.names, names); c.keepHolds(ctx, t, p) }) {
 		return c.invalidate(ctx, names)
 	}
-	err := c.placeHolds(ctx, t, names)
-	c.keepHolds(ctx, t)
-	return err
+	return c.placeHolds(ctx, t, names)
 }
 
 // holdTags places the holds of tags.
@@ -179,21 +175,19 @@ func (c *Cache[K, V]) holdTags(ctx context.Context, t *tx, tags []string) error 
 	open := t.with(c, func(p *part) {
 		note(p.tags, tags)
 		t.tagged = true
+		c.keepHolds(ctx, t, p) // from here on: to remove what has the tags may take longer than a hold lasts
 	})
 	if !open {
 		return c.invalidateTags(ctx, tags)
 	}
-	c.keepHolds(ctx, t) // from here on: to remove what has the tags may take longer than a hold lasts
 	return c.placeTagHolds(ctx, t, tags)
 }
 
-// keepHolds has the holds renewed, once any was to be placed.
-func (c *Cache[K, V]) keepHolds(ctx context.Context, t *tx) {
-	t.with(c, func(p *part) {
-		if p.stop == nil {
-			p.stop = c.renew(ctx, t)
-		}
-	})
+// keepHolds has the holds of p renewed, from when the first is to be placed.
+func (c *Cache[K, V]) keepHolds(ctx context.Context, t *tx, p *part) {
+	if p.stop == nil {
+		p.stop = c.renew(ctx, t)
+	}
 }
 
 type modeKey struct{}

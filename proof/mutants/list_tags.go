@@ -191,7 +191,7 @@ var ofTags = []mutant{
 	},
 	{
 		"tags are renewed while what has them is removed", "intx.go",
-		`c.keepHolds(ctx, t) // from here on`, `_ = 0 // from here on`,
+		`c.keepHolds(ctx, t, p) // from here on`, `_ = 0 // from here on`,
 		"TestInvalidateTagsThatTakesLongHolds",
 	},
 	{
