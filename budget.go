@@ -38,6 +38,12 @@ var errSpent = errors.New("aside: the call has spent its time on Redis")
 // A call of Redis is what a command, or a pipeline of them, is sent by.
 type call[T any] = func(ctx context.Context, rdb redis.UniversalClient) (T, error)
 
+// ask calls fn with a budget of its own.
+func ask[T any](ctx context.Context, s *store, fn call[T]) (T, error) {
+	b := newBudget(s.timeout)
+	return within(ctx, s, &b, fn, nil)
+}
+
 // within calls fn, and ends when the budget is spent: here if it can, else apart.
 func within[T any](ctx context.Context, s *store, b *budget, fn call[T], late func(error)) (T, error) {
 	rdb, ok := s.callsHere(ctx, b)

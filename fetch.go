@@ -252,8 +252,7 @@ func (f *fetch[K, V]) keepLeases(wants []*want[K, V]) (stop func()) {
 			}
 		}
 		if steps != nil {
-			b := newBudget(f.config.timeout)
-			f.store.run(f.ctx, &b, steps)
+			f.store.runAlone(f.ctx, steps...)
 		}
 	})
 }

@@ -198,8 +198,7 @@ func (c *Cache[K, V]) tagHolds(ctx context.Context, tags []string, token string,
 	for chunk := range slices.Chunk(tags, chunkSize) {
 		steps = append(steps, holdTagsStep(chunk, token, life, lag))
 	}
-	b := newBudget(c.config.timeout)
-	return c.store.run(ctx, &b, steps)
+	return c.store.runAlone(ctx, steps...)
 }
 
 // releaseTags ends the holds of tags after a commit. A hold that is gone, evicted or deleted, has let loads be filled that

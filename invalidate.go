@@ -92,8 +92,7 @@ func (c *Cache[K, V]) attempt(
 	for i, name := range names {
 		steps[i] = stepOn(name)
 	}
-	b := newBudget(c.config.timeout)
-	for i, r := range c.store.run(ctx, &b, steps) {
+	for i, r := range c.store.runAlone(ctx, steps...) {
 		err := r.err
 		switch {
 		case isWrongType(err):

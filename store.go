@@ -63,10 +63,9 @@ func (s *store) probe(ctx context.Context, name string) error {
 	if cluster, ok := s.client.rdb.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // in the background: a later probe meets the successor
 	}
-	b := newBudget(s.timeout)
-	_, err := within(ctx, s, &b, func(ctx context.Context, rdb redis.UniversalClient) (int64, error) {
+	_, err := ask(ctx, s, func(ctx context.Context, rdb redis.UniversalClient) (int64, error) {
 		return rdb.SRem(ctx, name, "aside: are you there?").Result()
-	}, nil)
+	})
 	return err
 }
 
@@ -265,14 +264,20 @@ func unindexStep(index string, entries []redis.Z) step {
 func formatScore(score float64) string { return strconv.FormatFloat(score, 'f', 0, 64) }
 
 // readIndex reads the first entries of an index from a score on.
-func (s *store) readIndex(ctx context.Context, b *budget, index, from string, count int64) ([]redis.Z, error) {
-	page, err := within(ctx, s, b, func(ctx context.Context, rdb redis.UniversalClient) ([]redis.Z, error) {
+func (s *store) readIndex(ctx context.Context, index, from string, count int64) ([]redis.Z, error) {
+	page, err := ask(ctx, s, func(ctx context.Context, rdb redis.UniversalClient) ([]redis.Z, error) {
 		return rdb.ZRangeByScoreWithScores(ctx, index, &redis.ZRangeBy{Min: from, Max: "+inf", Count: count}).Result()
-	}, nil)
+	})
 	if err == nil || err != ctx.Err() {
 		s.note([]string{index}, []reply{{err: err}}, false)
 	}
 	return page, err
+}
+
+// runAlone is run, with a budget of its own.
+func (s *store) runAlone(ctx context.Context, steps ...step) []reply {
+	b := newBudget(s.timeout)
+	return s.run(ctx, &b, steps)
 }
 
 // run runs the steps in one round trip to each server concerned.

@@ -113,7 +113,7 @@ func (c *Cache[K, V]) removeTags(ctx context.Context, tags []string) error {
 			return err
 		}
 	}
-	if err := c.record(ctx, c.store.recordSteps(tags)); err != nil {
+	if err := firstError(c.store.runAlone(ctx, c.store.recordSteps(tags)...)); err != nil {
 		return err
 	}
 	for _, tag := range tags {
@@ -126,7 +126,7 @@ func (c *Cache[K, V]) removeTags(ctx context.Context, tags []string) error {
 
 // removeEveryTag is an attempt for whatever has a tag.
 func (c *Cache[K, V]) removeEveryTag(ctx context.Context) error {
-	if err := c.record(ctx, []step{c.store.recordStep("all", "")}); err != nil {
+	if err := firstError(c.store.runAlone(ctx, c.store.recordStep("all", ""))); err != nil {
 		return err
 	}
 	return c.walk(ctx, indexPrefix, func(ctx context.Context, indexes []string) error {
@@ -139,19 +139,12 @@ func (c *Cache[K, V]) removeEveryTag(ctx context.Context) error {
 	})
 }
 
-// record appends to the journal.
-func (c *Cache[K, V]) record(ctx context.Context, steps []step) error {
-	b := newBudget(c.config.timeout)
-	return firstError(c.store.run(ctx, &b, steps))
-}
-
 // removeIndexed invalidates the entries of an index, and then takes them out. It goes by score, on which a failover has no
 // bearing: an entry that is added again only moves to where it is still to come. One that somebody else takes out
 // meanwhile has been invalidated before.
 func (c *Cache[K, V]) removeIndexed(ctx context.Context, index string) error {
 	for from, count := "0", indexPage; ; {
-		b := newBudget(c.config.timeout)
-		page, err := c.store.readIndex(ctx, &b, index, from, int64(count))
+		page, err := c.store.readIndex(ctx, index, from, int64(count))
 		if err != nil {
 			return err
 		}
@@ -184,8 +177,7 @@ func (c *Cache[K, V]) removeMembers(ctx context.Context, index string, entries [
 		return err
 	}
 	c.n.invalidations.Add(uint64(len(names)))
-	b := newBudget(c.config.timeout)
-	c.store.run(ctx, &b, []step{unindexStep(index, entries)}) // if this fails, they expire
+	c.store.runAlone(ctx, unindexStep(index, entries)) // if this fails, they expire
 	return nil
 }
 

@@ -123,10 +123,10 @@ var ofTags = []mutant{
 	},
 	{
 		"an invalidation of tags is recorded before the indexes are read", "tags.go",
-		`	if err := c.record(ctx, c.store.recordSteps(tags)); err != nil {
+		`	if err := firstError(c.store.runAlone(ctx, c.store.recordSteps(tags)...)); err != nil {
 		return err
 	}
-	for _, tag := range tags {`, `	defer func() { _ = c.record(ctx, c.store.recordSteps(tags)) }()
+	for _, tag := range tags {`, `	defer c.store.runAlone(ctx, c.store.recordSteps(tags)...)
 	for _, tag := range tags {`,
 		"TestLoadThatEndsDuringInvalidateTagsDoesNotFill",
 	},
@@ -136,10 +136,8 @@ var ofTags = []mutant{
 		return err
 	}
 	c.n.invalidations.Add(uint64(len(names)))
-	b := newBudget(c.config.timeout)
-	c.store.run(ctx, &b, []step{unindexStep(index, entries)}) // if this fails, they expire
-	return nil`, `	b := newBudget(c.config.timeout)
-	c.store.run(ctx, &b, []step{unindexStep(index, entries)})
+	c.store.runAlone(ctx, unindexStep(index, entries)) // if this fails, they expire
+	return nil`, `	c.store.runAlone(ctx, unindexStep(index, entries))
 	if _, err := c.remove(ctx, names, 0); err != nil {
 		return err
 	}
