@@ -66,22 +66,21 @@ func (f *fetch[K, V]) run(wants []*want[K, V]) {
 // round asks for the leases of the wants, loads what it may, and fills. The place for the load is taken first: no lease
 // waits in a queue for one.
 func (f *fetch[K, V]) round(wants []*want[K, V]) {
-	places, err := f.places.acquire(f.queue, f.placesFor(len(wants)), wants[0].name, f.queued)
+	held, err := f.places.acquire(f.queue, f.placesFor(len(wants)), wants[0].name, f.queued)
 	if err != nil {
 		for _, w := range wants {
 			w.done, w.abandoned, w.err = true, true, err
 		}
 		return
 	}
-	defer f.places.release(places)
+	defer func() { f.places.release(held) }()
 	f.acquire(only(wants, func(w *want[K, V]) bool { return !w.direct }))
 	mine := only(wants, func(w *want[K, V]) bool { return w.direct || w.source != nil })
 	if len(mine) == 0 {
 		return
 	}
 	stop := f.keepLeases(mine)
-	f.setWindow(len(mine), places)
-	took := f.load(mine, places, false)
+	took := f.load(mine, &held, false)
 	f.lastTook.Store(took.Milliseconds())
 	stop()
 	f.fill(mine, took)
@@ -271,9 +270,16 @@ func every(d time.Duration, fn func()) (stop func()) {
 	}
 }
 
-// load calls the loader for all wants, and returns how long that took.
-func (f *fetch[K, V]) load(wants []*want[K, V], sideBySide int, refresh bool) time.Duration {
+// load calls the loader for all wants, and returns how long that took. It gives back each of the places held as soon as no load
+// is left for it, but for the last one: one slow load must not keep the places of those that went beside it.
+func (f *fetch[K, V]) load(wants []*want[K, V], held *int, refresh bool) time.Duration {
 	start := time.Now()
+	if n := f.placesFor(len(wants)); n < *held { // others have the leases of the rest
+		f.places.release(*held - n)
+		*held = n
+	}
+	sideBySide := *held
+	f.setWindow(len(wants), sideBySide)
 	if f.many && f.batch != nil {
 		for i, l := range f.loadBatch(f.ctx, keysOf(wants), refresh) {
 			wants[i].loaded = l
@@ -286,13 +292,19 @@ func (f *fetch[K, V]) load(wants []*want[K, V], sideBySide int, refresh bool) ti
 	}
 	var group errgroup.Group
 	group.SetLimit(sideBySide)
+	var left atomic.Int64
+	left.Store(int64(len(wants)))
 	for _, w := range wants {
 		group.Go(func() error {
 			w.loaded = f.loadGuarded(f.ctx, w.key, refresh)
+			if n := left.Add(-1); 0 < n && n < int64(sideBySide) {
+				f.places.release(1)
+			}
 			return nil
 		})
 	}
 	_ = group.Wait() // each want has its own error
+	*held = 1
 	return time.Since(start)
 }
 

@@ -57,24 +57,24 @@ func (c *Cache[K, V]) startRefresh(ctx context.Context, wants []*want[K, V], man
 	}
 	f := fetch[K, V]{Cache: c, ctx: context.WithoutCancel(ctx), budget: newBudget(c.config.timeout), many: many}
 	f.seal, f.close = func() {}, func() {}
-	places := c.places.tryAcquire(f.placesFor(len(wants)))
-	if places == 0 {
+	held := c.places.tryAcquire(f.placesFor(len(wants)))
+	if held == 0 {
 		end()
 		return
 	}
 	started := c.background.start(func() {
 		defer end()
-		defer c.places.release(places)
-		f.refresh(wants, places)
+		defer func() { c.places.release(held) }()
+		f.refresh(wants, &held)
 	})
 	if !started {
 		end()
-		c.places.release(places)
+		c.places.release(held)
 	}
 }
 
 // refresh claims the documents, loads what it got, and fills.
-func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
+func (f *fetch[K, V]) refresh(wants []*want[K, V], held *int) {
 	steps := make([]step, len(wants))
 	for i, w := range wants {
 		steps[i] = claimStep(w.name, w.source, min(f.config.loadTimeout, longestClaim))
@@ -89,8 +89,7 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], sideBySide int) {
 	if len(claimed) == 0 {
 		return
 	}
-	f.setWindow(len(claimed), sideBySide)
-	took := f.load(claimed, sideBySide, true)
+	took := f.load(claimed, held, true)
 	f.budget = newBudget(f.config.timeout) // nobody waits
 	f.fill(claimed, took)
 	for _, w := range claimed {
