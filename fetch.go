@@ -14,10 +14,11 @@ import (
 type want[K comparable, V any] struct {
 	key      K
 	name     string
-	unusable []byte // the document that was found and could not be used: to be replaced if it is still that
-	source   *entry // what a fill replaces: the lease, or the document that is refreshed; nil: nothing may be filled
-	since    int64  // when the load began to have the right to, in ms since 1970, by the server's clock
-	barred   bool   // from being filled: one of its tags was invalidated during the load
+	unusable []byte        // the document that was found and could not be used: to be replaced if it is still that
+	source   *entry        // what a fill replaces: the lease, or the document that is refreshed; nil: nothing may be filled
+	since    int64         // when the load began to have the right to, in ms since 1970, by the server's clock
+	barred   bool          // from being filled: one of its tags was invalidated during the load
+	took     time.Duration // of the load, without those before it in a GetMany
 
 	waiting   bool // somebody else has the lease
 	direct    bool // load, and fill nothing
@@ -83,7 +84,7 @@ func (f *fetch[K, V]) round(wants []*want[K, V]) {
 	took := f.load(mine, &held, false)
 	f.lastTook.Store(took.Milliseconds())
 	stop()
-	f.fill(mine, took)
+	f.fill(mine)
 }
 
 // placesFor is how many places the loads of n wants could use side by side: one for a batch.
@@ -278,34 +279,43 @@ func (f *fetch[K, V]) load(wants []*want[K, V], held *int, refresh bool) time.Du
 		f.places.release(*held - n)
 		*held = n
 	}
-	sideBySide := *held
-	f.setWindow(len(wants), sideBySide)
-	if f.many && f.batch != nil {
+	f.setWindow(len(wants), *held)
+	switch {
+	case f.many && f.batch != nil:
 		for i, l := range f.loadBatch(f.ctx, keysOf(wants), refresh) {
-			wants[i].loaded = l
+			wants[i].loaded, wants[i].took = l, time.Since(start)
 		}
-		return time.Since(start)
+	case len(wants) == 1:
+		f.loadOne(wants[0], refresh)
+	default:
+		f.loadSideBySide(wants, *held, refresh)
+		*held = 1
 	}
-	if len(wants) == 1 {
-		wants[0].loaded = f.loadGuarded(f.ctx, wants[0].key, refresh)
-		return time.Since(start)
-	}
+	return time.Since(start)
+}
+
+func (f *fetch[K, V]) loadOne(w *want[K, V], refresh bool) {
+	start := time.Now()
+	w.loaded = f.loadGuarded(f.ctx, w.key, refresh)
+	w.took = time.Since(start)
+}
+
+// loadSideBySide has as many loads under way as there are places, and keeps one of those.
+func (f *fetch[K, V]) loadSideBySide(wants []*want[K, V], places int, refresh bool) {
 	var group errgroup.Group
-	group.SetLimit(sideBySide)
+	group.SetLimit(places)
 	var left atomic.Int64
 	left.Store(int64(len(wants)))
 	for _, w := range wants {
 		group.Go(func() error {
-			w.loaded = f.loadGuarded(f.ctx, w.key, refresh)
-			if n := left.Add(-1); 0 < n && n < int64(sideBySide) {
+			f.loadOne(w, refresh)
+			if n := left.Add(-1); 0 < n && n < int64(places) {
 				f.places.release(1)
 			}
 			return nil
 		})
 	}
 	_ = group.Wait() // each want has its own error
-	*held = 1
-	return time.Since(start)
 }
 
 // setWindow bounds how late the loads of n wants may be stored, so that it is known by when their entries will have
@@ -319,7 +329,7 @@ func (f *fetch[K, V]) setWindow(n, sideBySide int) {
 }
 
 // fill stores what was loaded, and gives back the leases of what is not to be stored.
-func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
+func (f *fetch[K, V]) fill(wants []*want[K, V]) {
 	for _, w := range wants {
 		w.done = true
 	}
@@ -332,7 +342,7 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 	}
 	steps := make([]step, len(filled))
 	for i, w := range filled {
-		steps[i] = f.fillStep(w, took)
+		steps[i] = f.fillStep(w)
 	}
 	f.close()
 	f.seal()
@@ -353,10 +363,10 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 }
 
 // fillStep is what becomes of the document that the load started from.
-func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
+func (f *fetch[K, V]) fillStep(w *want[K, V]) step {
 	prefix := w.source.prefix()
 	latest := w.since + f.window.Milliseconds()
-	h := header{took: took, version: f.config.version, absent: w.absent}
+	h := header{took: w.took, version: f.config.version, absent: w.absent}
 	switch {
 	case w.absent && f.config.absentTTL > 0:
 		life := jittered(f.config.absentTTL, f.config.jitter)

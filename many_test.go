@@ -439,6 +439,22 @@ func TestWithoutABatchLoaderKeysAreLoadedSideBySide(t *testing.T) {
 	t.Run("with Redis", func(t *testing.T) { test(t, realRig(t)) })
 }
 
+// More keys than loads run side by side: they are loaded one after the other, which is no reason to refresh them earlier.
+func TestEachKeyOfGetManyTookAsLongAsItsOwnLoad(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, slowly(newBatchTable(true, 1, 2, 3).table.load), append(stale, aside.WithMaxLoads(1))...)
+		for _, read := range []string{"a load", "a refresh"} {
+			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+			time.Sleep(time.Minute)
+			for _, name := range []string{"test:1", "test:2", "test:3"} {
+				if doc := r.get(name); !strings.Contains(doc, `"took":1000,`) {
+					t.Errorf("after %s of 1 s, %s is %s", read, name, doc)
+				}
+			}
+		}
+	})
+}
+
 func TestBatchErrorIsReturnedUntouchedWithTheHits(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		rows := newBatchTable(true, 1, 2, 3)

@@ -89,9 +89,9 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], held *int) {
 	if len(claimed) == 0 {
 		return
 	}
-	took := f.load(claimed, held, true)
+	f.load(claimed, held, true)
 	f.budget = newBudget(f.config.timeout) // nobody waits
-	f.fill(claimed, took)
+	f.fill(claimed)
 	for _, w := range claimed {
 		if w.err != nil && !w.absent && f.logged.now() {
 			f.config.logger.Warn("aside: a refresh failed", "cache", f.name, "name", w.name, "error", w.err)
