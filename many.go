@@ -30,7 +30,7 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case c.bypassed(modeOf(ctx)):
-		err = c.loadManyHere(ctx, keys, found)
+		return found, c.loadManyHere(ctx, keys, names, found)
 	default:
 		untold, err = c.getMany(ctx, modeOf(ctx), keys, names, found)
 	}
@@ -68,7 +68,7 @@ func (c *Cache[K, V]) getMany(
 	missing, hits := c.sortOut(keys, names, replies)
 	if m.inTx() {
 		missing = append(missing, c.takeMany(ctx, m, hits, found)...)
-		return namesOf(missing), c.loadManyHere(ctx, keysOf(missing), found)
+		return nil, c.loadManyHere(ctx, keysOf(missing), namesOf(missing), found)
 	}
 	wait := c.fetchMany(ctx, &b, missing, len(hits) > 0)
 	unusable := c.takeMany(ctx, m, hits, found) // which takes the time that Redis and the loader need for the others
@@ -236,11 +236,20 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 	return first
 }
 
-// loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use.
-func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, found map[K]V) error {
+// loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use. It tells the
+// Observer of the reads, also if the loader panics.
+func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, names []string, found map[K]V) (err error) {
+	err = errNoReturn // until it does
+	defer func() { c.observeUntold(ctx, keys, names, names, found, err) }()
 	if c.batch != nil && len(keys) > 0 {
-		return c.loadBatchHere(ctx, keys, found)
+		err = c.loadBatchHere(ctx, keys, found)
+	} else {
+		err = c.loadEachHere(ctx, keys, found)
 	}
+	return err
+}
+
+func (c *Cache[K, V]) loadEachHere(ctx context.Context, keys []K, found map[K]V) error {
 	for _, key := range keys {
 		v, err := c.loadHere(ctx, key)
 		switch {

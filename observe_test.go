@@ -207,6 +207,43 @@ func TestObserverIsToldOfEveryReadHoweverItEnds(t *testing.T) {
 	}
 }
 
+// The name is known as soon as Redis is to be asked. Inside InTx, 1 is a hit, and told before.
+func TestObserverIsToldOfEachReadThatPanics(t *testing.T) {
+	type cache = *aside.Cache[int, product]
+	tests := map[string]struct {
+		read func(ctx context.Context, c cache)
+		want string
+	}{
+		"Get":                  {func(ctx context.Context, c cache) { _, _ = c.Get(ctx, 2) }, "[test:2]"},
+		"Get under Bypass":     {func(ctx context.Context, c cache) { _, _ = c.Get(aside.Bypass(ctx), 2) }, "[]"},
+		"GetMany":              {func(ctx context.Context, c cache) { _, _ = c.GetMany(ctx, []int{1, 2, 3}) }, "[test:1 test:2 test:3]"},
+		"GetMany under Bypass": {func(ctx context.Context, c cache) { _, _ = c.GetMany(aside.Bypass(ctx), []int{2, 3}) }, "[test:2 test:3]"},
+		"GetMany inside InTx": {func(ctx context.Context, c cache) {
+			_ = aside.InTx(ctx, func(ctx context.Context) error { _, err := c.GetMany(ctx, []int{1, 2, 3}); return err })
+		}, "[test:1 test:2 test:3]"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				var told []string
+				warm, _ := steady(r, newTable(product{1, "lamp", 100}).load)
+				mustGet(t, warm, 1)
+				c, _ := steady(r, func(context.Context, int) (product, error) { panic("boom") },
+					aside.WithObserver(aside.Observer{Read: func(_ context.Context, r aside.ReadInfo) {
+						if told = append(told, r.Name); (r.Err == nil) != (r.Outcome == aside.Hit) {
+							t.Errorf("the observer was told of a %s with the error %v", r.Outcome, r.Err)
+						}
+					}}))
+				func() {
+					defer func() { equal(t, "what it panics with", recover(), any("boom")) }()
+					test.read(t.Context(), c)
+				}()
+				equal(t, "the names that were told", fmt.Sprint(told), test.want)
+			})
+		})
+	}
+}
+
 func TestStatsCountEachThingOnce(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
