@@ -67,7 +67,11 @@ func (f *fetch[K, V]) run(wants []*want[K, V]) {
 // round asks for the leases of the wants, loads what it may, and fills. The place for the load is taken first: no lease
 // waits in a queue for one.
 func (f *fetch[K, V]) round(wants []*want[K, V]) {
-	held, err := f.places.acquire(f.queue, f.placesFor(len(wants)), wants[0].name, f.queued)
+	flight := wants[0].name
+	if f.many {
+		flight = "" // nobody joins a GetMany: what it waits for says nothing of a flight of the same name
+	}
+	held, err := f.places.acquire(f.queue, f.placesFor(len(wants)), flight, f.queued)
 	if err != nil {
 		for _, w := range wants {
 			w.done, w.abandoned, w.err = true, true, err

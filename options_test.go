@@ -338,6 +338,24 @@ func TestCallerWhoLeavesItsLoadIsNotOverloaded(t *testing.T) {
 	})
 }
 
+func TestCallerWhoLeavesItsLoadIsNotOverloadedByAGetManyOfItsKey(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, _ := steady(r, rows.load, aside.WithMaxLoads(1))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		left := make(chan error)
+		go func() { _, err := c.Get(ctx, 1); left <- err }()
+		<-rows.read // it has the place
+		many := gettingMany(t.Context(), c, 1)
+		if err := <-left; errors.Is(err, aside.ErrOverloaded) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("during its load, it got %v", err)
+		}
+		rows.flow()
+		finds(t, "the GetMany", many, "1:100")
+	})
+}
+
 // Of its keys, 1 loads for long. The places of the others are free again, or were never needed.
 func TestGetManyKeepsNoPlaceThatItHasNoLoadFor(t *testing.T) {
 	tests := map[string]func(t *testing.T, r *rig, c *aside.Cache[int, product]){
