@@ -76,6 +76,9 @@ func (c *Cache[K, V]) getMany(
 		return namesOf(append(missing, unusable...)), err
 	}
 	err = c.collect(ctx, missing, found)
+	if len(unusable) > 0 && ctx.Err() != nil { // nobody waits for them
+		return namesOf(unusable), cmp.Or(err, ctx.Err())
+	}
 	if late := c.fetchMany(ctx, &b, unusable, false)(); late != nil {
 		return namesOf(unusable), cmp.Or(err, late)
 	}

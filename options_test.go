@@ -356,6 +356,36 @@ func TestCallerWhoLeavesItsLoadIsNotOverloadedByAGetManyOfItsKey(t *testing.T) {
 	})
 }
 
+// A codec that finds out after 2 s that it cannot decode.
+type slowlyFailingCodec struct{ stdCodec }
+
+func (slowlyFailingCodec) Unmarshal([]byte, any) error {
+	time.Sleep(2 * time.Second)
+	return errors.New("damaged")
+}
+
+// It waits for a place for 2, and would for 1 once that turns out to be damaged; but by then its ctx has ended. As far as Go's
+// select goes, it may notice that by either of two channels, so it is tried often.
+func TestAGetManyIsOverloadedOnce(t *testing.T) {
+	for range 20 {
+		onMiniredis(t, func(t *testing.T, r *rig) {
+			rows := newSlowTable(product{9, "lamp", 100})
+			c, _ := steady(r, rows.load, aside.WithMaxLoads(1), aside.WithCodec(slowlyFailingCodec{}))
+			other := getting(c, 9)
+			<-rows.read
+			r.put("test:1", byHand(time.Hour, `"damaged"`))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := c.GetMany(ctx, []int{1, 2}); !errors.Is(err, aside.ErrOverloaded) {
+				t.Errorf("it got %v", err)
+			}
+			equal(t, "Overloaded", c.Stats().Overloaded, 1)
+			rows.flow()
+			<-other
+		})
+	}
+}
+
 // Of its keys, 1 loads for long. The places of the others are free again, or were never needed.
 func TestGetManyKeepsNoPlaceThatItHasNoLoadFor(t *testing.T) {
 	tests := map[string]func(t *testing.T, r *rig, c *aside.Cache[int, product]){
