@@ -80,9 +80,18 @@ func (c *Cache[K, V]) getMany(
 		return namesOf(unusable), cmp.Or(err, ctx.Err())
 	}
 	if late := c.fetchMany(ctx, &b, unusable, false)(); late != nil {
-		return namesOf(unusable), cmp.Or(err, late)
+		return namesOf(unusable), graver(err, late)
 	}
-	return nil, cmp.Or(err, c.collect(ctx, unusable, found))
+	return nil, graver(err, c.collect(ctx, unusable, found))
+}
+
+// graver returns the error that counts if there are two: the first, unless the second is a panic, which goes on whatever else
+// has failed.
+func graver(first, second error) error {
+	if p := (*panicError)(nil); first == nil || errors.As(second, &p) && !errors.As(first, &p) {
+		return second
+	}
+	return first
 }
 
 // lookMany reads the documents of those names that may be read from Redis.
@@ -227,9 +236,8 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 		case w.err == nil:
 			found[w.key] = w.value
 		case !w.absent:
-			if failed++; first == nil {
-				first = w.err
-			}
+			failed++
+			first = graver(first, w.err)
 		}
 		c.observeRead(ctx, w.name, Miss, w.err)
 	}

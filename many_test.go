@@ -530,6 +530,26 @@ func TestPanicInABatchLoaderReachesTheCallerAndGivesTheLeasesBack(t *testing.T) 
 	}
 }
 
+// 1 fails, 2 panics, 3 cannot be decoded and then panics.
+func TestPanicOfOneKeyReachesTheCallerOfGetManyWhateverElseFails(t *testing.T) {
+	for _, ids := range [][]int{{1, 2}, {2, 1}, {1, 3}, {3, 1}} {
+		t.Run(fmt.Sprint(ids), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				r.put("test:3", byHand(time.Hour, `"no product"`))
+				c, _ := steady(r, func(_ context.Context, id int) (product, error) {
+					if id == 1 {
+						return product{}, errDown
+					}
+					panic("boom")
+				})
+				defer func() { equal(t, "what GetMany panics with", recover(), any("boom")) }()
+				_, err := c.GetMany(t.Context(), ids)
+				t.Errorf("GetMany returned %v", err)
+			})
+		})
+	}
+}
+
 func TestGoexitInABatchLoaderIsAnErrorAndGivesTheLeasesBack(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		c, _ := steady(r, newTable().load, aside.WithBatch(func(context.Context, []int) (map[int]product, error) {
