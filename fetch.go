@@ -21,6 +21,7 @@ type want[K comparable, V any] struct {
 	took     time.Duration // of the load, without those before it in a GetMany
 
 	waiting   bool // somebody else has the lease
+	waited    bool // somebody else had it
 	direct    bool // load, and fill nothing
 	done      bool // loaded is the result
 	decided   bool // by Redis: it gave the document, or accepted the fill
@@ -145,14 +146,16 @@ func (f *fetch[K, V]) settle(w *want[K, V], r reply) {
 			w.done, w.decided = true, true
 		} else {
 			w.unusable, w.direct = r.doc, w.rounds >= maxRounds
+			f.n.unusable.Add(1)
 		}
 	}
 }
 
 // wait has a want wait for another process's lease.
 func (f *fetch[K, V]) wait(w *want[K, V]) {
-	if !w.waiting {
-		w.waiting = true
+	w.waiting = true
+	if !w.waited {
+		w.waited = true
 		f.n.waits.Add(1)
 	}
 }

@@ -312,6 +312,44 @@ func TestStatsCountEachThingOnce(t *testing.T) {
 	})
 }
 
+// The lease expires, and another process is faster.
+func TestAMissThatWaitsForTwoLeasesIsOneOfWaits(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		deadLease(r, "test:1", time.Second)
+		c, tap := steady(r, rows.load)
+		other, _ := steady(r, slowly(rows.load))
+		waiter := getting(c, 1)
+		synctest.Wait()
+		lease := tap.before("lease")
+		lease.wait() // the first one has expired
+		holder := getting(other, 1)
+		synctest.Wait()
+		lease.release()
+		price(t, "what the waiter gets", waiter, 100)
+		price(t, "what the holder gets", holder, 100)
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+		equal(t, "Misses", c.Stats().Misses, 1)
+		equal(t, "Waits", c.Stats().Waits, 1)
+	})
+}
+
+func TestADocumentThatComesWhileItIsWaitedForMayBeUnusable(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		old, _ := steady(r, rows.load)
+		c, _ := steady(r, rows.table.load, aside.WithVersion(1))
+		holder := getting(old, 1)
+		<-rows.read
+		waiter := getting(c, 1)
+		r.until(func() bool { return c.Stats().Waits == 1 })
+		rows.flow()
+		price(t, "what the holder gets", holder, 100)
+		price(t, "what the waiter gets", waiter, 100)
+		equal(t, "Unusable", c.Stats().Unusable, 1)
+	})
+}
+
 func TestALoadThatTimesOutIsOneError(t *testing.T) {
 	late := func(ctx context.Context) error {
 		<-ctx.Done()
