@@ -89,10 +89,9 @@ func (c *Cache[K, V]) alone(ctx context.Context) error {
 	if showsItsNodes(c.store.client.rdb) {
 		return nil
 	}
-	b := newBudget(c.config.timeout)
-	info, err := within(ctx, c.store, &b, func(ctx context.Context, rdb redis.UniversalClient) (string, error) {
+	info, err := ask(ctx, c.store, func(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 		return rdb.Info(ctx, "cluster").Result()
-	}, nil)
+	})
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
 		err = fmt.Errorf("aside: cache %q has a %T over a Cluster: %w", c.name, c.store.client.rdb, errManyNodes)
 	}
@@ -128,8 +127,7 @@ func (c *Cache[K, V]) walkAll(ctx context.Context, cluster *redis.ClusterClient,
 // layout tells which primary has which slots, and which are being moved: what each primary says of itself, since only it
 // knows the latter.
 func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
-	b := newBudget(c.config.timeout)
-	return within(ctx, c.store, &b, func(ctx context.Context, _ redis.UniversalClient) (string, error) {
+	return ask(ctx, c.store, func(ctx context.Context, _ redis.UniversalClient) (string, error) {
 		var mu sync.Mutex
 		var lines []string
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
@@ -146,7 +144,7 @@ func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) 
 		})
 		slices.Sort(lines)
 		return strings.Join(lines, "\n"), err
-	}, nil)
+	})
 }
 
 // walkOne walks over one server.
@@ -157,11 +155,10 @@ func (c *Cache[K, V]) walkOne(ctx context.Context, node redis.Cmdable, prefix st
 	}
 	pattern := globEscaper.Replace(prefix) + "*"
 	for cursor := uint64(0); ; {
-		b := newBudget(c.config.timeout)
-		p, err := within(ctx, c.store, &b, func(ctx context.Context, _ redis.UniversalClient) (page, error) {
+		p, err := ask(ctx, c.store, func(ctx context.Context, _ redis.UniversalClient) (page, error) {
 			names, next, err := node.Scan(ctx, cursor, pattern, 1000).Result()
 			return page{names, next}, err
-		}, nil)
+		})
 		if err != nil {
 			return err
 		}

@@ -70,6 +70,16 @@ func (s *store) probe(ctx context.Context, name string) error {
 	return err
 }
 
+// ask calls Redis about no entry, and so says nothing to the breaker.
+func ask[T any](ctx context.Context, s *store, fn call[T]) (T, error) {
+	b := newBudget(s.timeout)
+	got, err := within(ctx, s, &b, fn, nil)
+	if err != nil && err != ctx.Err() {
+		s.failed(err)
+	}
+	return got, err
+}
+
 // A reply is what Redis answered for one of several names.
 type reply struct {
 	ok  bool  // the script did what it is for
