@@ -89,13 +89,22 @@ func (c *Cache[K, V]) alone(ctx context.Context) error {
 	if showsItsNodes(c.store.client.rdb) {
 		return nil
 	}
-	info, err := ask(ctx, c.store, func(ctx context.Context, rdb redis.UniversalClient) (string, error) {
+	info, err := askNode(ctx, c.store, func(ctx context.Context, rdb redis.UniversalClient) (string, error) {
 		return rdb.Info(ctx, "cluster").Result()
 	})
 	if err == nil && strings.Contains(info, "cluster_enabled:1") {
 		err = fmt.Errorf("aside: cache %q has a %T over a Cluster: %w", c.name, c.store.client.rdb, errManyNodes)
 	}
 	return err
+}
+
+// askNode is ask about no entry in particular: the breaker learns nothing from how it ends, but others are told if it fails.
+func askNode[T any](ctx context.Context, s *store, fn call[T]) (T, error) {
+	got, err := ask(ctx, s, fn)
+	if err != nil && err != ctx.Err() {
+		s.failed(err)
+	}
+	return got, err
 }
 
 // walkAll walks over every primary, until the slots stood still during a pass. While a slot is being moved, its keys go
@@ -128,7 +137,7 @@ func (c *Cache[K, V]) walkAll(ctx context.Context, cluster *redis.ClusterClient,
 // knows the latter. A ClusterClient may also be one of servers that are no Cluster, as NewFailoverClusterClient makes it, or
 // ClusterSlots of its options: those know no slots, and none moves.
 func (c *Cache[K, V]) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
-	return ask(ctx, c.store, func(ctx context.Context, _ redis.UniversalClient) (string, error) {
+	return askNode(ctx, c.store, func(ctx context.Context, _ redis.UniversalClient) (string, error) {
 		var mu sync.Mutex
 		var lines []string
 		err := cluster.ForEachMaster(ctx, func(ctx context.Context, node *redis.Client) error {
@@ -162,7 +171,7 @@ func (c *Cache[K, V]) walkOne(ctx context.Context, node redis.Cmdable, prefix st
 	}
 	pattern := globEscaper.Replace(prefix) + "*"
 	for cursor := uint64(0); ; {
-		p, err := ask(ctx, c.store, func(ctx context.Context, _ redis.UniversalClient) (page, error) {
+		p, err := askNode(ctx, c.store, func(ctx context.Context, _ redis.UniversalClient) (page, error) {
 			names, next, err := node.Scan(ctx, cursor, pattern, 1000).Result()
 			return page{names, next}, err
 		})

@@ -351,3 +351,21 @@ func TestTwoAtOnceFindThatKeysMustShareASlot(t *testing.T) {
 		group.Wait()
 	})
 }
+
+func TestAScanThatFailsIsARedisError(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var told []error
+		c, tap := process(r, newTable().load, aside.WithObserver(aside.Observer{
+			RedisError: func(_ context.Context, err error) { told = append(told, err) },
+		}))
+		refusal := redisError("NOPERM this user has no permissions to run the 'scan' command")
+		tap.answer("scan", refusal)
+		if err := c.InvalidateAll(t.Context()); !errors.Is(err, refusal) {
+			t.Errorf("InvalidateAll returned %v", err)
+		}
+		equal(t, "RedisErrors", c.Stats().RedisErrors, 1)
+		if len(told) != 1 || told[0] != error(refusal) {
+			t.Errorf("the Observer was told of %v", told)
+		}
+	})
+}

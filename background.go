@@ -63,16 +63,16 @@ type places struct {
 
 func newPlaces(n int) *places { return &places{free: semaphore.NewWeighted(int64(n))} }
 
-// acquire waits for a place until ctx ends, and takes up to n if more are free. It returns how many it took. queued is
-// set while it waits, and stays set if it waited in vain.
-func (p *places) acquire(ctx context.Context, n int, name string, queued *atomic.Bool) (int, error) {
+// acquire waits for a place until ctx ends. queued is set while it waits, and stays set if it waited in vain. name is that of a
+// flight, "" for a load that nobody joins.
+func (p *places) acquire(ctx context.Context, name string, queued *atomic.Bool) error {
 	if !p.free.TryAcquire(1) {
 		if err := p.wait(ctx, name, queued); err != nil {
-			return 0, err
+			return err
 		}
 	}
 	p.waiting.Delete(name)
-	return 1 + p.tryAcquire(n-1), nil
+	return nil
 }
 
 func (p *places) wait(ctx context.Context, name string, queued *atomic.Bool) error {

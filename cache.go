@@ -149,48 +149,48 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (V, error) {
 		r.Err = errNoReturn // until get does
 		defer func() { observe(ctx, r) }()
 	}
-	var v V
-	v, r = c.get(ctx, key, r)
-	return v, r.Err
+	v, err := c.get(ctx, key, &r)
+	r.Err = err
+	return v, err
 }
 
-func (c *Cache[K, V]) get(ctx context.Context, key K, r ReadInfo) (v V, _ ReadInfo) {
-	if r.Err = ctx.Err(); r.Err != nil {
-		return v, r
+// get notes in r what is known of the read, should it end in a panic.
+func (c *Cache[K, V]) get(ctx context.Context, key K, r *ReadInfo) (v V, err error) {
+	if err := ctx.Err(); err != nil {
+		return v, err
 	}
 	m := modeOf(ctx)
 	if c.bypassed(m) {
-		v, r.Err = c.loadHere(ctx, key)
-		return v, r
+		return c.loadHere(ctx, key)
 	}
-	if r.Name, r.Err = c.nameOf(key); r.Err != nil {
-		return v, r
+	name, err := c.nameOf(key)
+	if err != nil {
+		return v, err
 	}
+	r.Name = name
 	arrived := c.clock.tick()
 	b := newBudget(c.config.timeout)
 	var unusable []byte
-	if c.usable(r.Name) && !m.wrote(c, r.Name) {
-		found := c.store.look(ctx, &b, r.Name)
-		if r.Err = ctx.Err(); r.Err != nil {
-			return v, r
+	if c.usable(name) && !m.wrote(c, name) {
+		found := c.store.look(ctx, &b, name)
+		if err := ctx.Err(); err != nil {
+			return v, err
 		}
 		if found.err != nil {
-			c.lookFailed(r.Name, &b, found.err)
+			c.lookFailed(name, &b, found.err)
 		}
 		e := parse(found.doc)
-		if v, r.Err = c.read(&e, found.shared); r.Err != errUnusable {
-			r.Outcome = c.hit(ctx, m, key, r.Name, &e)
-			return v, r
+		if v, err = c.read(&e, found.shared); err != errUnusable {
+			r.Outcome = c.hit(ctx, m, key, name, &e)
+			return v, err
 		}
 		unusable = c.unusable(&e, found.doc)
 	}
 	c.n.misses.Add(1)
 	if m.inTx() {
-		v, r.Err = c.loadHere(ctx, key)
-		return v, r
+		return c.loadHere(ctx, key)
 	}
-	v, r.Err = c.miss(ctx, arrived, &want[K, V]{key: key, name: r.Name, unusable: unusable}, b)
-	return v, r
+	return c.miss(ctx, arrived, &want[K, V]{key: key, name: name, unusable: unusable}, b)
 }
 
 // lookFailed has the rest of a call do without Redis.

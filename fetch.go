@@ -70,40 +70,28 @@ func (f *fetch[K, V]) run(wants []*want[K, V]) {
 // round asks for the leases of the wants, loads what it may, and fills. The place for the load is taken first: no lease
 // waits in a queue for one.
 func (f *fetch[K, V]) round(wants []*want[K, V]) {
-	places, err := f.places.acquire(f.queue, f.placesFor(len(wants)), wants[0].name, f.queued)
-	if err != nil {
+	flight := wants[0].name
+	if f.many {
+		flight = ""
+	}
+	if err := f.places.acquire(f.queue, flight, f.queued); err != nil {
 		for _, w := range wants {
 			w.done, w.err = true, err
 		}
 		return
 	}
-	defer f.places.release(places)
+	defer f.places.release(1)
 	f.acquire(only(wants, func(w *want[K, V]) bool { return !w.direct }))
 	mine := only(wants, func(w *want[K, V]) bool { return w.direct || w.source != nil })
 	if len(mine) == 0 {
 		return
 	}
 	stop := f.keepLeases(mine)
-	f.setWindow(len(mine), places)
-	took := f.load(mine, places, false)
+	took := f.load(mine, false)
 	f.lastTook.Store(took.Milliseconds())
 	stop()
-	f.fill(mine, took)
+	f.fill(mine)
 }
-
-// batched reports whether what is to be loaded is loaded in one call.
-func (f *fetch[K, V]) batched() bool { return f.many && f.batch != nil }
-
-// placesFor is how many places the loads of n wants could use side by side: one for a batch.
-func (f *fetch[K, V]) placesFor(n int) int {
-	if f.batched() {
-		return 1
-	}
-	return min(n, sideBySide)
-}
-
-// sideBySide is how many loads GetMany has under way without a batch loader.
-const sideBySide = 16
 
 // acquire asks for leases. A want that Redis has a document for is done.
 func (f *fetch[K, V]) acquire(wants []*want[K, V]) {
@@ -148,6 +136,7 @@ func (f *fetch[K, V]) settle(w *want[K, V], r reply) {
 			w.done, w.decided = true, true
 		} else {
 			w.unusable, w.direct = r.doc, w.rounds >= maxRounds
+			f.n.unusable.Add(1)
 		}
 	}
 }
@@ -277,43 +266,59 @@ func every(d time.Duration, fn func()) (stop func()) {
 	}
 }
 
-// load calls the loader for all wants, for as many at a time as there are places, and returns how long that took.
-func (f *fetch[K, V]) load(wants []*want[K, V], places int, refresh bool) time.Duration {
+// load calls the loader for all wants, and returns how long that took.
+func (f *fetch[K, V]) load(wants []*want[K, V], refresh bool) time.Duration {
 	start := time.Now()
-	if f.batched() {
+	switch {
+	case f.batched():
+		f.setWindow(1)
 		for i, l := range f.loadBatch(f.ctx, keysOf(wants), refresh) {
-			wants[i].loaded = l
+			wants[i].loaded, wants[i].took = l, time.Since(start)
 		}
-		return time.Since(start)
-	}
-	if len(wants) == 1 {
+	case len(wants) == 1:
+		f.setWindow(1)
 		wants[0].loaded = f.loadGuarded(f.ctx, wants[0].key, refresh)
-		return time.Since(start)
+	default:
+		f.loadSideBySide(wants, refresh)
 	}
+	return time.Since(start)
+}
+
+// batched reports whether what is to be loaded is loaded in one call.
+func (f *fetch[K, V]) batched() bool { return f.many && f.batch != nil }
+
+// sideBySide is how many loads GetMany has under way without a batch loader.
+const sideBySide = 16
+
+// loadSideBySide has one load under way in the place that it holds, and more in places that are free. Each of those is given
+// back as soon as no load is left for it: one slow load must not keep the places of those that went beside it.
+func (f *fetch[K, V]) loadSideBySide(wants []*want[K, V], refresh bool) {
+	places := 1 + f.places.tryAcquire(min(len(wants), sideBySide)-1)
+	f.setWindow((len(wants) + places - 1) / places)
 	var group errgroup.Group
 	group.SetLimit(places)
+	var left atomic.Int64
+	left.Store(int64(len(wants)))
 	for _, w := range wants {
 		group.Go(func() error {
 			w.loaded = f.loadGuarded(f.ctx, w.key, refresh)
+			if n := left.Add(-1); 0 < n && n < int64(places) {
+				f.places.release(1)
+			}
 			return nil
 		})
 	}
 	_ = group.Wait() // each want has its own error
-	return time.Since(start)
 }
 
-// setWindow bounds how late the loads of n wants may be stored, so that it is known by when their entries will have
-// expired, whatever stands still in between.
-func (f *fetch[K, V]) setWindow(n, places int) {
-	waves := (n + places - 1) / places
-	if f.batched() {
-		waves = 1
-	}
+// setWindow bounds how late loads may be stored of which so many run one after the other, so that it is known by when their
+// entries will have expired, whatever stands still in between.
+func (f *fetch[K, V]) setWindow(waves int) {
 	f.window = saturated(times(f.config.loadTimeout, waves), times(f.config.timeout, 4))
 }
 
 // fill stores what was loaded, and gives back the leases of what is not to be stored.
-func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
+func (f *fetch[K, V]) fill(wants []*want[K, V]) {
 	for _, w := range wants {
 		w.done = true
 	}
@@ -326,7 +331,7 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 	}
 	steps := make([]step, len(filled))
 	for i, w := range filled {
-		steps[i] = f.fillStep(w, took)
+		steps[i] = f.fillStep(w)
 	}
 	f.close()
 	f.seal()
@@ -347,10 +352,10 @@ func (f *fetch[K, V]) fill(wants []*want[K, V], took time.Duration) {
 }
 
 // fillStep is what becomes of the document that the load started from.
-func (f *fetch[K, V]) fillStep(w *want[K, V], took time.Duration) step {
+func (f *fetch[K, V]) fillStep(w *want[K, V]) step {
 	prefix := w.source.prefix()
 	latest := w.since + f.window.Milliseconds()
-	h := header{took: took, version: f.config.version, absent: w.absent()}
+	h := header{took: w.took, version: f.config.version, absent: w.absent()}
 	switch {
 	case w.absent() && f.config.absentTTL > 0:
 		life := jittered(f.config.absentTTL, f.config.jitter)

@@ -67,7 +67,6 @@ func (c *Cache[K, V]) miss(ctx context.Context, arrived uint64, w *want[K, V], b
 		case own:
 			return f.value, raised(f.err)
 		case f.serves(arrived):
-			c.n.joins.Add(1)
 			return c.share(ctx, f, w)
 		default:
 			b.left -= f.onRedis
@@ -132,18 +131,19 @@ func (c *Cache[K, V]) fly(
 }
 
 // share gives a joiner what a hit would have: the owner has the flight's own value.
-func (c *Cache[K, V]) share(ctx context.Context, f *flight[V], w *want[K, V]) (V, error) {
-	if f.err != nil {
-		var zero V
-		return zero, raised(f.err)
+func (c *Cache[K, V]) share(ctx context.Context, f *flight[V], w *want[K, V]) (v V, err error) {
+	ok := f.err != nil
+	if !ok {
+		v, ok = c.decodeFor(&f.decoding, f.data)
 	}
-	if v, ok := c.decodeFor(&f.decoding, f.data); ok {
-		return v, nil
+	if !ok && c.config.shared {
+		v, ok = f.value, true
 	}
-	if c.config.shared {
-		return f.value, nil
+	if !ok {
+		return c.loadHere(ctx, w.key) // it has no encoding to be shared by
 	}
-	return c.loadHere(ctx, w.key) // it has no encoding to be shared by
+	c.n.joins.Add(1)
+	return v, raised(f.err)
 }
 
 // raised lets a loader's panic go on in a caller, and hands all other errors through.

@@ -239,6 +239,7 @@ func TestJoinersOfAValueThatCannotBeEncodedLoadTheirOwn(t *testing.T) {
 			t.Error("two callers got the same pointer")
 		}
 		equal(t, "the number of loads", loads.loads.Load(), 3)
+		equal(t, "Joins", c.Stats().Joins, 0)
 		time.Sleep(time.Second) // a lease may be left that tells one of them of the other's return, but not for longer
 		equal(t, "the document that is left", r.get("test:1"), "")
 	})

@@ -15,6 +15,7 @@ type loaded[V any] struct {
 	data  []byte        // value as the codec has it; nil if there is none or it could not be encoded
 	life  time.Duration // how long it is fresh, before jitter; negative: not to be stored
 	tags  []string      // rendered
+	took  time.Duration // of the load
 	err   error         // what the callers get
 }
 
@@ -23,6 +24,7 @@ func (l *loaded[V]) absent() bool { return isAbsence(l.err) }
 
 // loadGuarded loads one key for whoever waits for it.
 func (c *Cache[K, V]) loadGuarded(ctx context.Context, key K, refresh bool) loaded[V] {
+	start := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, c.config.loadTimeout)
 	defer cancel()
 	l, err := guarded(ctx, func() loaded[V] {
@@ -33,6 +35,7 @@ func (c *Cache[K, V]) loadGuarded(ctx context.Context, key K, refresh bool) load
 		l.err = c.loadEnded(err)
 	}
 	c.countLoad(l.err)
+	l.took = time.Since(start)
 	return l
 }
 
@@ -84,7 +87,7 @@ func (c *Cache[K, V]) loadHere(ctx context.Context, key K) (V, error) {
 // place waits for a place for a load on the caller's goroutine.
 func (c *Cache[K, V]) place(ctx context.Context) (release func(), err error) {
 	var queued atomic.Bool
-	if _, err := c.places.acquire(ctx, 1, "", &queued); err != nil {
+	if err := c.places.acquire(ctx, "", &queued); err != nil {
 		return nil, c.overloaded(ctx)
 	}
 	return func() { c.places.release(1) }, nil

@@ -34,7 +34,7 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	case ctx.Err() != nil:
 		err = ctx.Err()
 	case c.bypassed(modeOf(ctx)):
-		err = c.loadManyHere(ctx, keys, found)
+		return found, c.loadManyHere(ctx, keys, names, found)
 	default:
 		untold, err = c.getMany(ctx, modeOf(ctx), keys, names, found)
 	}
@@ -72,7 +72,7 @@ func (c *Cache[K, V]) getMany(
 	missing, hits := c.sortOut(keys, names, replies)
 	if m.inTx() {
 		missing = append(missing, c.takeMany(ctx, m, hits, found)...)
-		return namesOf(missing), c.loadManyHere(ctx, keysOf(missing), found)
+		return nil, c.loadManyHere(ctx, keysOf(missing), namesOf(missing), found)
 	}
 	wait := c.fetchMany(ctx, &b, missing, len(hits) > 0)
 	unusable := c.takeMany(ctx, m, hits, found) // which takes the time that Redis and the loader need for the others
@@ -80,10 +80,22 @@ func (c *Cache[K, V]) getMany(
 		return namesOf(append(missing, unusable...)), err
 	}
 	err = c.collect(ctx, missing, found)
-	if late := c.fetchMany(ctx, &b, unusable, false)(); late != nil {
-		return namesOf(unusable), cmp.Or(err, late)
+	if len(unusable) > 0 && ctx.Err() != nil { // nobody waits for them
+		return namesOf(unusable), cmp.Or(err, ctx.Err())
 	}
-	return nil, cmp.Or(err, c.collect(ctx, unusable, found))
+	if late := c.fetchMany(ctx, &b, unusable, false)(); late != nil {
+		return namesOf(unusable), graver(err, late)
+	}
+	return nil, graver(err, c.collect(ctx, unusable, found))
+}
+
+// graver returns the error that counts if there are two: the first, unless the second is a panic, which goes on whatever else
+// has failed.
+func graver(first, second error) error {
+	if p := (*panicError)(nil); first == nil || errors.As(second, &p) && !errors.As(first, &p) {
+		return second
+	}
+	return first
 }
 
 // lookMany reads the documents of those names that may be read from Redis.
@@ -211,9 +223,8 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 		case w.err == nil:
 			found[w.key] = w.value
 		case !w.absent():
-			if failed++; first == nil {
-				first = w.err
-			}
+			failed++
+			first = graver(first, w.err)
 		}
 		c.observeRead(ctx, w.name, Miss, w.err)
 	}
@@ -223,11 +234,20 @@ func (c *Cache[K, V]) collect(ctx context.Context, wants []*want[K, V], found ma
 	return first
 }
 
-// loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use.
-func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, found map[K]V) error {
+// loadManyHere loads on the caller's goroutine, with its ctx, which may hold what no other goroutine may use. It tells the
+// Observer of the reads, also if the loader panics.
+func (c *Cache[K, V]) loadManyHere(ctx context.Context, keys []K, names []string, found map[K]V) (err error) {
+	err = errNoReturn // until it does
+	defer func() { c.observeUntold(ctx, keys, names, names, found, err) }()
 	if c.batch != nil && len(keys) > 0 {
-		return c.loadBatchHere(ctx, keys, found)
+		err = c.loadBatchHere(ctx, keys, found)
+	} else {
+		err = c.loadEachHere(ctx, keys, found)
 	}
+	return err
+}
+
+func (c *Cache[K, V]) loadEachHere(ctx context.Context, keys []K, found map[K]V) error {
 	for _, key := range keys {
 		v, err := c.loadHere(ctx, key)
 		switch {

@@ -439,6 +439,22 @@ func TestWithoutABatchLoaderKeysAreLoadedSideBySide(t *testing.T) {
 	t.Run("with Redis", func(t *testing.T) { test(t, realRig(t)) })
 }
 
+// More keys than loads run side by side: they are loaded one after the other, which is no reason to refresh them earlier.
+func TestEachKeyOfGetManyTookAsLongAsItsOwnLoad(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, slowly(newBatchTable(true, 1, 2, 3).table.load), append(stale, aside.WithMaxLoads(1))...)
+		for _, read := range []string{"a load", "a refresh"} {
+			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
+			time.Sleep(time.Minute)
+			for _, name := range []string{"test:1", "test:2", "test:3"} {
+				if doc := r.get(name); !strings.Contains(doc, `"took":1000,`) {
+					t.Errorf("after %s of 1 s, %s is %s", read, name, doc)
+				}
+			}
+		}
+	})
+}
+
 func TestBatchErrorIsReturnedUntouchedWithTheHits(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		rows := newBatchTable(true, 1, 2, 3)
@@ -509,6 +525,26 @@ func TestPanicInABatchLoaderReachesTheCallerAndGivesTheLeasesBack(t *testing.T) 
 					t.Errorf("GetMany returned %v", err)
 				}()
 				equal(t, "the leases that are left", r.get("test:1")+r.get("test:2"), "")
+			})
+		})
+	}
+}
+
+// 1 fails, 2 panics, 3 cannot be decoded and then panics.
+func TestPanicOfOneKeyReachesTheCallerOfGetManyWhateverElseFails(t *testing.T) {
+	for _, ids := range [][]int{{1, 2}, {2, 1}, {1, 3}, {3, 1}} {
+		t.Run(fmt.Sprint(ids), func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				r.put("test:3", byHand(time.Hour, `"no product"`))
+				c, _ := steady(r, func(_ context.Context, id int) (product, error) {
+					if id == 1 {
+						return product{}, errDown
+					}
+					panic("boom")
+				})
+				defer func() { equal(t, "what GetMany panics with", recover(), any("boom")) }()
+				_, err := c.GetMany(t.Context(), ids)
+				t.Errorf("GetMany returned %v", err)
 			})
 		})
 	}

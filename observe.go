@@ -14,7 +14,7 @@ type Stats struct {
 	AbsentHits uint64 // reads answered by a remembered absence
 	Misses     uint64 // reads that found nothing usable, Redis being down included
 	Joins      uint64 // misses that another caller's flight answered
-	Waits      uint64 // misses that found another process's lease and waited for it
+	Waits      uint64 // misses that found the lease of somebody else, mostly of another process, and waited for it
 
 	Loads      uint64 // calls of the loader or the batch loader
 	LoadErrors uint64 // loads that ended in an error other than not found, or in a panic
@@ -22,18 +22,18 @@ type Stats struct {
 	Overloaded uint64 // calls of Get and GetMany that got no place among WithMaxLoads before their ctx ended
 
 	Fills      uint64 // values and absences stored
-	Refused    uint64 // fills that Redis refused, because an Invalidate or another load came first
+	Refused    uint64 // fills that were refused, since what the load began with was gone, or one of the value's tags invalidated
 	Unusable   uint64 // documents that could not be used: corrupt, foreign or of another version
-	WrongTypes uint64 // names under which something lies that is no string: read through, left alone
+	WrongTypes uint64 // reads and invalidations of names under which something lies that is no string: read through, left alone
 
-	Invalidations      uint64 // keys invalidated, through their tags too
+	Invalidations      uint64 // keys given to Invalidate, and entries that InvalidateTags and InvalidateAll found
 	InvalidationErrors uint64 // keys and tags of an Invalidate or InvalidateTags that returned an error for them
 
 	// Owed is how many invalidations are being tried again, of keys and tags that are read from the loader meanwhile: those
 	// that returned an error, and what Redis did not confirm at the end of InTx. That of a whole Cache counts as one.
 	Owed int
 
-	RedisErrors uint64 // Redis commands that failed or were not answered in time
+	RedisErrors uint64 // Redis commands that failed or were not answered in time, but for probes of a Redis that is down
 	Loading     int    // loads under way now
 	Down        bool   // Redis is known to be down, in a Cluster any of its primaries: reads of what it has go to the loader at once
 }
@@ -64,8 +64,9 @@ func (n *counters) snapshot() Stats {
 type Observer struct {
 	// Read is called at the end of each key that Get or GetMany read, on the caller's goroutine.
 	Read func(ctx context.Context, r ReadInfo)
-	// Load is called after each call of the loader, on a goroutine of the load, or the caller's under Bypass and inside
-	// InTx. Its ctx has the values of the first caller's ctx.
+	// Load is called after each call of the loader, on a goroutine of the load, or the caller's where that calls the loader:
+	// under Bypass, inside InTx, once the Cache is closed, and for a joiner of a load whose value has no encoding. Its ctx has the
+	// values of the first caller's ctx.
 	Load func(ctx context.Context, l LoadInfo)
 	// Fill is called after Redis answered a fill, or failed to. Its ctx is that of the load.
 	Fill func(ctx context.Context, f FillInfo)
@@ -76,7 +77,7 @@ type Observer struct {
 	// call, on several goroutines for a Cluster.
 	InvalidateAll func(ctx context.Context, entries int)
 	// RedisError is called for each Redis command that failed or was not answered in time, once for several that are sent
-	// together and fail alike.
+	// together and fail alike, and not for probes of a Redis that is down.
 	RedisError func(ctx context.Context, err error)
 	// Down is called when Redis is found to be down, with the error that told so, and when it is back, with nil.
 	Down func(err error)
@@ -115,7 +116,8 @@ type FillInfo struct {
 	Name   string
 	Bytes  int  // of the value, as the codec has it
 	Absent bool // it is an absence that was stored
-	// Refused says that the entry was invalidated, or filled by somebody else, since the load began.
+	// Refused says that the document is gone that the load began with: invalidated, filled by somebody else, evicted or expired;
+	// or that one of the value's tags was invalidated since, or may have been.
 	Refused bool
 	Err     error // Redis failed
 }

@@ -207,6 +207,43 @@ func TestObserverIsToldOfEveryReadHoweverItEnds(t *testing.T) {
 	}
 }
 
+// The name is known as soon as Redis is to be asked. Inside InTx, 1 is a hit, and told before.
+func TestObserverIsToldOfEachReadThatPanics(t *testing.T) {
+	type cache = *aside.Cache[int, product]
+	tests := map[string]struct {
+		read func(ctx context.Context, c cache)
+		want string
+	}{
+		"Get":                  {func(ctx context.Context, c cache) { _, _ = c.Get(ctx, 2) }, "[test:2]"},
+		"Get under Bypass":     {func(ctx context.Context, c cache) { _, _ = c.Get(aside.Bypass(ctx), 2) }, "[]"},
+		"GetMany":              {func(ctx context.Context, c cache) { _, _ = c.GetMany(ctx, []int{1, 2, 3}) }, "[test:1 test:2 test:3]"},
+		"GetMany under Bypass": {func(ctx context.Context, c cache) { _, _ = c.GetMany(aside.Bypass(ctx), []int{2, 3}) }, "[test:2 test:3]"},
+		"GetMany inside InTx": {func(ctx context.Context, c cache) {
+			_ = aside.InTx(ctx, func(ctx context.Context) error { _, err := c.GetMany(ctx, []int{1, 2, 3}); return err })
+		}, "[test:1 test:2 test:3]"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				var told []string
+				warm, _ := steady(r, newTable(product{1, "lamp", 100}).load)
+				mustGet(t, warm, 1)
+				c, _ := steady(r, func(context.Context, int) (product, error) { panic("boom") },
+					aside.WithObserver(aside.Observer{Read: func(_ context.Context, r aside.ReadInfo) {
+						if told = append(told, r.Name); (r.Err == nil) != (r.Outcome == aside.Hit) {
+							t.Errorf("the observer was told of a %s with the error %v", r.Outcome, r.Err)
+						}
+					}}))
+				func() {
+					defer func() { equal(t, "what it panics with", recover(), any("boom")) }()
+					test.read(t.Context(), c)
+				}()
+				equal(t, "the names that were told", fmt.Sprint(told), test.want)
+			})
+		})
+	}
+}
+
 func TestStatsCountEachThingOnce(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
@@ -272,6 +309,44 @@ func TestStatsCountEachThingOnce(t *testing.T) {
 		_ = c.Invalidate(t.Context(), 1)
 		want.Invalidations, want.InvalidationErrors, want.RedisErrors, want.Owed = 3, 1, 1, 1
 		check("an Invalidate that failed")
+	})
+}
+
+// The lease expires, and another process is faster.
+func TestAMissThatWaitsForTwoLeasesIsOneOfWaits(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		deadLease(r, "test:1", time.Second)
+		c, tap := steady(r, rows.load)
+		other, _ := steady(r, slowly(rows.load))
+		waiter := getting(c, 1)
+		synctest.Wait()
+		lease := tap.before("lease")
+		lease.wait() // the first one has expired
+		holder := getting(other, 1)
+		synctest.Wait()
+		lease.release()
+		price(t, "what the waiter gets", waiter, 100)
+		price(t, "what the holder gets", holder, 100)
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+		equal(t, "Misses", c.Stats().Misses, 1)
+		equal(t, "Waits", c.Stats().Waits, 1)
+	})
+}
+
+func TestADocumentThatComesWhileItIsWaitedForMayBeUnusable(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		old, _ := steady(r, rows.load)
+		c, _ := steady(r, rows.table.load, aside.WithVersion(1))
+		holder := getting(old, 1)
+		<-rows.read
+		waiter := getting(c, 1)
+		r.until(func() bool { return c.Stats().Waits == 1 })
+		rows.flow()
+		price(t, "what the holder gets", holder, 100)
+		price(t, "what the waiter gets", waiter, 100)
+		equal(t, "Unusable", c.Stats().Unusable, 1)
 	})
 }
 

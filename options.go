@@ -54,11 +54,12 @@ func defaults() config {
 }
 
 // WithTTL sets how long a value is fresh; with WithStale on top, it bounds how stale a read can be whose writer did not
-// invalidate, unless WithTTLFunc or WithStale lengthens it. The default is 5 minutes. It must be at least a millisecond.
+// invalidate, unless WithTTLFunc lengthens it. The default is 5 minutes. It must be at least a millisecond.
 func WithTTL(d time.Duration) Option { return func(c *config) { c.ttl = d } }
 
 // WithTTLFunc sets the TTL per value, by the key and the value that the loader returned. 0 means the TTL of WithTTL, a
-// negative one that the value is not stored. f runs once for each load and must be safe for concurrent use.
+// negative one that the value is not stored. f is not asked about absences, runs at most once for each value that is loaded,
+// and must be safe for concurrent use.
 func WithTTLFunc[K comparable, V any](f func(K, V) time.Duration) Option {
 	return func(c *config) { c.ttlFunc = f }
 }
@@ -68,7 +69,7 @@ func WithTTLFunc[K comparable, V any](f func(K, V) time.Duration) Option {
 func WithJitter(fraction float64) Option { return func(c *config) { c.jitter = fraction } }
 
 // WithAbsentTTL sets how long the absence of a row is remembered, less what WithJitter takes off. The default is 30 seconds;
-// 0 turns it off, so that every read of an absent key is a load.
+// 0 turns it off, so that every read of an absent key loads, or joins a load.
 func WithAbsentTTL(d time.Duration) Option { return func(c *config) { c.absentTTL = d } }
 
 // WithNotFound names the errors of the loader, besides ErrNotFound and sql.ErrNoRows, that mean that there is no row.
@@ -88,15 +89,16 @@ func WithStale(d time.Duration) Option { return func(c *config) { c.stale = d } 
 // default beta is 1; more refreshes earlier, up to 1000, and 0 turns it off.
 func WithEarlyRefresh(beta float64) Option { return func(c *config) { c.beta = beta } }
 
-// WithBatch gives GetMany a loader of many keys: all that it needs are loaded in one call. By default, GetMany calls the
-// Cache's loader for each of them, up to 16 at a time.
+// WithBatch gives GetMany a loader of many keys: all that it needs are loaded in one call, but for those of which it finds
+// that out later, and all whose refresh is due in another. By default, GetMany calls the Cache's loader for each of them, up to
+// 16 at a time, or under Bypass and inside InTx one after the other.
 func WithBatch[K comparable, V any](load BatchLoader[K, V]) Option {
 	return func(c *config) { c.batch = load }
 }
 
 // WithTags names the rows behind a value, other than its own, so that InvalidateTags finds it by them: of the page of a
-// product, its category. f may return none, is not asked about absences, runs once for each load, and must be safe for
-// concurrent use. A tag may be any string.
+// product, its category. f may return none, is not asked about absences, runs at most once for each value that is loaded, and
+// must be safe for concurrent use. A tag may be any string.
 //
 // A hit costs nothing more. A miss costs two round trips more if the value has tags, and an index in Redis holds the name
 // of each entry for each of its tags, until it expires. By default, values have no tags.
@@ -123,9 +125,9 @@ func WithShared() Option { return func(c *config) { c.shared = true } }
 func WithVersion(v int) Option { return func(c *config) { c.version = v } }
 
 // WithLoadTimeout bounds one load: its ctx ends then, its callers get an error for which errors.Is with
-// context.DeadlineExceeded holds, and a loader that ignores its ctx is left behind. It also bounds how long a read waits
-// for the load of another process before it loads for itself. The default is 10 seconds, and it must be at least a
-// millisecond.
+// context.DeadlineExceeded holds, and a loader that ignores its ctx is left behind, except where it runs on the caller's
+// goroutine, see Bypass and InTx. It also bounds how long a read waits for the load of another process before it loads for
+// itself. The default is 10 seconds, and it must be at least a millisecond.
 func WithLoadTimeout(d time.Duration) Option { return func(c *config) { c.loadTimeout = d } }
 
 // WithRedisTimeout bounds the time that one call spends on Redis, all its commands together, whatever the timeouts of
@@ -137,7 +139,7 @@ func WithRedisTimeout(d time.Duration) Option { return func(c *config) { c.timeo
 
 // WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place
 // until their ctx ends, and then return ErrOverloaded, so one without a deadline may wait for ever; a refresh that finds no
-// place is put off. Reads under Bypass and inside InTx need a place, too. A load that has timed out and ignores its ctx no
+// place is put off. Reads under Bypass and inside InTx need a place, too. A load that was left behind when it timed out no
 // longer counts. A batch load is one. Caches do not share places. The default is 100, and it must be at least 1.
 func WithMaxLoads(n int) Option { return func(c *config) { c.maxLoads = n } }
 

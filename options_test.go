@@ -338,6 +338,101 @@ func TestCallerWhoLeavesItsLoadIsNotOverloaded(t *testing.T) {
 	})
 }
 
+func TestCallerWhoLeavesItsLoadIsNotOverloadedByAGetManyOfItsKey(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, _ := steady(r, rows.load, aside.WithMaxLoads(1))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		left := make(chan error)
+		go func() { _, err := c.Get(ctx, 1); left <- err }()
+		<-rows.read // it has the place
+		many := gettingMany(t.Context(), c, 1)
+		if err := <-left; errors.Is(err, aside.ErrOverloaded) || !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("during its load, it got %v", err)
+		}
+		rows.flow()
+		finds(t, "the GetMany", many, "1:100")
+	})
+}
+
+// A codec that finds out after 2 s that it cannot decode.
+type slowlyFailingCodec struct{ stdCodec }
+
+func (slowlyFailingCodec) Unmarshal([]byte, any) error {
+	time.Sleep(2 * time.Second)
+	return errors.New("damaged")
+}
+
+// It waits for a place for 2, and would for 1 once that turns out to be damaged; but by then its ctx has ended. As far as Go's
+// select goes, it may notice that by either of two channels, so it is tried often.
+func TestAGetManyIsOverloadedOnce(t *testing.T) {
+	for range 20 {
+		onMiniredis(t, func(t *testing.T, r *rig) {
+			rows := newSlowTable(product{9, "lamp", 100})
+			c, _ := steady(r, rows.load, aside.WithMaxLoads(1), aside.WithCodec(slowlyFailingCodec{}))
+			other := getting(c, 9)
+			<-rows.read
+			r.put("test:1", byHand(time.Hour, `"damaged"`))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			if _, err := c.GetMany(ctx, []int{1, 2}); !errors.Is(err, aside.ErrOverloaded) {
+				t.Errorf("it got %v", err)
+			}
+			equal(t, "Overloaded", c.Stats().Overloaded, 1)
+			rows.flow()
+			<-other
+		})
+	}
+}
+
+// Of its keys, 1 loads for long. The places of the others are free again, or were never needed.
+func TestGetManyKeepsNoPlaceThatItHasNoLoadFor(t *testing.T) {
+	tests := map[string]func(t *testing.T, r *rig, c *aside.Cache[int, product]){
+		"since the others are loaded": func(t *testing.T, _ *rig, c *aside.Cache[int, product]) {
+			gettingMany(t.Context(), c, 1, 2, 3)
+		},
+		"since another process loads the others": func(t *testing.T, r *rig, c *aside.Cache[int, product]) {
+			deadLease(r, "test:2", time.Minute)
+			deadLease(r, "test:3", time.Minute)
+			gettingMany(t.Context(), c, 1, 2, 3)
+		},
+		"since the others are refreshed": func(t *testing.T, _ *rig, c *aside.Cache[int, product]) {
+			mustGetMany(t, c, 1, 2, 3)
+			time.Sleep(2 * time.Minute)
+			mustGetMany(t, c, 1, 2, 3)
+		},
+	}
+	for name, begin := range tests {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				c, _ := steady(r, func(_ context.Context, id int) (product, error) {
+					if id == 1 || id > 20 {
+						time.Sleep(9 * time.Second)
+					}
+					return product{ID: id}, nil
+				}, append(stale, aside.WithMaxLoads(3))...)
+				begin(t, r, c)
+				synctest.Wait()
+				equal(t, "Loading", c.Stats().Loading, 1)
+				for id := range 2 {
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+					defer cancel()
+					if _, err := c.Get(ctx, 10+id); err != nil {
+						t.Errorf("beside the one load, Get returned %v", err)
+					}
+				}
+				time.Sleep(20 * time.Second)
+				for id := range 4 {
+					getting(c, 21+id)
+				}
+				synctest.Wait()
+				equal(t, "Loading when all places are taken", c.Stats().Loading, 3)
+			})
+		})
+	}
+}
+
 func TestStaleValueIsServedWhenThereIsNoPlaceForItsRefresh(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newSlowTable(product{1, "lamp", 100}, product{2, "desk", 200})

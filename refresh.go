@@ -52,20 +52,20 @@ func (c *Cache[K, V]) startRefresh(ctx context.Context, wants []*want[K, V], man
 	}
 	f := fetch[K, V]{Cache: c, ctx: context.WithoutCancel(ctx), budget: newBudget(c.config.timeout), many: many}
 	f.seal, f.close = func() {}, func() {}
-	places := c.places.tryAcquire(f.placesFor(len(wants)))
+	places := c.places.tryAcquire(1)
 	end := func() {
 		c.places.release(places)
 		for _, w := range wants {
 			c.refreshing.end(w.name)
 		}
 	}
-	if places == 0 || !c.background.start(func() { defer end(); f.refresh(wants, places) }) {
+	if places == 0 || !c.background.start(func() { defer end(); f.refresh(wants) }) {
 		end()
 	}
 }
 
 // refresh claims the documents, loads what it got, and fills.
-func (f *fetch[K, V]) refresh(wants []*want[K, V], places int) {
+func (f *fetch[K, V]) refresh(wants []*want[K, V]) {
 	steps := make([]step, len(wants))
 	for i, w := range wants {
 		steps[i] = claimStep(w.name, w.source, min(f.config.loadTimeout, longestClaim))
@@ -80,10 +80,9 @@ func (f *fetch[K, V]) refresh(wants []*want[K, V], places int) {
 	if len(claimed) == 0 {
 		return
 	}
-	f.setWindow(len(claimed), places)
-	took := f.load(claimed, places, true)
+	f.load(claimed, true)
 	f.budget = newBudget(f.config.timeout) // nobody waits
-	f.fill(claimed, took)
+	f.fill(claimed)
 	for _, w := range claimed {
 		if w.err != nil && !w.absent() && f.logged.now() {
 			f.config.logger.Warn("aside: a refresh failed", "cache", f.name, "name", w.name, "error", w.err)
