@@ -118,7 +118,7 @@ var ofFlights = []mutant{
 	},
 	{
 		"a joiner gets a value of its own", "flight.go",
-		`if v, ok := c.decodeFor(&f.decoding, f.data); ok {`, `if v, ok := f.value, true; ok {`,
+		`v, ok = c.decodeFor(&f.decoding, f.data)`, `v, ok = f.value, true`,
 		"TestCallersDoNotShareMemory",
 	},
 	{

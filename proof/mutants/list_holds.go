@@ -121,7 +121,7 @@ var ofHolds = []mutant{
 	},
 	{
 		"a read inside of a key that was invalidated there does not hit", "cache.go",
-		`c.usable(r.Name) && !m.wrote(c, r.Name) {`, `c.usable(r.Name) {`,
+		`c.usable(name) && !m.wrote(c, name) {`, `c.usable(name) {`,
 		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
@@ -132,8 +132,8 @@ var ofHolds = []mutant{
 	{
 		"a read inside fills nothing and shares nothing", "cache.go",
 		`if m.inTx() {
-		v, r.Err = c.loadHere`, `if false {
-		v, r.Err = c.loadHere`,
+		return c.loadHere`, `if false {
+		return c.loadHere`,
 		"TestReadsInsideATransactionNeitherFillNorShare",
 	},
 	{

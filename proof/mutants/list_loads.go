@@ -50,6 +50,28 @@ var ofLoads = []mutant{
 		"TestAWaiterForALeaseDoesNotAskARedisThatIsDown",
 	},
 	{
+		"a GetMany takes no place for what others load", "fetch.go",
+		`n := f.placesFor(len(wants)); n < *held {`, `n := f.placesFor(len(wants)); n < 0 {`,
+		"TestGetManyKeepsNoPlaceThatItHasNoLoadFor",
+	},
+	{
+		"a load that has ended gives its place back, though others go on beside it", "fetch.go",
+		`n := left.Add(-1); 0 < n && n < int64(places) {`, `n := left.Add(-1); n < 0 {`,
+		"TestGetManyKeepsNoPlaceThatItHasNoLoadFor",
+	},
+	{
+		"that a GetMany waits for a place says nothing of a flight", "fetch.go",
+		`if f.many {
+		flight`, `if false {
+		flight`,
+		"TestCallerWhoLeavesItsLoadIsNotOverloadedByAGetManyOfItsKey",
+	},
+	{
+		"a panic goes on in the caller of GetMany whatever else fails", "many.go",
+		`errors.As(second, &p) && !errors.As(first, &p) {`, `errors.As(second, &p) && false {`,
+		"TestPanicOfOneKeyReachesTheCallerOfGetManyWhateverElseFails",
+	},
+	{
 		"how late a fill may come counts from the lease, by the clock of the server", "fetch.go",
 		`latest := w.since + f.window.Milliseconds()`, `latest := time.Now().UnixMilli() + f.window.Milliseconds()`,
 		"TestHowLateAFillMayComeIsMeasuredByTheClockOfTheServer",
