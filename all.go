@@ -203,7 +203,7 @@ func (c *Cache[K, V]) removePage(ctx context.Context, names []string) error {
 		c.n.invalidations.Add(uint64(len(chunk)))
 	}
 	if observe := c.config.observer.InvalidateAll; observe != nil && len(names) > 0 {
-		observe(ctx, len(names))
+		observe(ctx, InvalidateAllInfo{Cache: c.name, Entries: len(names)})
 	}
 	return ctx.Err()
 }

@@ -356,7 +356,7 @@ func TestAScanThatFailsIsARedisError(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		var told []error
 		c, tap := process(r, newTable().load, aside.WithObserver(aside.Observer{
-			RedisError: func(_ context.Context, err error) { told = append(told, err) },
+			RedisError: func(_ context.Context, r aside.RedisErrorInfo) { told = append(told, r.Err) },
 		}))
 		refusal := redisError("NOPERM this user has no permissions to run the 'scan' command")
 		tap.answer("scan", refusal)

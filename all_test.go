@@ -14,7 +14,7 @@ func TestInvalidateAllRemovesTheEntriesAndLeasesOfThisCacheAlone(t *testing.T) {
 		rows := newSlowTable()
 		told := make(chan int, 1000)
 		c, _ := process(r, rows.table.load, aside.WithObserver(aside.Observer{
-			InvalidateAll: func(_ context.Context, entries int) { told <- entries },
+			InvalidateAll: func(_ context.Context, i aside.InvalidateAllInfo) { told <- i.Entries },
 		}))
 		slow, _ := process(r, rows.load)
 		var all []int

@@ -202,7 +202,10 @@ func TestEachChangeOfStateIsToldOnce(t *testing.T) {
 		logged := new(log)
 		rows := newTable(product{1, "lamp", 100})
 		c, w := inWeather(r, rows.load, aside.WithLogger(slog.New(logged)), aside.WithObserver(aside.Observer{
-			Down: func(err error) { seen = append(seen, err) },
+			Down: func(d aside.DownInfo) {
+				equal(t, "its cache", d.Cache, "test")
+				seen = append(seen, d.Err)
+			},
 		}))
 		for range 2 {
 			w.answer(errDown)
@@ -365,7 +368,7 @@ func TestWhatIsNoFailureToReachRedisDoesNotMeanDown(t *testing.T) {
 						return product{}, errDown
 					}
 					return rows.load(ctx, id)
-				}, aside.WithObserver(aside.Observer{Down: func(err error) { t.Errorf("down, by %v", err) }}))
+				}, aside.WithObserver(aside.Observer{Down: func(d aside.DownInfo) { t.Errorf("down, by %v", d.Err) }}))
 				for range 10 {
 					read(t, r, c, w)
 					time.Sleep(time.Second)

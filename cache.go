@@ -254,19 +254,30 @@ func (c *Cache[K, V]) deepCopy(v V) V {
 	return v
 }
 
-// decode makes a value that shares memory with no other. What makes a codec panic is unreadable, too.
+// decode makes a value that shares memory with no other.
 func (c *Cache[K, V]) decode(data []byte) (v V, ok bool) {
+	if data == nil {
+		return v, false
+	}
+	err := c.unmarshal(data, &v)
+	if err == nil && !c.isNil(v) {
+		return v, true
+	}
+	if c.logged.now() {
+		c.config.logger.Warn("aside: a value cannot be decoded, so it is loaded", "cache", c.name, "error", err)
+	}
+	var zero V
+	return zero, false
+}
+
+// unmarshal calls the codec. What makes it panic is unreadable, too.
+func (c *Cache[K, V]) unmarshal(data []byte, v *V) (err error) {
 	defer func() {
-		if recover() != nil {
-			var zero V
-			v, ok = zero, false
+		if p := recover(); p != nil {
+			err = fmt.Errorf("aside: the codec panicked: %v", p)
 		}
 	}()
-	if data == nil || c.config.codec.Unmarshal(data, &v) != nil || c.isNil(v) {
-		var zero V
-		return zero, false
-	}
-	return v, true
+	return c.config.codec.Unmarshal(data, v)
 }
 
 // unshared returns data of its own for a value that is decoded from it to keep. What a codec writes may be memory of a value,
@@ -371,7 +382,7 @@ func (c *Cache[K, V]) redisFailed(err error) {
 		c.config.logger.Warn("aside: Redis refuses a command", "cache", c.name, "error", err)
 	}
 	if observe := c.config.observer.RedisError; observe != nil {
-		observe(context.Background(), err)
+		observe(context.Background(), RedisErrorInfo{Cache: c.name, Err: err})
 	}
 }
 
@@ -383,7 +394,7 @@ func (c *Cache[K, V]) redisChanged(down bool, err error) {
 		c.config.logger.Info("aside: Redis is back", "cache", c.name)
 	}
 	if observe := c.config.observer.Down; observe != nil {
-		observe(err)
+		observe(DownInfo{Cache: c.name, Err: err})
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"regexp"
 	"strings"
 	"testing"
@@ -547,4 +548,31 @@ func TestEveryCallerMayModifyAValueThatIsWhatItsCodecWasGiven(t *testing.T) {
 		get := tap.before("get")
 		reads("who shares a round trip", func() { get.wait(); get.release() })
 	})
+}
+
+// What the codec does not read is a miss each time, which no error of Get tells.
+func TestValueThatCannotBeDecodedIsLogged(t *testing.T) {
+	for name, codec := range map[string]aside.Codec{"an error": writeOnlyCodec{}, "a panic": panickingReader{}} {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				logged := new(log)
+				rows := newTable(product{1, "lamp", 100})
+				c, _ := process(r, rows.load, aside.WithCodec(codec), aside.WithLogger(slog.New(logged)))
+				for range 3 {
+					mustGet(t, c, 1)
+				}
+				equal(t, "the number of loads", rows.loads.Load(), 3)
+				equal(t, "what it logged", strings.Join(logged.lines, ","), "WARN aside: a value cannot be decoded, so it is loaded")
+			})
+		})
+	}
+}
+
+// panickingReader takes what it is given for what it is not, as a codec for protobuf messages does that forgets that it is given
+// a pointer to a pointer.
+type panickingReader struct{ gobCodec }
+
+func (panickingReader) Unmarshal(_ []byte, v any) error {
+	_ = v.(error)
+	return nil
 }

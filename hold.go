@@ -160,7 +160,7 @@ func (c *Cache[K, V]) tagged() bool { return c.tagsFunc != nil }
 func (c *Cache[K, V]) placeTagHolds(ctx context.Context, t *tx, tags []string) error {
 	if err := c.holdAndRemoveTags(ctx, t, tags); err != nil {
 		c.n.invalidationErrors.Add(uint64(len(tags)))
-		return fmt.Errorf("aside: tags %q not held: %w", tags, err)
+		return fmt.Errorf("aside: %d tags not held, the first is %q: %w", len(tags), tags[0], err)
 	}
 	return nil
 }

@@ -27,9 +27,9 @@ import (
 // was lost), so the holds are renewed once more and left to expire: nothing is cached for the keys for WithHold, and
 // nothing is stale. So it is when the process dies at any point. While fn runs, the holds are renewed.
 //
-// InTx returns fn's error and nothing else, and re-panics fn's panic. What it does with the holds at the end takes at
-// most WithRedisTimeout for keys, or twice that if they are being renewed just then, as long as InvalidateTags and
-// InvalidateAll take for those, and does not end with ctx. Where Redis does not confirm that, the keys are invalidated in the
+// InTx returns fn's error and nothing else, and re-panics fn's panic. What it does with the holds at the end takes as
+// long as Invalidate, InvalidateTags and InvalidateAll take, and a WithRedisTimeout more if they are being renewed just then,
+// and does not end with ctx. Where Redis does not confirm that, the keys are invalidated in the
 // background, as by an Invalidate that has failed.
 //
 // Inside, a read of a key that was invalidated there goes to the loader, with this ctx, on the caller's goroutine. Reads

@@ -1,6 +1,7 @@
 package aside
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +13,10 @@ import (
 // Invalidate says that the rows of keys have changed: it removes what is cached for them, and voids the loads under way.
 //
 // Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process,
-// returns what was loaded before Invalidate was called. It waits for Redis to confirm, at most WithRedisTimeout for all keys,
-// in one round trip to each server concerned: give it tens of thousands of keys in several calls. It is sent even if ctx has
-// ended, and does not end with it: the rows have changed, whoever is still listening. It is sent even if Redis is known to be
-// down.
+// returns what was loaded before Invalidate was called. It waits for Redis to confirm, in one round trip to each server
+// concerned for each 500 keys, and at most WithRedisTimeout for each of those; if Redis confirms none of them, the rest is
+// left to the background. It is sent even if ctx has ended, and does not end with it: the rows have changed, whoever is still
+// listening. It is sent even if Redis is known to be down.
 //
 // An error says that Redis did not confirm all of them. Those are tried again in the background until they succeed, and
 // until then the caches of this process that have this name and were given the same client read them from the loader; others
@@ -40,15 +41,18 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	return err
 }
 
-// namesOf leaves out the keys that cannot be rendered, under which nothing is cached, and returns the first error.
+// namesOf returns each name once. It leaves out the keys that cannot be rendered, under which nothing is cached, and returns the
+// first error.
 func (c *Cache[K, V]) namesOf(keys []K) (names []string, first error) {
 	names = make([]string, 0, len(keys))
+	seen := make(map[string]bool)
 	for _, key := range keys {
-		if name, err := c.nameOf(key); err == nil {
+		name, err := c.nameOf(key)
+		if err == nil && !seen[name] {
 			names = append(names, name)
-		} else if first == nil {
-			first = err
+			seen[name] = true
 		}
+		first = cmp.Or(first, err)
 	}
 	return names, first
 }
@@ -83,9 +87,25 @@ func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64)
 	return failed, first
 }
 
-// attempt runs a step on each of names. It returns the names that Redis confirmed, those that it did not, and the first
-// error. A hold, or a lag, that an unknown hold has kept from being noted is not confirmed.
+// attempt runs a step on each of names, in chunks that have WithRedisTimeout each, until Redis has confirmed nothing of one: to
+// ask for the rest would wait once more. It returns the names that Redis confirmed, those that it did not, and the first error.
 func (c *Cache[K, V]) attempt(
+	ctx context.Context, names []string, stepOn func(name string) step,
+) (confirmed, failed []string, first error) {
+	for len(names) > 0 {
+		chunk := names[:min(len(names), chunkSize)]
+		names = names[len(chunk):]
+		did, left, err := c.attemptOnce(ctx, chunk, stepOn)
+		confirmed, failed, first = append(confirmed, did...), append(failed, left...), cmp.Or(first, err)
+		if len(did) == 0 {
+			break
+		}
+	}
+	return confirmed, append(failed, names...), first
+}
+
+// attemptOnce is attempt for one chunk. A hold, or a lag, that an unknown hold has kept from being noted is not confirmed.
+func (c *Cache[K, V]) attemptOnce(
 	ctx context.Context, names []string, stepOn func(name string) step,
 ) (confirmed, failed []string, first error) {
 	steps := make([]step, len(names))

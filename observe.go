@@ -73,14 +73,13 @@ type Observer struct {
 	// Invalidate is called at the end of each Invalidate and InvalidateTags, on the caller's goroutine. What is tried again in
 	// the background, and what InTx does at its end, is not told.
 	Invalidate func(ctx context.Context, i InvalidateInfo)
-	// InvalidateAll is called during InvalidateAll, with the number of entries that it has invalidated since the last
-	// call, on several goroutines for a Cluster.
-	InvalidateAll func(ctx context.Context, entries int)
+	// InvalidateAll is called during InvalidateAll, on several goroutines for a Cluster.
+	InvalidateAll func(ctx context.Context, i InvalidateAllInfo)
 	// RedisError is called for each Redis command that failed or was not answered in time, once for several that are sent
 	// together and fail alike, and not for probes of a Redis that is down.
-	RedisError func(ctx context.Context, err error)
-	// Down is called when Redis is found to be down, with the error that told so, and when it is back, with nil.
-	Down func(err error)
+	RedisError func(ctx context.Context, r RedisErrorInfo)
+	// Down is called when Redis is found to be down, and when it is back. Each Cache finds that out by itself.
+	Down func(d DownInfo)
 }
 
 // Outcome says how a read was answered.
@@ -129,6 +128,24 @@ type InvalidateInfo struct {
 	Tags  []string // of InvalidateTags
 	Took  time.Duration
 	Err   error
+}
+
+// InvalidateAllInfo describes a part of an InvalidateAll.
+type InvalidateAllInfo struct {
+	Cache   string
+	Entries int // invalidated since the last call
+}
+
+// RedisErrorInfo describes commands that failed.
+type RedisErrorInfo struct {
+	Cache string
+	Err   error
+}
+
+// DownInfo says whether Redis is down, for a Cache.
+type DownInfo struct {
+	Cache string
+	Err   error // that told so; nil: it is back
 }
 
 // seldom lets something be done once in a while: logging what may happen on every read.

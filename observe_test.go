@@ -45,7 +45,7 @@ func (o *observed) observer() aside.Observer {
 		Invalidate: func(ctx context.Context, i aside.InvalidateInfo) {
 			o.note(ctx, "%s invalidated %v in %v: %v", i.Cache, i.Names, i.Took, i.Err)
 		},
-		RedisError: func(ctx context.Context, err error) { o.note(ctx, "Redis: %v", err) },
+		RedisError: func(ctx context.Context, r aside.RedisErrorInfo) { o.note(ctx, "%s had %v", r.Cache, r.Err) },
 	}
 }
 
@@ -100,12 +100,12 @@ func TestObserverIsToldEachThingOnce(t *testing.T) {
 
 		tap.answer("fill", errDown)
 		get(2)
-		o.told(t, "a fill that failed", "test loaded 1 in 1s, refresh false, <nil>", "Redis: connection refused",
+		o.told(t, "a fill that failed", "test loaded 1 in 1s, refresh false, <nil>", "test had connection refused",
 			"test filled test:2: absent false, refused false, connection refused", "test read test:2: miss, <nil>")
 		tap.answer("fill", nil)
 		tap.answer("invalidate", errDown)
 		_ = c.Invalidate(ctx, 1)
-		o.told(t, "an Invalidate that failed", "Redis: connection refused",
+		o.told(t, "an Invalidate that failed", "test had connection refused",
 			`test invalidated [test:1] in 0s: aside: 1 of 1 keys not invalidated, the first is "test:1": connection refused`)
 	})
 }

@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -246,4 +247,74 @@ func (s *scans) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		scan.SetVal(nil, cursor)
 		return nil
 	}
+}
+
+// A server that takes 10 ms for a command, which is about 64 keys, needs 800 ms for 5,000 keys.
+func TestVeryManyKeysAtATimeAreInvalidated(t *testing.T) {
+	outside := func(ctx context.Context, c *aside.Cache[int, product]) error { return c.Invalidate(ctx, upTo(5000)...) }
+	invalidate := map[string]func(ctx context.Context, c *aside.Cache[int, product]) error{
+		"outside InTx": outside,
+		"inside InTx": func(ctx context.Context, c *aside.Cache[int, product]) error {
+			return aside.InTx(ctx, func(ctx context.Context) error { return outside(ctx, c) })
+		},
+	}
+	for name, do := range invalidate {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rdb := r.dial(t)
+				rdb.AddHook(new(slowServer))
+				c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
+				mustGet(t, c, 1)
+				equal(t, "the error", do(t.Context(), c), nil)
+				equal(t, "the document", r.get("test:1"), "")
+				equal(t, "Owed", c.Stats().Owed, 0)
+				equal(t, "RedisErrors", c.Stats().RedisErrors, 0)
+			})
+		})
+	}
+}
+
+func upTo(n int) []int {
+	keys := make([]int, n)
+	for i := range keys {
+		keys[i] = i
+	}
+	return keys
+}
+
+type slowServer struct{ tap }
+
+func (s *slowServer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		time.Sleep(time.Duration(len(cmds)) * 10 * time.Millisecond)
+		return next(ctx, cmds)
+	}
+}
+
+func TestVeryManyKeysAtATimeWaitOnceForARedisThatHangs(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, w := inWeather(r, newTable().load)
+		mustInvalidate(t, c, 1)
+		w.hang()
+		start := time.Now()
+		if err := c.Invalidate(t.Context(), upTo(5000)...); err == nil || !strings.Contains(err.Error(), "5000 of 5000") {
+			t.Errorf("Invalidate returned %v", err)
+		}
+		equal(t, "how long it took", time.Since(start), 250*time.Millisecond)
+		w.become(nil)
+		time.Sleep(3 * time.Second)
+		equal(t, "Owed", c.Stats().Owed, 0)
+	})
+}
+
+func TestKeyThatIsGivenTwiceIsInvalidatedOnce(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, newTable().load, aside.WithObserver(aside.Observer{
+			Invalidate: func(_ context.Context, i aside.InvalidateInfo) {
+				equal(t, "the names", strings.Join(i.Names, " "), "test:2 test:1")
+			},
+		}))
+		mustInvalidate(t, c, 2, 1, 2, 2, 1)
+		equal(t, "Invalidations", c.Stats().Invalidations, 2)
+	})
 }

@@ -242,12 +242,12 @@ func TestTheObserverOfTheREADME(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb := r.dial(t)
 		repo, down := NewRepository(), false
-		alert := func(on bool) { down = on }
+		alert := func(_ string, on bool) { down = on }
 
 		reads := new(expvar.Map)
 		observer := aside.Observer{
 			Read: func(_ context.Context, r aside.ReadInfo) { reads.Add(string(r.Outcome), 1) },
-			Down: func(err error) { alert(err != nil) },
+			Down: func(d aside.DownInfo) { alert(d.Cache, d.Err != nil) },
 		}
 		products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithObserver(observer))
 

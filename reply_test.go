@@ -255,7 +255,8 @@ func newSayer(t *testing.T, script string, says error, raw bool) *sayer {
 }
 
 // noPanic looks for panics that the library took for one of a hook: the parrot's do not.
-func (s *sayer) noPanic(_ context.Context, err error) {
+func (s *sayer) noPanic(_ context.Context, r aside.RedisErrorInfo) {
+	err := r.Err
 	if strings.Contains(err.Error(), "panicked") {
 		s.t.Errorf("a reply made the library panic: %v", err)
 	}

@@ -103,7 +103,7 @@ func (c *Cache[K, V]) invalidateTags(ctx context.Context, tags []string) error {
 	}
 	c.n.invalidationErrors.Add(uint64(len(tags)))
 	c.oweTags(tags)
-	return fmt.Errorf("aside: tags %q not invalidated: %w", tags, err)
+	return fmt.Errorf("aside: %d tags not invalidated, the first is %q: %w", len(tags), tags[0], err)
 }
 
 // removeTags is one attempt for all of tags.

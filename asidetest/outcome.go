@@ -97,6 +97,8 @@ func uncached(s aside.Stats) string {
 		return "Redis is down"
 	case s.RedisErrors > 0:
 		return "Redis has failed commands"
+	case s.Unusable > 0:
+		return "the codec does not read what it writes, see what the cache logged"
 	default:
 		return "see what the cache logged: is it a value that the codec cannot encode, a negative WithTTLFunc, " +
 			"a hold of InTx, or WithReplicaLag?"

@@ -121,6 +121,21 @@ var ofInvalidations = []mutant{
 		"TestAHoldLastsLongerByTheLagOfTheOthers",
 	},
 	{
+		"very many keys have more time", "invalidate.go",
+		`chunk := names[:min(len(names), chunkSize)]`, `chunk := names`,
+		"TestVeryManyKeysAtATimeAreInvalidated",
+	},
+	{
+		"very many keys wait once for a Redis that hangs", "invalidate.go",
+		`if len(did) == 0 {`, `if false {`,
+		"TestVeryManyKeysAtATimeWaitOnceForARedisThatHangs",
+	},
+	{
+		"a key that is given twice is invalidated once", "invalidate.go",
+		`if err == nil && !seen[name] {`, `if err == nil {`,
+		"TestKeyThatIsGivenTwiceIsInvalidatedOnce",
+	},
+	{
 		"one at a time pays", "owed.go",
 		`if !c.owed.paying.TryLock() {`, `if c.owed.paying.TryLock() && false {`,
 		"TestProbesDoNotEachBeginToPay",
