@@ -351,7 +351,8 @@ func (c *Cache[K, V]) Stats() Stats {
 // nothing; Invalidate works as before, but is not tried again, so a service may close its caches while its last requests end.
 //
 // It returns an error if there are invalidations that Redis has not confirmed, after it has tried them once more: what
-// is cached for their keys may be served by other processes until its TTL.
+// is cached for their keys may be served by other processes until its TTL. Another Cache of this process that shares them goes
+// on trying, see Invalidate and InvalidateTags.
 func (c *Cache[K, V]) Close() error {
 	c.background.close()
 	return c.unpaid()
