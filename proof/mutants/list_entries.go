@@ -266,9 +266,7 @@ var ofEntries = []mutant{
 	},
 	{
 		"a null is no value of a pointer", "cache.go",
-		`|| c.isNil(v) {
-		var zero V`, `{
-		var zero V`,
+		`err == nil && !c.isNil(v) {`, `err == nil {`,
 		"TestNullForAPointerIsAMiss",
 	},
 	{

@@ -50,11 +50,6 @@ var ofLoads = []mutant{
 		"TestAWaiterForALeaseDoesNotAskARedisThatIsDown",
 	},
 	{
-		"a GetMany takes no place for what others load", "fetch.go",
-		`n := f.placesFor(len(wants)); n < *held {`, `n := f.placesFor(len(wants)); n < 0 {`,
-		"TestGetManyKeepsNoPlaceThatItHasNoLoadFor",
-	},
-	{
 		"a load that has ended gives its place back, though others go on beside it", "fetch.go",
 		`n := left.Add(-1); 0 < n && n < int64(places) {`, `n := left.Add(-1); n < 0 {`,
 		"TestGetManyKeepsNoPlaceThatItHasNoLoadFor",
@@ -117,11 +112,7 @@ var ofLoads = []mutant{
 	},
 	{
 		"a load has a place", "fetch.go",
-		`if err != nil {
-		for _, w := range wants {
-			w.done, w.err`, `if err != nil && false {
-		for _, w := range wants {
-			w.done, w.err`,
+		`acquire(f.queue, flight, f.queued); err != nil {`, `acquire(f.queue, flight, f.queued); err != nil && false {`,
 		"TestReadsThatGetNoPlaceAreOverloaded",
 	},
 	{
