@@ -157,8 +157,9 @@
 //
 // Invalidate is always tried. When Redis does not confirm it, Invalidate returns an error and is tried again in the
 // background until it succeeds. Until then this process reads the key from the loader (its caches of that name that were given
-// the same client); others may serve what is cached. More than 10,000 such keys are owed as the whole Cache: it reads nothing from Redis until a SCAN has
-// removed all its entries. (Not so with an AutoPipeliner, through which a Cluster cannot be scanned: it remembers all keys.)
+// the same client); others may serve what is cached. More than 10,000 such keys are owed as the whole Cache: it reads nothing
+// from Redis until a SCAN has removed all its entries. (Not so with an AutoPipeliner, through which a Cluster cannot be scanned:
+// it remembers all keys.)
 //
 // # The Redis client
 //

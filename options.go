@@ -151,9 +151,10 @@ func WithHold(d time.Duration) Option { return func(c *config) { c.hold = d } }
 
 // WithReplicaLag is for loaders that read from a replica of the database that is up to d behind: for d after an
 // invalidation nothing is cached for the key, and reads go to the loader: after an Invalidate of any Cache of this name with
-// the same client, and after an InvalidateTags of any Cache with that client. InTx releases its holds into that, and they last that much longer.
-// InvalidateAll does so for the keys that have an entry or a load under way when it gets to them: a key that had neither may be
-// filled with what the replica still has, up to its TTL. The default is 0, and it must be that or at least a millisecond.
+// the same client, and after an InvalidateTags of any Cache with that client. InTx releases its holds into that, and they last
+// that much longer. InvalidateAll does so for the keys that have an entry or a load under way when it gets to them: a key that
+// had neither may be filled with what the replica still has, up to its TTL. The default is 0, and it must be that or at least a
+// millisecond.
 func WithReplicaLag(d time.Duration) Option { return func(c *config) { c.lag = d } }
 
 // WithLogger sets where the Cache logs what an operator should know: Redis going down, coming back, or refusing commands,
