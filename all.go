@@ -196,11 +196,10 @@ func (c *Cache[K, V]) owns(name string) bool {
 // removePage removes the entries among names.
 func (c *Cache[K, V]) removePage(ctx context.Context, names []string) error {
 	names = only(names, c.owns)
-	for chunk := range slices.Chunk(names, chunkSize) {
-		if _, err := c.remove(ctx, chunk, 0); err != nil {
-			return err
-		}
-		c.n.invalidations.Add(uint64(len(chunk)))
+	failed, err := c.remove(ctx, names, 0)
+	c.n.invalidations.Add(uint64(len(names) - len(failed)))
+	if err != nil {
+		return err
 	}
 	if observe := c.config.observer.InvalidateAll; observe != nil && len(names) > 0 {
 		observe(ctx, InvalidateAllInfo{Cache: c.name, Entries: len(names)})

@@ -272,11 +272,7 @@ func (c *Cache[K, V]) decode(data []byte) (v V, ok bool) {
 
 // unmarshal calls the codec. What makes it panic is unreadable, too.
 func (c *Cache[K, V]) unmarshal(data []byte, v *V) (err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("aside: the codec panicked: %v", p)
-		}
-	}()
+	defer codecPanicked(&err)
 	return c.config.codec.Unmarshal(data, v)
 }
 

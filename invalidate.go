@@ -14,8 +14,8 @@ import (
 //
 // Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process,
 // returns what was loaded before Invalidate was called. It waits for Redis to confirm, in one round trip to each server
-// concerned for each 500 keys, and at most WithRedisTimeout for each of those; if Redis confirms none of them, the rest is
-// left to the background. It is sent even if ctx has ended, and does not end with it: the rows have changed, whoever is still
+// concerned for each 500 keys, and at most WithRedisTimeout for each of those; if a server confirms none of them, the rest of
+// its keys is left to the background. It is sent even if ctx has ended, and does not end with it: the rows have changed, whoever is still
 // listening. It is sent even if Redis is known to be down.
 //
 // An error says that Redis did not confirm all of them. Those are tried again in the background until they succeed, and
@@ -87,21 +87,17 @@ func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64)
 	return failed, first
 }
 
-// attempt runs a step on each of names, in chunks that have WithRedisTimeout each, until Redis has confirmed nothing of one: to
-// ask for the rest would wait once more. It returns the names that Redis confirmed, those that it did not, and the first error.
+// attempt runs a step on each of names, in chunks that have WithRedisTimeout each. It returns the names that Redis confirmed,
+// those that it did not, and the first error.
 func (c *Cache[K, V]) attempt(
 	ctx context.Context, names []string, stepOn func(name string) step,
 ) (confirmed, failed []string, first error) {
-	for len(names) > 0 {
-		chunk := names[:min(len(names), chunkSize)]
-		names = names[len(chunk):]
-		did, left, err := c.attemptOnce(ctx, chunk, stepOn)
-		confirmed, failed, first = append(confirmed, did...), append(failed, left...), cmp.Or(first, err)
-		if len(did) == 0 {
-			break
-		}
-	}
-	return confirmed, append(failed, names...), first
+	left := c.store.chunks(names, func(chunk []string) []string {
+		did, didNot, err := c.attemptOnce(ctx, chunk, stepOn)
+		confirmed, failed, first = append(confirmed, did...), append(failed, didNot...), cmp.Or(first, err)
+		return didNot
+	})
+	return confirmed, append(failed, left...), first
 }
 
 // attemptOnce is attempt for one chunk. A hold, or a lag, that an unknown hold has kept from being noted is not confirmed.

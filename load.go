@@ -161,11 +161,7 @@ func (c *Cache[K, V]) ready(key K, v V, err error) loaded[V] {
 // returns may be memory of the value, which belongs to the owner as soon as he has it. What makes a codec panic has no
 // encoding.
 func (c *Cache[K, V]) encode(v *V) (data []byte, err error) {
-	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("aside: the codec panicked: %v", p)
-		}
-	}()
+	defer codecPanicked(&err)
 	if _, ok := c.config.codec.(jsonCodec); ok {
 		if data, err = c.config.codec.Marshal(v); c.nilPointer && string(data) == "null" {
 			err = errors.New("aside: a pointer to what is null in JSON would come back as a nil pointer, which means that there is no row")
@@ -176,6 +172,13 @@ func (c *Cache[K, V]) encode(v *V) (data []byte, err error) {
 		data = []byte{} // nil would be none
 	}
 	return data, err
+}
+
+// codecPanicked makes an error of a codec's panic, deferred by what calls it.
+func codecPanicked(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("aside: the codec panicked: %v", p)
+	}
 }
 
 // pick is what a batch load says of one key. A not found speaks for the keys that it did not return.

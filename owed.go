@@ -317,10 +317,7 @@ func (c *Cache[K, V]) payOnce(ctx context.Context) bool {
 			return true
 		}
 	}
-	c.store.chunks(names, func(chunk []string) []string {
-		failed, _ := c.remove(ctx, chunk, number)
-		return failed
-	})
+	_, _ = c.remove(ctx, names, number)
 	return all || len(names) > 0
 }
 

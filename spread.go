@@ -47,15 +47,22 @@ func split[T any](b *breaker, all []T, name func(T) string) (parts [][]T, places
 
 func itself(name string) string { return name }
 
-// chunks has names sent in chunks, primary by primary, and the rest of a primary's left out once it has confirmed none
-// of a chunk: it is not there, and one timeout is enough. send returns the names that were not confirmed.
-func (s *store) chunks(names []string, send func(chunk []string) (failed []string)) {
-	parts, _ := split(s.breaker, names, itself)
+// chunks has names sent together, or if they are very many in chunks, primary by primary, and the rest of a primary's left out
+// once it has confirmed none of a chunk: it is not there, and one timeout is enough. send returns the names that were not
+// confirmed, and chunks those that were left out.
+func (s *store) chunks(names []string, send func(chunk []string) (failed []string)) (left []string) {
+	parts := [][]string{names}
+	if len(names) > chunkSize {
+		parts, _ = split(s.breaker, names, itself)
+	}
 	for _, part := range parts {
 		for chunk := range slices.Chunk(part, chunkSize) {
+			part = part[len(chunk):]
 			if len(send(chunk)) == len(chunk) {
 				break
 			}
 		}
+		left = append(left, part...)
 	}
+	return left
 }

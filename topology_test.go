@@ -3,6 +3,8 @@ package aside_test
 import (
 	"cmp"
 	"context"
+	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -430,6 +432,55 @@ func TestAnAutoPipelinerKeepsThePromises(t *testing.T) {
 			equal(t, "the price after Invalidate", mustGet(t, c, 1).Price, 90)
 			noStaleReadWhile(t, r, patient, func() {})
 		})
+	}
+}
+
+// The other primaries confirm something of each chunk of the keys. This one would have each of them wait anew.
+func TestVeryManyKeysAtATimeAreSentOnceToAPrimaryThatIsNotThere(t *testing.T) {
+	r := clusterRig(t)
+	rdb, cluster := r.dial(t), r.raw.(*redis.ClusterClient)
+	primaryOf := func(name string) string {
+		node, err := cluster.MasterForKey(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return node.Options().Addr
+	}
+	gone := &missing{has: func(name string) bool { return primaryOf(name) == primaryOf("test:0") }}
+	c := newCache(t, rdb, newTable().load, patient)
+	mustInvalidate(t, c, 0) // so that the client knows the nodes
+	rdb.AddHook(gone)
+	c.Close() // so that nothing is tried again
+	if err := c.Invalidate(t.Context(), upTo(5000)...); !errors.Is(err, errDown) {
+		t.Errorf("Invalidate returned %v", err)
+	}
+	equal(t, "the pipelines that were sent to it", gone.met.Load(), 1)
+	owed := 0
+	for id := range 5000 {
+		if gone.has(fmt.Sprint("test:", id)) {
+			owed++
+		}
+	}
+	equal(t, "Owed, which is all of its keys and no other", c.Stats().Owed, owed)
+}
+
+// A missing fails the pipelines to the primary that has some names.
+type missing struct {
+	tap
+	has func(name string) bool
+	met atomic.Int64
+}
+
+func (m *missing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if args := cmds[0].Args(); len(args) < 4 || !m.has(args[3].(string)) {
+			return next(ctx, cmds)
+		}
+		m.met.Add(1)
+		for _, cmd := range cmds {
+			cmd.SetErr(errDown)
+		}
+		return errDown
 	}
 }
 

@@ -110,15 +110,8 @@ func TestACommitAfterInTxIsFound(t *testing.T) {
 	asidetest.LongMoments(t)
 	s := newShop(t)
 	finds(t, func(t testing.TB) {
-		asidetest.Coherent(t, func(ctx context.Context) error {
-			tx := s.db.Begin()
-			err := aside.InTx(ctx, func(ctx context.Context) error {
-				tx.SetCents(1, 100)
-				return s.products.Invalidate(ctx, 1)
-			})
-			tx.Commit()
-			return err
-		}, asidetest.Of(s.products, 1))
+		write := commitAfterInTx(s, func(ctx context.Context) error { return s.products.Invalidate(ctx, 1) })
+		asidetest.Coherent(t, write, asidetest.Of(s.products, 1))
 	}, "product:1", "too early")
 }
 
@@ -126,16 +119,20 @@ func TestACommitAfterInTxWithInvalidateAllIsFound(t *testing.T) {
 	asidetest.LongMoments(t)
 	s := newShop(t)
 	finds(t, func(t testing.TB) {
-		asidetest.Coherent(t, func(ctx context.Context) error {
-			tx := s.db.Begin()
-			err := aside.InTx(ctx, func(ctx context.Context) error {
-				tx.SetCents(1, 100)
-				return s.lists.InvalidateAll(ctx)
-			})
-			tx.Commit()
-			return err
-		}, asidetest.Of(s.lists, 7))
+		asidetest.Coherent(t, commitAfterInTx(s, s.lists.InvalidateAll), asidetest.Of(s.lists, 7))
 	}, "list:7", "too early")
+}
+
+func commitAfterInTx(s *Shop, invalidate func(ctx context.Context) error) func(ctx context.Context) error {
+	return func(ctx context.Context) error {
+		tx := s.db.Begin()
+		err := aside.InTx(ctx, func(ctx context.Context) error {
+			tx.SetCents(1, 100)
+			return invalidate(ctx)
+		})
+		tx.Commit()
+		return err
+	}
 }
 
 func TestAWriteInTxOfTheWrongTagIsFound(t *testing.T) {

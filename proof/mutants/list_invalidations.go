@@ -121,14 +121,19 @@ var ofInvalidations = []mutant{
 		"TestAHoldLastsLongerByTheLagOfTheOthers",
 	},
 	{
-		"very many keys have more time", "invalidate.go",
-		`chunk := names[:min(len(names), chunkSize)]`, `chunk := names`,
+		"very many keys have more time", "spread.go",
+		`range slices.Chunk(part, chunkSize) {`, `range slices.Chunk(part, max(1, len(part))) {`,
 		"TestVeryManyKeysAtATimeAreInvalidated",
 	},
 	{
-		"very many keys wait once for a Redis that hangs", "invalidate.go",
-		`if len(did) == 0 {`, `if false {`,
+		"very many keys wait once for a Redis that hangs", "spread.go",
+		`if len(send(chunk)) == len(chunk) {`, `if len(send(chunk)) < 0 {`,
 		"TestVeryManyKeysAtATimeWaitOnceForARedisThatHangs",
+	},
+	{
+		"very many keys wait once for a primary that hangs", "spread.go",
+		`parts, _ = split(s.breaker, names, itself)`, `_ = itself`,
+		"TestVeryManyKeysAtATimeAreSentOnceToAPrimaryThatIsNotThere",
 	},
 	{
 		"a key that is given twice is invalidated once", "invalidate.go",
