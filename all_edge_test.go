@@ -26,7 +26,7 @@ func TestInvalidateAllThroughAnAutoPipelinerOverAClusterIsRefused(t *testing.T) 
 	if err == nil || !strings.Contains(err.Error(), "redis.ClusterClient") {
 		t.Errorf("InvalidateAll returned %v", err)
 	}
-	equal(t, "Owed", c.Stats().Owed, 0)
+	equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 	mustGet(t, c, 1)
 	equal(t, "Hits", c.Stats().Hits, 1)
 }
@@ -98,14 +98,14 @@ type scanHook struct {
 	before, after func()
 }
 
-func (h *scanHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if cmd.Name() != "scan" {
-			return next(ctx, cmd)
+func (h *scanHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() != "scan" {
+			return next(ctx, cmds)
 		}
 		h.before()
 		defer h.after()
-		return next(ctx, cmd)
+		return next(ctx, cmds)
 	}
 }
 
@@ -223,7 +223,7 @@ func TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThe
 		if err := c.InvalidateAll(t.Context()); !errors.Is(err, redisError("OOPS")) {
 			t.Errorf("InvalidateAll returned %v", err)
 		}
-		equal(t, "Owed", c.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
 		hits := c.Stats().Hits
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)
 		mustGet(t, c, 2)
@@ -232,7 +232,7 @@ func TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThe
 		equal(t, "the hits meanwhile", c.Stats().Hits-hits, 0)
 		tap.answer("scan", nil)
 		time.Sleep(2 * time.Second)
-		equal(t, "Owed at last", c.Stats().Owed, 0)
+		equal(t, "Owed at last", c.Stats().PendingInvalidations, 0)
 		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
 		mustGet(t, c, 1)
 		equal(t, "whether it hits again", c.Stats().Hits > hits, true)
@@ -255,12 +255,12 @@ func TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHol
 	})
 }
 
-func TestInvalidateAllOfATransactionThatCommittedIsDoneOnce(t *testing.T) {
+func TestInvalidateAllOfATransactionThatCommittedScansTwice(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, tap := process(r, newTable().load)
 		inTx(t, func(ctx context.Context) error { return c.InvalidateAll(ctx) })
 		time.Sleep(time.Hour)
-		equal(t, "the number of scans", tap.sent("scan"), 1)
+		equal(t, "the number of scans", tap.sent("scan"), 2)
 	})
 }
 
@@ -288,7 +288,7 @@ func TestInvalidateAllThroughAClientThatDoesNotShowAllNodesIsAnErrorAndNotOwed(t
 				return nil
 			})
 		}
-		equal(t, "Owed", c.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 	})
 }
 
@@ -302,10 +302,10 @@ func TestInvalidateAllThatCanNeverSucceedIsNotOwedForEver(t *testing.T) {
 		if c.InvalidateAll(t.Context()) == nil {
 			t.Error("it returned nil")
 		}
-		equal(t, "Owed", c.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
 		rdb.down.Store(false)
 		time.Sleep(time.Minute)
-		equal(t, "Owed, once it can tell", c.Stats().Owed, 0)
+		equal(t, "Owed, once it can tell", c.Stats().PendingInvalidations, 0)
 		mustGet(t, c, 1)
 		mustGet(t, c, 1)
 		equal(t, "the hits", c.Stats().Hits, 1)
@@ -347,6 +347,22 @@ func TestTwoAtOnceFindThatKeysMustShareASlot(t *testing.T) {
 		var group sync.WaitGroup
 		for range 2 {
 			group.Go(func() { equal(t, "Invalidate", c.Invalidate(context.Background(), 1, 2), nil) })
+		}
+		group.Wait()
+	})
+}
+
+// What is invalidated is held and released after such an error; holds are placed once.
+func TestTheFirstHoldsOfAClientThatDoesNotKnowOfSlotsArePlaced(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		rdb.AddHook(new(crossSlots))
+		c := newCache(t, rdb, newTable().load)
+		var group sync.WaitGroup
+		for range 2 {
+			group.Go(func() {
+				inTx(t, func(ctx context.Context) error { return c.Invalidate(ctx, 1, 2) })
+			})
 		}
 		group.Wait()
 	})

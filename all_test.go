@@ -14,7 +14,7 @@ func TestInvalidateAllRemovesTheEntriesAndLeasesOfThisCacheAlone(t *testing.T) {
 		rows := newSlowTable()
 		told := make(chan int, 1000)
 		c, _ := process(r, rows.table.load, aside.WithObserver(aside.Observer{
-			InvalidateAll: func(_ context.Context, i aside.InvalidateAllInfo) { told <- i.Entries },
+			Removed: func(_ context.Context, i aside.RemovedInfo) { told <- i.Entries },
 		}))
 		slow, _ := process(r, rows.load)
 		var all []int
@@ -93,7 +93,7 @@ func TestInvalidateAllEndsWithItsCtxAndIsFinishedInTheBackground(t *testing.T) {
 		}
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)
 		time.Sleep(time.Second)
-		equal(t, "Owed", c.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 	})
 }
 

@@ -106,8 +106,37 @@ func BenchmarkRawGet(b *testing.B) {
 	}
 }
 
-func BenchmarkHit(b *testing.B) {
-	c, ctx := newProductCache(b, onRedis(b)), b.Context()
+func BenchmarkHit(b *testing.B) { benchmarkHit(b) }
+
+// BenchmarkHitSealed beside BenchmarkHit is what a seal adds to a hit, and BenchmarkMissSealed what it adds to a miss. BenchmarkSeal
+// is the seal alone, without Redis, whose round trips vary by more than that.
+func BenchmarkHitSealed(b *testing.B) { benchmarkHit(b, sealed) }
+
+func BenchmarkSeal(b *testing.B) {
+	data, err := json.Marshal(newPage(1))
+	if err != nil {
+		b.Fatal(err)
+	}
+	seal := aside.NewSeal(gcm(1))
+	stored := seal.Close("test:1", data)
+	b.Run("close", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			seal.Close("test:1", data)
+		}
+	})
+	b.Run("open", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := seal.Open("test:1", stored); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func benchmarkHit(b *testing.B, opts ...aside.Option) {
+	c, ctx := newProductCache(b, onRedis(b), opts...), b.Context()
 	if _, err := c.Get(ctx, 1); err != nil {
 		b.Fatal(err)
 	}
@@ -124,8 +153,11 @@ func BenchmarkHit(b *testing.B) {
 	}
 }
 
-func BenchmarkMiss(b *testing.B) {
-	c, ctx := newProductCache(b, onRedis(b)), b.Context()
+func BenchmarkMiss(b *testing.B)       { benchmarkMiss(b) }
+func BenchmarkMissSealed(b *testing.B) { benchmarkMiss(b, sealed) }
+
+func benchmarkMiss(b *testing.B, opts ...aside.Option) {
+	c, ctx := newProductCache(b, onRedis(b), opts...), b.Context()
 	b.ReportAllocs()
 	id := 0
 	for b.Loop() {

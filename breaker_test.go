@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -168,8 +170,8 @@ func TestWhileRedisIsDownNothingIsSentButAProbeASecond(t *testing.T) {
 					}
 				}), time.Minute)
 				var longest time.Duration
-				for _, s := range append(w.sentSince(), sending{"srem", time.Now()}) {
-					equal(t, "what was sent", s.verb, "srem")
+				for _, s := range append(w.sentSince(), sending{"exists", time.Now()}) {
+					equal(t, "what was sent", s.verb, "exists")
 					longest, last = max(longest, s.at.Sub(last)), s.at
 				}
 				if longest > time.Second {
@@ -204,6 +206,7 @@ func TestEachChangeOfStateIsToldOnce(t *testing.T) {
 		c, w := inWeather(r, rows.load, aside.WithLogger(slog.New(logged)), aside.WithObserver(aside.Observer{
 			Down: func(d aside.DownInfo) {
 				equal(t, "its cache", d.Cache, "test")
+				equal(t, "whether it is about writes", d.Writes, false)
 				seen = append(seen, d.Err)
 			},
 		}))
@@ -212,7 +215,6 @@ func TestEachChangeOfStateIsToldOnce(t *testing.T) {
 			down(t, c)
 			for range 10 {
 				mustGet(t, c, 1)
-				_ = c.Invalidate(t.Context(), 1)
 			}
 			w.become(nil)
 			time.Sleep(time.Second) // a probe
@@ -237,7 +239,7 @@ func TestThatRedisRefusesCommandsIsLoggedOnceInAWhile(t *testing.T) {
 		c, w := inWeather(r, newTable(product{1, "lamp", 100}).load, aside.WithLogger(slog.New(logged)))
 		for range 2 {
 			for range 10 {
-				w.answer(redisError("NOAUTH Authentication required."))
+				w.answer(redisError("NOPERM User default has no permissions to run the 'get' command"))
 				mustGet(t, c, 1)
 				if err := c.Invalidate(t.Context(), 1); err == nil {
 					t.Error("Invalidate returned nil")
@@ -280,7 +282,7 @@ func TestChangesOfStateDoNotMultiplyTheProbes(t *testing.T) {
 			w.answer(errDown)
 			down(t, c)
 			w.become(nil)
-			mustInvalidate(t, c, 1) // it is back, which no probe has found out
+			r.until(func() bool { return !c.Stats().Down }) // and its goroutine may not have noticed
 		}
 		w.answer(errDown)
 		down(t, c)
@@ -298,6 +300,9 @@ func TestThreeFailuresInARowMeanDown(t *testing.T) {
 		errDown,
 		redisError("LOADING Redis is loading the dataset in memory"),
 		redisError("READONLY You can't write against a read only replica."),
+		redisError("NOAUTH Authentication required."),
+		redisError("WRONGPASS invalid username-password pair or user is disabled."),
+		redisError("NOPERM this user has no permissions to run the 'select' command"), // which go-redis sends first
 		redisError("CLUSTERDOWN Hash slot not served"),
 		redisError("MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."),
 		redisError("ERR Error running script: @user_script:1: -READONLY You can't write against a read only replica."),
@@ -319,14 +324,22 @@ func TestThreeFailuresInARowMeanDown(t *testing.T) {
 	}
 }
 
-// A replica still answers reads. What it does not take is leases, fills and invalidations.
-func TestARedisThatTakesNoWritesIsDown(t *testing.T) {
+// A replica answers reads, but invalidations are sent to another server.
+func TestAReplicaIsDown(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, w := inWeather(r, newTable().load)
+		rows := newTable(product{1, "lamp", 100})
+		c, w := inWeather(r, rows.load)
+		mustGet(t, c, 1)
 		w.answer(redisError("READONLY You can't write against a read only replica."), "lease", "fill", "invalidate", "srem")
 		down(t, c)
+		equal(t, "WritesDown", c.Stats().WritesDown, true)
 		time.Sleep(10 * time.Second)
-		equal(t, "Down, while it takes no writes", c.Stats().Down, true)
+		equal(t, "Down, while it refuses writes", c.Stats().Down, true)
+		mustGet(t, c, 1)
+		equal(t, "Hits", c.Stats().Hits, 0)
+		w.become(nil)
+		time.Sleep(time.Second)
+		equal(t, "Down, after it was promoted", c.Stats().Down || c.Stats().WritesDown, false)
 	})
 }
 
@@ -409,9 +422,7 @@ func TestCallersInAHurryNoticeThatRedisHangs(t *testing.T) {
 // However many keys it is about, on however many servers.
 func TestOneFailedCommandIsOneFailure(t *testing.T) {
 	for name, dial := range map[string]func(t *testing.T) redis.UniversalClient{
-		"redis": func(t *testing.T) redis.UniversalClient {
-			return closed(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
-		},
+		"redis":   func(t *testing.T) redis.UniversalClient { return nowhere(t) },
 		"cluster": cluster,
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -433,6 +444,18 @@ func TestOneFailedCommandIsOneFailure(t *testing.T) {
 			})
 		})
 	}
+}
+
+// nowhere returns a client that never gets a connection, and is never refused one.
+func nowhere(t *testing.T) *redis.Client {
+	t.Cleanup(func() { time.Sleep(time.Minute) }) // for what was left behind
+	return closed(t, redis.NewClient(&redis.Options{
+		Addr: "127.0.0.1:1",
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	}))
 }
 
 // cluster returns a client that never gets to a server, only the asking for its nodes may dial.
@@ -464,20 +487,26 @@ func TestAClusterThatIsDownIsNoticedInAFewCalls(t *testing.T) {
 	})
 }
 
-func TestInvalidateIsTriedThoughRedisIsDown(t *testing.T) {
+func TestInvalidateIsTriedInTheBackgroundWhileRedisIsDown(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})
 		c, w := inWeather(r, rows.load)
 		mustGet(t, c, 1)
 		w.answer(errDown)
-		down(t, c)
-		if err := c.Invalidate(t.Context(), 1); !errors.Is(err, errDown) {
+		missAtOnce(c, 1000, 3) // so that it is known of writes, too
+		for c.Invalidate(t.Context(), 2) == nil || !c.Stats().WritesDown {
+			synctest.Wait()
+		}
+		w.sentSince()
+		if err := c.Invalidate(t.Context(), 1); err == nil || !strings.Contains(err.Error(), "known to be down") {
 			t.Errorf("while Redis refuses, Invalidate returned %v", err)
 		}
-		w.answer(errDown, "get", "lease", "srem") // neither read nor probe tells that it is back
+		equal(t, "the commands that it sent", len(w.sentSince()), 0)
+		w.answer(errDown, "get", "lease", "exists", "srem") // neither read nor probe tells that it is back
 		equal(t, "Down", c.Stats().Down, true)
-		mustInvalidate(t, c, 1)
+		time.Sleep(5 * time.Second)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 		equal(t, "the document that is left", r.get("test:1"), "")
-		equal(t, "Down, after an answer", c.Stats().Down, false)
+		equal(t, "Down, until a probe has looked at the connections", c.Stats().Down, true)
 	})
 }

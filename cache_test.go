@@ -25,6 +25,7 @@ type tests struct{ *testing.M }
 func (m tests) Run() int {
 	logging.Disable() // go-redis tells of each connection that it cannot make
 	defer sharedRedis.Stop()
+	defer sharedClockedRedis.Stop()
 	defer sharedCluster.Stop()
 	return m.M.Run()
 }

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,10 +29,13 @@ func steady[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.
 	return process(r, load, append([]aside.Option{patient}, opts...)...)
 }
 
-// byHand is a document that a person or another program may have written.
+// byHand is a document that a person or another program may have written, of a product.
 func byHand(fresh time.Duration, value string) string {
-	return fmt.Sprintf(`{ "value": %s, "color":"red", "fresh":%d, "id":"by hand" }`, value, time.Now().Add(fresh).UnixMilli())
+	return fmt.Sprintf(`{ "value": %s, "color":"red", "v": %d, "fresh":%d, "id":"by hand" }`,
+		value, productVersion, time.Now().Add(fresh).UnixMilli())
 }
+
+var productVersion = aside.VersionOf[product]()
 
 // filledWith is a document as the library stores it.
 func filledWith(t *testing.T, r *rig, p product, opts ...aside.Option) string {
@@ -108,8 +112,8 @@ func TestDocumentWrittenByHandIsRead(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		rows := newTable()
 		c, _ := steady(r, rows.load)
-		value, absence := byHand(time.Hour, `{"ID": 1, "Price": 5}`), `{"absent": true, "id": "x", "fresh": 9999999999999}`
-		compact := `{"id":"x","fresh":9999999999999,"claim":0,"backoff":0,"took":1,"v":0,"value":{"Price":6}}`
+		value, absence := byHand(time.Hour, `{"ID": 1, "Price": 5}`), fmt.Sprintf(`{"absent": true, "v": %d, "id": "x", "fresh": 9999999999999}`, productVersion)
+		compact := fmt.Sprintf(`{"id":"x","fresh":9999999999999,"claim":0,"backoff":0,"took":1,"v":%d,"value":{"Price":6}}`, productVersion)
 		r.put("test:1", value)
 		r.put("test:2", absence)
 		r.put("test:3", compact)
@@ -128,9 +132,9 @@ func TestDocumentWrittenByHandIsRead(t *testing.T) {
 func TestDocumentWrittenByHandIsNotDamagedByARefresh(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newSlowTable(product{1, "lamp", 100})
-		c, tap := steady(r, rows.load)
+		c, tap := steady(r, rows.load, aside.WithStale(time.Hour))
 		fresh := time.Now().Add(time.Millisecond).UnixMilli() // so near that XFetch would refresh it
-		doc := fmt.Sprintf(`{"id":"x","fresh":%d,"claim":0,"backoff":0,"took":99999,"v":0,"value":{"Price":5}}`, fresh)
+		doc := fmt.Sprintf(`{"id":"x","fresh":%d,"claim":0,"backoff":0,"took":99999,"v":%d,"value":{"Price":5}}`, fresh, productVersion)
 		r.put("test:1", doc)
 		for range 100 {
 			equal(t, "the price", mustGet(t, c, 1).Price, 5)
@@ -150,10 +154,10 @@ func TestDocumentWrittenByHandIsNotDamagedByARefresh(t *testing.T) {
 func TestNullForAPointerIsAMiss(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		for i, doc := range []string{
-			byHand(time.Hour, "null"),
+			`{"value": null, "fresh":9999999999999, "id":"by hand"}`,
 			`{"id":"x","fresh":9999999999999,"claim":            0,"backoff":    0,"took":1,"v":0,"value":null}`,
 		} {
-			c, _ := steady(r, func(_ context.Context, id int) (*product, error) { return &product{ID: id}, nil })
+			c, _ := steady(r, func(_ context.Context, id int) (*product, error) { return &product{ID: id}, nil }, aside.WithShape(""))
 			r.put(fmt.Sprintf("test:%d", i), doc)
 			for range 2 {
 				equal(t, "the product", *mustGet(t, c, i), product{ID: i})
@@ -438,7 +442,12 @@ func TestOwnerMayModifyAValueWhoseEncodingIsItself(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		start, spoilt := make(chan struct{}), make(chan struct{})
 		load := func(context.Context, int) ([]byte, error) { <-start; return []byte("bytes"), nil }
-		c, _ := steady(r, load, aside.WithCodec(rawCodec{reading: func() { <-spoilt }}))
+		var readings atomic.Int64
+		c, _ := steady(r, load, aside.WithCodec(rawCodec{reading: func() {
+			if readings.Add(1) > 1 { // the first is that of what was loaded, which is compared before its owner has it
+				<-spoilt
+			}
+		}}))
 		got := make(chan []byte, 2)
 		for range 2 {
 			go func() { got <- mustGet(t, c, 1) }()

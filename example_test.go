@@ -248,9 +248,40 @@ func ExampleWithNotFound() {
 	fmt.Println(loads, "load")
 	// Output:
 	// user 7: no such user true
-	// aside: not found true
+	// aside: not found: cache "user" has no row for "user:7" true
 	// 1 load
 }
+
+// What if that error is a type, as ent's and a gRPC status are?
+func ExampleWithNotFoundFunc() {
+	rdb, _, stop := embeddedRedis()
+	defer stop()
+	ctx := context.Background()
+	users, err := aside.New(rdb, "user", func(_ context.Context, id int) (string, error) {
+		return "", fmt.Errorf("shop 3: %w", NoSuchUser{id})
+	}, aside.WithNotFoundFunc(
+		func(err error) bool { return errors.As(err, new(NoSuchUser)) },
+		func(id int) error { return NoSuchUser{id} }))
+	if err != nil {
+		panic(err)
+	}
+	defer users.Close()
+
+	_, loaded := users.Get(ctx, 7)
+	_, remembered := users.Get(ctx, 7)
+	for _, err := range []error{loaded, remembered} {
+		var none NoSuchUser
+		fmt.Println(err, errors.As(err, &none), none.ID)
+	}
+	// Output:
+	// shop 3: no user 7 true 7
+	// no user 7 true 7
+}
+
+// NoSuchUser is a repository's error.
+type NoSuchUser struct{ ID int }
+
+func (e NoSuchUser) Error() string { return fmt.Sprint("no user ", e.ID) }
 
 // How are many rows read at once? One round trip for those that Redis has, one batch load for the others.
 func ExampleCache_GetMany() {
@@ -432,7 +463,7 @@ func ExampleWithTTLFunc() {
 			case p.Cents > 3000:
 				return time.Hour
 			default:
-				return 0 // that of WithTTL
+				return aside.DefaultTTL // that of WithTTL
 			}
 		}))
 	if err != nil {
@@ -588,4 +619,31 @@ func ExampleWithObserver() {
 	// read product:2: miss
 	// read product:2: hit
 	// invalidate [product:2] <nil>
+}
+
+// Does anybody write without telling the cache? A hit is compared with the database, and a second later it is known.
+func ExampleWithVerify() {
+	rdb, _, stop := embeddedRedis()
+	defer stop()
+	repo, ctx := NewRepository(), context.Background()
+	found := make(chan aside.VerifyInfo, 1)
+	products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithLogger(silent), aside.WithVerify(10),
+		aside.WithObserver(aside.Observer{Verify: func(_ context.Context, v aside.VerifyInfo) { found <- v }}))
+	if err != nil {
+		panic(err)
+	}
+	defer products.Close()
+
+	if _, err := products.Get(ctx, 2); err != nil { // from the database
+		panic(err)
+	}
+	if err := repo.SetPrice(ctx, 2, 1990); err != nil { // and nobody calls Invalidate
+		panic(err)
+	}
+	if _, err := products.Get(ctx, 2); err != nil { // from Redis
+		panic(err)
+	}
+	v := <-found
+	fmt.Println(v.Cache, v.Name, v.Verdict, products.Stats().Verified.Stale)
+	// Output: product product:2 stale 1
 }

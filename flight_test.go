@@ -249,3 +249,99 @@ type brokenCodec struct{}
 
 func (brokenCodec) Marshal(any) ([]byte, error) { return nil, errors.New("broken") }
 func (brokenCodec) Unmarshal([]byte, any) error { return errors.New("broken") }
+
+// A load under a hold fills nothing, so nothing can decide it for a caller that comes later.
+func TestNobodyWaitsForALoadThatCannotServe(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, _ := steady(r, rows.load)
+		writer, _ := steady(r, rows.table.load)
+		var early <-chan result
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			equal(t, "Invalidate", writer.Invalidate(ctx, 1), nil)
+			early = getting(c, 1)
+			<-rows.read // under the hold
+			return nil
+		})
+		late := getting(c, 1)
+		<-rows.read // beside it, under a lease
+		joiner := getting(c, 1)
+		r.untilMisses(c, 3)
+		rows.go_ <- struct{}{} // either of them
+		rows.go_ <- struct{}{}
+		price(t, "who came first", early, 100)
+		price(t, "who came after the hold", late, 100)
+		price(t, "who joins the second", joiner, 100)
+		equal(t, "Joins", c.Stats().Joins, 1)
+		equal(t, "Fills", c.Stats().Fills, 1)
+	})
+}
+
+// They look together, and Redis hangs; the load of the first to know begins before the others know, but after they came.
+func TestCallersThatLookTogetherShareTheLoadThatNothingWillDecide(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, w := inWeather(r, slowly(rows.load))
+		w.hang()
+		var reads []<-chan result
+		for range 100 {
+			reads = append(reads, getting(c, 1))
+		}
+		for _, read := range reads {
+			price(t, "the price", read, 100)
+		}
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
+// The load under way began too early and ends in vain for the last caller, which waits for the other process's load meanwhile.
+func TestACallerWaitsForTwoLoadsAtMost(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		const load = 9 * time.Second
+		slow := func(ctx context.Context, id int) (product, error) {
+			time.Sleep(load)
+			return product{}, errDown
+		}
+		c, _ := process(r, func(ctx context.Context, id int) (product, error) {
+			time.Sleep(load)
+			return product{ID: id, Price: 100}, nil
+		})
+		other, _ := process(r, slow)
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			equal(t, "Invalidate", other.Invalidate(ctx, 1), nil)
+			getting(c, 1)
+			synctest.Wait()
+			return nil
+		})
+		failing := getting(other, 1)
+		synctest.Wait()
+		late := took(func() { price(t, "what who came last gets", getting(c, 1), 100) })
+		if late > 2*load+time.Second/2 {
+			t.Errorf("it took %v, with loads of %v", late, load)
+		}
+		if r := <-failing; r.err != errDown {
+			t.Errorf("the other process got %v", r.err)
+		}
+	})
+}
+
+// A load that began after a caller came serves it, whatever becomes of the fill: here it was refused.
+func TestALoadThatBeginsAfterAWaitServesWhoJoinedTheWait(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, _ := steady(r, rows.load)
+		deadLease(r, "test:1", time.Minute)
+		first := getting(c, 1)
+		r.until(func() bool { return c.Stats().Waits == 1 })
+		joiner := getting(c, 1)
+		r.untilMisses(c, 2)
+		r.del("test:1")
+		<-rows.read
+		r.del("test:1")
+		rows.go_ <- struct{}{}
+		price(t, "what the first gets", first, 100)
+		price(t, "what the joiner gets", joiner, 100)
+		s := c.Stats()
+		equal(t, "Refused, Joins, Loads", fmt.Sprint(s.Refused, s.Joins, s.Loads), "1 1 1")
+	})
+}

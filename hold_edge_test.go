@@ -120,7 +120,7 @@ func TestInvalidateAllSettlesWhatWasOwedBeforeItAndNothingNewer(t *testing.T) {
 		}
 		fail(1)
 		equal(t, "the error of InvalidateAll", c.InvalidateAll(t.Context()), nil)
-		equal(t, "Owed after it", c.Stats().Owed, 0)
+		equal(t, "Owed after it", c.Stats().PendingInvalidations, 0)
 		scanned := tap.after("scan")
 		done := make(chan error)
 		go func() { done <- c.InvalidateAll(context.Background()) }()
@@ -128,7 +128,7 @@ func TestInvalidateAllSettlesWhatWasOwedBeforeItAndNothingNewer(t *testing.T) {
 		fail(2)
 		scanned.release()
 		<-done
-		equal(t, "Owed of what failed meanwhile", c.Stats().Owed, 1)
+		equal(t, "Owed of what failed meanwhile", c.Stats().PendingInvalidations, 1)
 	})
 }
 
@@ -142,10 +142,10 @@ func TestFailedInvalidateAllIsOwedWhileTheNextIsUnderWay(t *testing.T) {
 		done := make(chan error)
 		go func() { done <- c.InvalidateAll(context.Background()) }()
 		next.wait()
-		equal(t, "Owed", c.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
 		next.release()
 		<-done
-		equal(t, "Owed after it", c.Stats().Owed, 0)
+		equal(t, "Owed after it", c.Stats().PendingInvalidations, 0)
 	})
 }
 
@@ -155,10 +155,10 @@ func TestFailuresAfterAllWasPaidAreTriedAgainToo(t *testing.T) {
 		for range 3 {
 			tap.answer("invalidate", redisError("OOM"))
 			_ = c.Invalidate(t.Context(), 1)
-			equal(t, "Owed", c.Stats().Owed, 1)
+			equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
 			tap.answer("invalidate", nil)
 			time.Sleep(5 * time.Second)
-			equal(t, "Owed a while later", c.Stats().Owed, 0)
+			equal(t, "Owed a while later", c.Stats().PendingInvalidations, 0)
 		}
 	})
 }
@@ -182,11 +182,14 @@ func TestOlderInvalidateAllDoesNotSettleANewerOne(t *testing.T) {
 		first := make(chan error)
 		go func() { first <- c.InvalidateAll(context.Background()) }()
 		scanned.wait()
+		scannedAgain := tap.after("scan")
+		scanned.release()
+		scannedAgain.wait()
 		tap.answer("scan", redisError("OOPS"))
 		_ = c.InvalidateAll(t.Context())
-		scanned.release()
+		scannedAgain.release()
 		equal(t, "the error of the older one", <-first, nil)
-		equal(t, "Owed", c.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
 		tap.answer("scan", nil)
 	})
 }
@@ -217,7 +220,7 @@ func TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader(t *testing.T) {
 // What is left out is not written again with a time in the past, which Redis would refuse.
 func TestReleaseLeavesOutHoldersWhoseTimeIsOver(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		r.put("test:1", `{"hold":{"dead":1}}`)
+		r.put("test:1", `{"hold":{"dead":{"id":"a-1","expiry":1,"life":1}}}`)
 		c, _ := process(r, newTable(product{1, "lamp", 100}).load)
 		err := aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, 1) })
 		if err != nil {
@@ -250,7 +253,7 @@ func TestInvalidationsOfEachKindWorkWhenRedisIsOutOfMemory(t *testing.T) {
 		equal(t, what, invalidate(t.Context()), nil)
 		equal(t, what+" inside InTx", aside.InTx(t.Context(), invalidate), nil)
 	}
-	equal(t, "Owed", c.Stats().Owed, 0)
+	equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 }
 
 func TestHoldsAreAsLongAsCanBe(t *testing.T) {

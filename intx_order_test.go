@@ -129,8 +129,8 @@ func TestCachesOfOneTransactionFailByThemselves(t *testing.T) {
 		for _, c := range caches {
 			equal(t, "the price", mustGet(t, c, 1).Price, 90)
 		}
-		equal(t, "Owed of the one that failed", failing.Stats().Owed, 1)
-		equal(t, "Owed of another", first.Stats().Owed, 0)
+		equal(t, "Owed of the one that failed", failing.Stats().PendingInvalidations, 1)
+		equal(t, "Owed of another", first.Stats().PendingInvalidations, 0)
 		tap.answer("invalidate", nil)
 	})
 }

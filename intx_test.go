@@ -157,11 +157,11 @@ func TestHoldThatCannotBePlacedIsAnErrorAndTheKeyIsInvalidatedAfterwards(t *test
 			t.Fatal(err)
 		}
 		equal(t, "the price in this process", mustGet(t, writer, 1).Price, 90)
-		equal(t, "Owed", writer.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", writer.Stats().PendingInvalidations, 1)
 		tap.answer("invalidate", nil)
 		time.Sleep(2 * time.Second)
 		equal(t, "the price in the other", mustGet(t, reader, 1).Price, 90)
-		equal(t, "Owed, at last", writer.Stats().Owed, 0)
+		equal(t, "Owed, at last", writer.Stats().PendingInvalidations, 0)
 	})
 }
 
@@ -221,6 +221,32 @@ func TestReleaseOfAHoldThatIsGoneInvalidates(t *testing.T) {
 			t.Fatal(err)
 		}
 		equal(t, "the price", mustGet(t, other, 1).Price, 90)
+	})
+}
+
+// Also if its process does nothing more: the command that ends the hold removes what came in its place.
+func TestTheReleaseOfAHoldThatIsGoneIsEnough(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load)
+		other, _ := process(r, rows.load)
+		ended, gates := make(chan struct{}), make(chan *gate, 1)
+		go func() {
+			defer close(ended)
+			_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+				err := c.Invalidate(ctx, 1)
+				r.del("test:1")
+				equal(t, "what is filled meanwhile", mustGet(t, other, 1).Price, 100)
+				rows.setPrice(1, 90)
+				gates <- tap.after("hold")
+				return err
+			})
+		}()
+		released := <-gates
+		released.wait()
+		equal(t, "the price", mustGet(t, other, 1).Price, 90)
+		released.release()
+		<-ended
 	})
 }
 

@@ -3,128 +3,111 @@ package aside
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
-	"time"
 
-	"github.com/asidecache/aside/internal/watch"
+	"github.com/asidecache/aside/internal/engine"
 )
 
-// Invalidate says that the rows of keys have changed: it removes what is cached for them, and voids the loads under way.
-//
-// Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process,
-// returns what was loaded before Invalidate was called. It waits for Redis to confirm, in one round trip to each server
-// concerned for each 500 keys, and at most WithRedisTimeout for each of those; if a server confirms none of them, the rest of
-// its keys is left to the background. It is sent even if ctx has ended, and does not end with it: the rows have changed, whoever is still
-// listening. It is sent even if Redis is known to be down.
-//
-// An error says that Redis did not confirm all of them. Those are tried again in the background until they succeed, and
-// until then the caches of this process that have this name and were given the same client read them from the loader; others
-// may serve what is cached.
-//
-// Inside InTx, it holds the keys until the transaction has ended: nothing is cached for them, and this process and all
-// others load. An error says that a hold could not be placed while there is still time to roll back. If it is ignored,
-// the keys are invalidated when InTx ends after a commit, and held then if the outcome is unknown.
-func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
-	if len(keys) == 0 {
-		return nil
-	}
-	start := time.Now()
+// A Change is what a write has changed of one Cache: rows, by their keys, or what has tags. Keys and Tags make one, and Invalidate
+// takes any number of them, of caches with any K and V. The zero Change is none.
+type Change struct{ of engine.Change }
+
+// Keys says that the rows of keys have changed. It does nothing by itself; give it to Invalidate.
+func (c *Cache[K, V]) Keys(keys ...K) Change { return Change{c.change(keys)} }
+
+func (c *Cache[K, V]) change(keys []K) engine.Change {
 	names, err := c.namesOf(keys)
-	if len(names) > 0 {
-		err = errors.Join(err, c.holdOrRemove(context.WithoutCancel(ctx), names))
-	}
-	if observe := c.config.observer.Invalidate; observe != nil {
-		observe(ctx, InvalidateInfo{Cache: c.name, Names: names, Took: time.Since(start), Err: err})
-	}
-	watch.Tell(ctx, watch.Invalidation{Cache: c.name, Names: names})
-	return err
+	return engine.Change{Of: c.core, Names: names, Err: err}
 }
 
-// namesOf returns each name once. It leaves out the keys that cannot be rendered, under which nothing is cached, and returns the
+// Tags says that the rows behind tags have changed, as InvalidateTags does. It does nothing by itself; give it to Invalidate.
+func (c *Cache[K, V]) Tags(tags ...string) Change {
+	return Change{engine.Change{Of: c.core, Tags: tags}}
+}
+
+// Invalidate says what one write has changed, of one cache or several: it removes what is cached for the keys, and for whatever has
+// the tags, and voids the loads under way.
+//
+//	err := aside.Invalidate(ctx, products.Keys(id), lists.Keys(old, new), lists.Tags("category:7"))
+//
+// Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process, returns
+// what was loaded before Invalidate was called, and nothing that is made from one of these by a loader that reads other caches
+// is made from the old row of another: all are removed in one step, or held before any of them is released.
+//
+// It waits for Redis to confirm: one round trip for up to 500 keys on one server; two to each server concerned for each 500 keys on
+// a Cluster, or if they are more; one key needs one. With tags it takes those two, and three for each thousand of the entries that
+// have them, two of these for each 500 tags even if they have none. Each waits at most for the longest WithRedisTimeout of the
+// caches; if a server confirms none of 500 keys, the rest of its keys is left to the background. If Redis is known to be down,
+// nothing waits: the error comes at once. Caches with other clients are done one after the other, in the order in which
+// they are given. It is sent even if ctx has ended, and does not end with it: the rows have changed, whoever is still listening.
+//
+// An error says that Redis did not confirm all of it. What it did not confirm is tried again in the background until it is, together
+// with what this process has invalidated since through the same client; until then the caches of this process that were given
+// that client read those keys from the loader, and all entries of the caches with WithTags if it is about tags; others
+// may serve what is cached. After a commit do not return that error to whoever asked for the write: it has happened, and to try it
+// again would do it twice.
+//
+// Inside InTx, it holds the keys and the tags until the transaction has ended: nothing is cached for them, and this process and all
+// others load. An error says that a hold could not be placed, or that earlier ones were not renewed in time, while there is
+// still time to roll back. If it is ignored, they are invalidated when InTx ends after a commit, and held then if the
+// outcome is unknown.
+func Invalidate(ctx context.Context, changes ...Change) error {
+	all := make([]engine.Change, len(changes))
+	for i, ch := range changes {
+		all[i] = ch.of
+	}
+	return engine.Invalidate(ctx, all...)
+}
+
+// Invalidate is the function of that name for keys of this Cache.
+func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
+	return engine.Invalidate(ctx, c.change(keys))
+}
+
+// InvalidateTags says that the rows behind tags have changed: it does for every entry that was filled with one of them, in
+// every cache on this Redis that has WithTags and this scope, and for every load under way that would be, what Invalidate does for
+// one. It returns nil at once if there are no tags. It is the function Invalidate for tags.
+//
+// If an ACL protects some of the entries (NOPERM), which are another application's then, it invalidates the others and returns
+// an error. Nothing but those entries is kept from reads, and tried again.
+//
+// Inside InTx it holds the tags until the transaction has ended, as Invalidate does keys: nothing is filled that has one of
+// them. Reads inside InTx go to the loader from here on, if their cache has WithTags.
+func (c *Cache[K, V]) InvalidateTags(ctx context.Context, tags ...string) error {
+	return engine.Invalidate(ctx, c.Tags(tags...).of)
+}
+
+// namesOf returns the names of keys. It leaves out those that cannot be rendered, under which nothing is cached, and returns the
 // first error.
 func (c *Cache[K, V]) namesOf(keys []K) (names []string, first error) {
 	names = make([]string, 0, len(keys))
-	seen := make(map[string]bool)
 	for _, key := range keys {
-		name, err := c.nameOf(key)
-		if err == nil && !seen[name] {
+		name, err := c.typed.nameOf(key)
+		if err == nil {
 			names = append(names, name)
-			seen[name] = true
 		}
 		first = cmp.Or(first, err)
 	}
 	return names, first
 }
 
-// holdOrRemove does what an invalidation is where ctx is of: inside InTx, or outside.
-func (c *Cache[K, V]) holdOrRemove(ctx context.Context, names []string) error {
-	if t := txOf(ctx); t != nil {
-		return c.hold(ctx, t, names)
-	}
-	return c.invalidate(ctx, names)
+// InvalidateAll says that any row may have changed: it does for every entry of the Cache, and for every load under way,
+// what Invalidate does for one.
+//
+// It scans the key space of every primary, twice: what is made from another entry, by a loader that reads caches, may have been made
+// from the old one while the first scan went on. (Where one is made from another that is made from a third, call it twice.) So it
+// takes time in proportion to all that Redis holds, this Cache's or not: twice a
+// SCAN for each thousand keys, and one command for each 500 entries, or in a Cluster for each. It stops when ctx ends, with
+// its error; call it again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is
+// scanned again. Through an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
+//
+// A command that Redis does not answer is sent again, up to three times, so that a few that are lost do not matter. Where a
+// server was restarted, or replaced by its replica, the scan of it begins again. If Redis fails it all the same, it returns the
+// error and is tried again in the background. Until that has succeeded, this Cache, and what else this process has of its name
+// and client, reads all keys from the loader. While InvalidateAll runs for the first time, reads may use Redis: they overlap it.
+//
+// Inside InTx it acts once the transaction has ended, before InTx returns, and reads inside go to the loader. If the outcome
+// is unknown it acts again in the background, WithHold later, when a COMMIT has landed if ever. It holds nothing: until it
+// has acted, other reads may be served what is cached.
+func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
+	return engine.InvalidateAll(ctx, []*engine.Core{c.core})
 }
-
-// invalidate removes the entries of names, and remembers those that it could not.
-func (c *Cache[K, V]) invalidate(ctx context.Context, names []string) error {
-	number := c.owed.incur(names) // before anything is sent: see owed
-	failed, err := c.remove(ctx, names, number)
-	c.n.invalidations.Add(uint64(len(names)))
-	c.n.invalidationErrors.Add(uint64(len(failed)))
-	if err == nil {
-		return nil
-	}
-	c.retry(c.owed.fail(failed))
-	return fmt.Errorf("aside: %d of %d keys not invalidated, the first is %q: %w", len(failed), len(names), failed[0], err)
-}
-
-// remove sends one attempt for names, which settles what is owed for them up to number. It returns the names that Redis
-// did not confirm, and the first error.
-func (c *Cache[K, V]) remove(ctx context.Context, names []string, number uint64) (failed []string, first error) {
-	lag := c.owed.longestLag()
-	confirmed, failed, first := c.attempt(ctx, names, func(name string) step { return invalidateStep(name, lag) })
-	c.owed.settle(confirmed, number)
-	return failed, first
-}
-
-// attempt runs a step on each of names, in chunks that have WithRedisTimeout each. It returns the names that Redis confirmed,
-// those that it did not, and the first error.
-func (c *Cache[K, V]) attempt(
-	ctx context.Context, names []string, stepOn func(name string) step,
-) (confirmed, failed []string, first error) {
-	left := c.store.chunks(names, func(chunk []string) []string {
-		did, didNot, err := c.attemptOnce(ctx, chunk, stepOn)
-		confirmed, failed, first = append(confirmed, did...), append(failed, didNot...), cmp.Or(first, err)
-		return didNot
-	})
-	return confirmed, append(failed, left...), first
-}
-
-// attemptOnce is attempt for one chunk. A hold, or a lag, that an unknown hold has kept from being noted is not confirmed.
-func (c *Cache[K, V]) attemptOnce(
-	ctx context.Context, names []string, stepOn func(name string) step,
-) (confirmed, failed []string, first error) {
-	steps := make([]step, len(names))
-	for i, name := range names {
-		steps[i] = stepOn(name)
-	}
-	for i, r := range c.store.runAlone(ctx, steps...) {
-		err := r.err
-		switch {
-		case isWrongType(err):
-			c.foreign(names[i]) // not an entry, so nothing is cached
-			err = nil
-		case err == nil && !r.ok && steps[i].script == scriptHold:
-			err = errUnknownHold
-		}
-		if err == nil {
-			confirmed = append(confirmed, names[i])
-		} else if failed = append(failed, names[i]); first == nil {
-			first = err
-		}
-	}
-	return confirmed, failed, first
-}
-
-// chunkSize is how many names one pipeline is about, where there may be very many.
-const chunkSize = 500

@@ -71,6 +71,7 @@ func TestObserverIsToldEachThingOnce(t *testing.T) {
 		}, opts...)
 		ctx := context.WithValue(t.Context(), markKey{}, true)
 		get := func(id int) { _, _ = c.Get(ctx, id); synctest.Wait() }
+		noRow9 := `aside: not found: cache "test" has no row for "test:9"`
 
 		get(1)
 		o.told(t, "a miss", "test loaded 1 in 1s, refresh false, <nil>",
@@ -81,10 +82,10 @@ func TestObserverIsToldEachThingOnce(t *testing.T) {
 		o.told(t, "an absent row", "test loaded 1 in 1s, refresh false, sql: no rows in result set",
 			"test filled test:9: absent true, refused false, <nil>", "test read test:9: miss, sql: no rows in result set")
 		get(9)
-		o.told(t, "an absent hit", "test read test:9: absent hit, aside: not found")
+		o.told(t, "an absent hit", "test read test:9: absent hit, "+noRow9)
 		_, _ = c.GetMany(ctx, []int{1, 9, 2})
-		o.told(t, "GetMany", "test read test:1: hit, <nil>", "test read test:9: absent hit, aside: not found",
-			"test loaded 1 in 1s, refresh false, <nil>", "test filled test:2: absent false, refused false, <nil>", "test read test:2: miss, <nil>")
+		o.told(t, "GetMany", "test loaded 1 in 1s, refresh false, <nil>", "test filled test:2: absent false, refused false, <nil>",
+			"test read test:1: hit, <nil>", "test read test:9: absent hit, "+noRow9, "test read test:2: miss, <nil>")
 		if err := c.Invalidate(ctx, 2, 9); err != nil {
 			t.Error(err)
 		}
@@ -96,7 +97,7 @@ func TestObserverIsToldEachThingOnce(t *testing.T) {
 		synctest.Wait()
 		o.told(t, "its refresh", "test loaded 1 in 1s, refresh true, <nil>", "test filled test:1: absent false, refused false, <nil>")
 		marks := o.marks
-		equal(t, "the number of calls with the caller's ctx or its values", marks, 17)
+		equal(t, "the number of calls with the caller's ctx or its values, which a refresh has not", marks, 15)
 
 		tap.answer("fill", errDown)
 		get(2)
@@ -154,7 +155,7 @@ func TestObserverIsToldOfALoadThatDoesNotReturn(t *testing.T) {
 					Read: func(context.Context, aside.ReadInfo) { reads++ },
 				}))
 				_ = raisedIn(c)
-				if len(loads) != 1 || loads[0].Err == nil {
+				if len(loads) != 1 || loads[0].Err == nil || !loads[0].Panicked {
 					t.Errorf("the observer was told of the loads %+v", loads)
 				}
 				equal(t, "the reads that it was told of", reads, 1)
@@ -307,7 +308,7 @@ func TestStatsCountEachThingOnce(t *testing.T) {
 		check("a lease of another process")
 		tap.answer("invalidate", errDown)
 		_ = c.Invalidate(t.Context(), 1)
-		want.Invalidations, want.InvalidationErrors, want.RedisErrors, want.Owed = 3, 1, 1, 1
+		want.Invalidations, want.InvalidationErrors, want.RedisErrors, want.PendingInvalidations = 3, 1, 1, 1
 		check("an Invalidate that failed")
 	})
 }
@@ -428,4 +429,106 @@ func TestObserverIsToldOfEachReadWhatItsCallerGot(t *testing.T) {
 			})
 		}
 	}
+}
+
+type loadKey struct{}
+
+// What LoadStart puts into the ctx is there for the loader, and for the funcs that are told of the load. Each Observer has its turn.
+func TestLoadStartMakesTheCtxOfTheLoad(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var seen []string
+		see := func(what string, ctx context.Context) {
+			seen = append(seen, fmt.Sprint(what, " ", ctx.Value(loadKey{})))
+		}
+		add := func(text string) aside.Observer {
+			return aside.Observer{
+				LoadStart: func(ctx context.Context) context.Context {
+					before, _ := ctx.Value(loadKey{}).(string)
+					of, ok := aside.LoadOf(ctx)
+					see(fmt.Sprintf("%s before %s %d %v %v", text, of.Cache, of.Keys, of.Refresh, ok), ctx)
+					return context.WithValue(ctx, loadKey{}, before+text)
+				},
+				Load: func(ctx context.Context, l aside.LoadInfo) { see(text+" load", ctx) },
+				Fill: func(ctx context.Context, _ aside.FillInfo) { see(text+" fill", ctx) },
+			}
+		}
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := steady(r, func(ctx context.Context, id int) (product, error) {
+			see("loader", ctx)
+			return rows.load(ctx, id)
+		}, aside.WithObserver(add("a")), aside.WithObserver(aside.Observer{}), aside.WithObserver(add("b")))
+		mustGet(t, c, 1)
+		want := "[a before test 1 false true <nil> b before test 1 false true a loader ab a load ab b load ab"
+		if got := fmt.Sprint(seen); !strings.HasPrefix(got, want) {
+			t.Errorf("seen was %v\nand not %v", got, want)
+		}
+		seen = nil
+		_, _ = c.Get(aside.Bypass(t.Context()), 1)
+		if got := fmt.Sprint(seen); got != want+"]" {
+			t.Errorf("under Bypass, seen was %v\nand not %v", got, want)
+		}
+		seen = nil
+		mustGet(t, c, 1)
+		equal(t, "what a hit has to do with loads", len(seen), 0)
+		if _, ok := aside.LoadOf(t.Context()); ok {
+			t.Error("there is a load outside of any")
+		}
+	})
+}
+
+func TestALoadStartThatFailsChangesNothing(t *testing.T) {
+	for name, start := range map[string]func(context.Context) context.Context{
+		"panic": func(context.Context) context.Context { panic("boom") },
+		"nil":   func(context.Context) context.Context { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				c, _ := steady(r, newTable(product{1, "lamp", 100}).load, aside.WithObserver(aside.Observer{LoadStart: start}))
+				equal(t, "the price", mustGet(t, c, 1).Price, 100)
+				equal(t, "the fills", c.Stats().Fills, 1)
+			})
+		})
+	}
+}
+
+func TestAMissThatJoinsIsToldOfTheLoadAndOfItsTime(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var mu sync.Mutex
+		var reads []aside.ReadInfo
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := steady(r, func(ctx context.Context, id int) (product, error) {
+			time.Sleep(time.Second)
+			return rows.load(ctx, id)
+		}, aside.WithObserver(aside.Observer{
+			LoadStart: func(ctx context.Context) context.Context { return context.WithValue(ctx, loadKey{}, "it") },
+			Read: func(_ context.Context, i aside.ReadInfo) {
+				mu.Lock()
+				defer mu.Unlock()
+				reads = append(reads, i)
+			},
+		}))
+		owner := getting(c, 1)
+		synctest.Wait()
+		time.Sleep(200 * time.Millisecond)
+		joiner := getting(c, 1)
+		<-owner
+		<-joiner
+		mustGet(t, c, 1)
+		synctest.Wait()
+		joined := 0
+		for _, i := range reads {
+			want := time.Second
+			switch {
+			case i.Outcome == aside.Hit:
+				want = 0
+			case i.Joined != nil:
+				joined++
+				want = 800 * time.Millisecond
+				equal(t, "what the ctx of the load has", i.Joined.Value(loadKey{}), any("it"))
+			}
+			equal(t, "the time of a "+string(i.Outcome), i.Took, want)
+		}
+		equal(t, "the reads", len(reads), 3)
+		equal(t, "the joiners among them", joined, 1)
+	})
 }

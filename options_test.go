@@ -41,14 +41,26 @@ func TestNewRefusesWhatCannotBeAndNamesTheOptionAndItsBound(t *testing.T) {
 		"a negative beta":          {aside.WithEarlyRefresh(-1), "WithEarlyRefresh(-1) must be within [0, 1000]"},
 		"an endless beta":          {aside.WithEarlyRefresh(math.Inf(1)), "WithEarlyRefresh(+Inf) must be within [0, 1000]"},
 		"a beta that is none":      {aside.WithEarlyRefresh(math.NaN()), "WithEarlyRefresh(NaN) must be within [0, 1000]"},
+		"a negative rate":          {aside.WithVerify(-1), "WithVerify(-1) must be within [0, 1000000]"},
+		"no rate":                  {aside.WithVerify(math.NaN()), "WithVerify(NaN) must be within [0, 1000000]"},
 		"no loads":                 {aside.WithMaxLoads(0), "WithMaxLoads(0) must be at least 1"},
 		"a negative version":       {aside.WithVersion(-1), "WithVersion(-1) must be at least 0"},
 		"no codec":                 {aside.WithCodec(nil), "WithCodec(nil)"},
 		"no logger":                {aside.WithLogger(nil), "WithLogger(nil)"},
 		"a not-found error of nil": {aside.WithNotFound(errDown, nil), "WithNotFound(nil)"},
-		"a TTL func of nil":        {aside.WithTTLFunc[int, product](nil), "WithTTLFunc(nil)"},
-		"a batch loader of nil":    {aside.WithBatch[int, product](nil), "WithBatch(nil)"},
-		"a key func of nil":        {aside.WithKey[int](nil), "WithKey(nil)"},
+		"no func for not-found errors": {
+			aside.WithNotFoundFunc(nil, func(int) error { return errDown }), "WithNotFoundFunc(nil, remembered)",
+		},
+		"no func for remembered absences": {
+			aside.WithNotFoundFunc[int](func(error) bool { return true }, nil), "WithNotFoundFunc(nil)",
+		},
+		"a func for remembered absences of other keys": {
+			aside.WithNotFoundFunc(func(error) bool { return true }, func(int64) error { return errDown }),
+			"WithNotFoundFunc was given a func(int64) error, but this cache needs a func(int) error",
+		},
+		"a TTL func of nil":     {aside.WithTTLFunc[int, product](nil), "WithTTLFunc(nil)"},
+		"a batch loader of nil": {aside.WithBatch[int, product](nil), "WithBatch(nil)"},
+		"a key func of nil":     {aside.WithKey[int](nil), "WithKey(nil)"},
 		"a TTL func for other types": {
 			aside.WithTTLFunc(func(string, product) time.Duration { return 0 }),
 			"WithTTLFunc was given a func(string, aside_test.product) time.Duration, but this cache needs a func(int, aside_test.product) time.Duration",
@@ -105,7 +117,7 @@ func TestTTLs(t *testing.T) {
 	const minute = time.Minute
 	lamp := product{1, "lamp", 100}
 	perValue := aside.WithTTLFunc(func(id int, p product) time.Duration {
-		return map[int]time.Duration{1: 2 * minute, 2: 0, 3: time.Microsecond}[id]
+		return map[int]time.Duration{1: 2 * minute, 2: aside.DefaultTTL, 3: time.Microsecond}[id]
 	})
 	tests := map[string]struct {
 		id        int
@@ -121,7 +133,7 @@ func TestTTLs(t *testing.T) {
 		"WithStale adds to it":            {1, []aside.Option{aside.WithTTL(minute), aside.WithJitter(0), aside.WithStale(time.Hour)}, 61 * minute, 61 * minute},
 		"WithStale leaves an absence":     {9, []aside.Option{aside.WithAbsentTTL(minute), aside.WithJitter(0), aside.WithStale(time.Hour)}, minute, minute},
 		"WithTTLFunc":                     {1, []aside.Option{perValue, aside.WithJitter(0)}, 2 * minute, 2 * minute},
-		"WithTTLFunc of 0 is WithTTL":     {2, []aside.Option{perValue, aside.WithTTL(minute), aside.WithJitter(0)}, minute, minute},
+		"WithTTLFunc of DefaultTTL":       {2, []aside.Option{perValue, aside.WithTTL(minute), aside.WithJitter(0)}, minute, minute},
 		"WithTTLFunc of less than 1 ms":   {3, []aside.Option{perValue}, time.Millisecond, time.Millisecond},
 		"WithTTLFunc has no say in it":    {9, []aside.Option{perValue, aside.WithAbsentTTL(minute), aside.WithJitter(0)}, minute, minute},
 		"a TTL of centuries":              {1, []aside.Option{aside.WithTTL(math.MaxInt64), aside.WithJitter(0)}, 24 * 365 * time.Hour, math.MaxInt64},
@@ -178,20 +190,52 @@ func TestLoadTimeoutOfCenturiesLeavesTheStaleValueReadable(t *testing.T) {
 	})
 }
 
-func TestNegativeTTLAndNoAbsentTTLStoreNothing(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, _ := steady(r, rows.load, aside.WithAbsentTTL(0), aside.WithTTLFunc(func(int, product) time.Duration { return -1 }))
-		for range 2 {
+// The TTL of a token is what is left of it, and nothing of one that has expired, however that is computed.
+func TestWhatHasNoTTLIsNotStored(t *testing.T) {
+	expired := func() time.Duration { return time.Until(time.Now().Add(-time.Hour)) }
+	ttls := map[string]func() time.Duration{
+		"zero":                         func() time.Duration { return max(0, expired()) },
+		"negative":                     func() time.Duration { return -1 },
+		"of what has expired":          expired,
+		"of what never had an expiry":  func() time.Duration { return time.Until(time.Time{}) },
+		"the least that there is":      func() time.Duration { return math.MinInt64 },
+		"half of the least there is":   func() time.Duration { return math.MinInt64 / 2 },
+		"near the one of DefaultTTL":   func() time.Duration { return aside.DefaultTTL + 1 },
+		"as near, from the other side": func() time.Duration { return aside.DefaultTTL - 1 },
+	}
+	for name, ttl := range ttls {
+		t.Run(name, func(t *testing.T) {
+			onEveryRedis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100})
+				c, _ := steady(r, rows.load, aside.WithAbsentTTL(0), aside.WithTTLFunc(func(int, product) time.Duration { return ttl() }))
+				for range 2 {
+					mustGet(t, c, 1)
+					if _, err := c.Get(t.Context(), 9); !errors.Is(err, aside.ErrNotFound) {
+						t.Errorf("the error is %v", err)
+					}
+					mustGetMany(t, c, 1, 9)
+					equal(t, "what is stored", r.get("test:1")+r.get("test:9"), "")
+				}
+				equal(t, "the number of loads", rows.loads.Load(), 8)
+			})
+		})
+	}
+}
+
+func TestARefreshOfWhatHasNoTTLAnyMoreRemovesTheOldValue(t *testing.T) {
+	for _, none := range []time.Duration{0, -1} {
+		onMiniredis(t, func(t *testing.T, r *rig) {
+			rows := newTable(product{1, "lamp", 100})
+			ttl := aside.DefaultTTL
+			c, _ := steady(r, rows.load, append(stale, aside.WithTTLFunc(func(int, product) time.Duration { return ttl }))...)
 			mustGet(t, c, 1)
-			if _, err := c.Get(t.Context(), 9); !errors.Is(err, aside.ErrNotFound) {
-				t.Errorf("the error is %v", err)
-			}
-			mustGetMany(t, c, 1, 9)
-			equal(t, "what is stored", r.get("test:1")+r.get("test:9"), "")
-		}
-		equal(t, "the number of loads", rows.loads.Load(), 8)
-	})
+			time.Sleep(2 * time.Minute)
+			ttl = none
+			equal(t, "the stale price", mustGet(t, c, 1).Price, 100)
+			time.Sleep(2 * time.Second) // a lease that is returned is seen for a second
+			equal(t, "what is stored", r.get("test:1"), "")
+		})
+	}
 }
 
 func TestWithKeyIsEscapedIntoTheName(t *testing.T) {
@@ -254,7 +298,6 @@ func TestReadsThatGetNoPlaceAreOverloaded(t *testing.T) {
 		reads := []func(context.Context) error{
 			get, get, get, get, get, get, // one owner and its joiners, who leave at the same moment
 			func(ctx context.Context) error { _, err := c.GetMany(ctx, []int{2, 3}); return err },
-			func(ctx context.Context) error { _, err := c.Get(aside.Bypass(ctx), 2); return err },
 		}
 		done := make(chan struct{})
 		start := time.Now()
@@ -274,7 +317,7 @@ func TestReadsThatGetNoPlaceAreOverloaded(t *testing.T) {
 		}
 		equal(t, "the time until they gave up", time.Since(start), time.Second)
 		synctest.Wait()
-		equal(t, "Overloaded", c.Stats().Overloaded, uint64(len(reads)))
+		equal(t, "Overloaded", c.Stats().Overloaded, uint64(len(reads)+1)) // GetMany is about two keys
 		equal(t, "the number of loads", rows.loads.Load(), 1)
 		equal(t, "the lease of who never loaded", r.get("test:2"), "")
 		patientJoiner := getting(c, 2)
@@ -366,22 +409,23 @@ func (slowlyFailingCodec) Unmarshal([]byte, any) error {
 
 // It waits for a place for 2, and would for 1 once that turns out to be damaged; but by then its ctx has ended. As far as Go's
 // select goes, it may notice that by either of two channels, so it is tried often.
-func TestAGetManyIsOverloadedOnce(t *testing.T) {
+func TestEachKeyOfAGetManyIsOverloadedOnce(t *testing.T) {
 	for range 20 {
 		onMiniredis(t, func(t *testing.T, r *rig) {
 			rows := newSlowTable(product{9, "lamp", 100})
-			c, _ := steady(r, rows.load, aside.WithMaxLoads(1), aside.WithCodec(slowlyFailingCodec{}))
+			c, _ := steady(r, rows.load, aside.WithMaxLoads(1), aside.WithCodec(slowlyFailingCodec{}), aside.WithShape(""))
 			other := getting(c, 9)
 			<-rows.read
-			r.put("test:1", byHand(time.Hour, `"damaged"`))
+			r.put("test:1", `{"value":"damaged","fresh":9999999999999,"id":"by hand"}`)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			if _, err := c.GetMany(ctx, []int{1, 2}); !errors.Is(err, aside.ErrOverloaded) {
 				t.Errorf("it got %v", err)
 			}
-			equal(t, "Overloaded", c.Stats().Overloaded, 1)
+			equal(t, "Overloaded", c.Stats().Overloaded, 2)
 			rows.flow()
 			<-other
+			time.Sleep(3 * time.Second) // its value is decoded, to be compared, for longer than anybody waits
 		})
 	}
 }

@@ -3,6 +3,8 @@ package aside_test
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +23,7 @@ var impatient = aside.WithRedisTimeout(redisTimeout)
 type outage struct {
 	name       string
 	args       []string // of the server
+	since7     []string // more of them, which Redis 6 does not know
 	prepare    func(t *testing.T, s *testserver.RedisServer)
 	begin, end func(t *testing.T, s *testserver.RedisServer)
 	answers    bool // the server does, so it does not matter how long a client waits
@@ -48,13 +51,14 @@ var outages = []outage{
 	},
 	{
 		name: "LOADING",
-		args: []string{
-			"--enable-debug-command", "yes", "--rdbcompression", "no",
+		args: []string{"--rdbcompression", "no"},
+		since7: []string{
+			"--enable-debug-command", "yes",
 			"--loading-process-events-interval-bytes", "1024", // it answers after each key
 		},
 		prepare: commands("DEBUG POPULATE 5000 filler 2048"),
 		begin:   beginLoading,
-		end:     commands("CONFIG SET key-load-delay 0"),
+		end:     endLoading,
 		answers: true,
 	},
 	{
@@ -67,14 +71,14 @@ var outages = []outage{
 		name: "CLUSTERDOWN",
 		args: []string{"--cluster-enabled", "yes"},
 		prepare: func(t *testing.T, s *testserver.RedisServer) {
-			commands("CLUSTER ADDSLOTSRANGE 0 16383")(t, s)
+			slots("ADDSLOTS", 16383)(t, s)
 			(&rig{t: t}).until(func() bool {
 				return strings.Contains(command(s, "CLUSTER INFO").Val().(string), "cluster_state:ok")
 			})
 		},
 		// The last slot stays, else the node takes itself for a minority and delays its return.
-		begin:   commands("CLUSTER DELSLOTSRANGE 0 16382"),
-		end:     commands("CLUSTER ADDSLOTSRANGE 0 16382"),
+		begin:   slots("DELSLOTS", 16382),
+		end:     slots("ADDSLOTS", 16382),
 		answers: true,
 	},
 }
@@ -89,6 +93,24 @@ func beginLoading(t *testing.T, s *testserver.RedisServer) {
 	}()
 	t.Cleanup(func() { s.Kill(); <-reloaded })
 	(&rig{t: t}).until(func() bool { return redis.HasErrorPrefix(command(s, "GET x").Err(), "LOADING") })
+}
+
+// endLoading ends it. A Redis 6 that loads takes no settings, so it is replaced by one that has nothing to load.
+func endLoading(t *testing.T, s *testserver.RedisServer) {
+	if testserver.Version(t) < 7 {
+		s.Restart()
+		return
+	}
+	commands("CONFIG SET key-load-delay 0")(t, s)
+}
+
+// slots has a node of a Cluster add or delete the slots up to last, without the commands for ranges, which came with Redis 7.
+func slots(subcommand string, last int) func(t *testing.T, s *testserver.RedisServer) {
+	line := "CLUSTER " + subcommand
+	for slot := range last + 1 {
+		line += " " + strconv.Itoa(slot)
+	}
+	return commands(line)
 }
 
 // command sends one command on a connection of its own.
@@ -113,7 +135,11 @@ func commands(line string) func(t *testing.T, s *testserver.RedisServer) {
 
 // start starts a server that is not down yet.
 func (o outage) start(t *testing.T) *testserver.RedisServer {
-	s := testserver.Redis(t, o.args...)
+	args := o.args
+	if testserver.Version(t) >= 7 {
+		args = slices.Concat(args, o.since7)
+	}
+	s := testserver.Redis(t, args...)
 	if o.prepare != nil {
 		o.prepare(t, s)
 	}

@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -67,7 +68,7 @@ func TestRetriesOfAnInvalidationBackOffToASecondWhateverTheBreakerSays(t *testin
 		a.fail = false
 		a.mu.Unlock()
 		time.Sleep(time.Second)
-		equal(t, "Owed", c.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 		equal(t, "the document", r.get("test:1"), "")
 	})
 }
@@ -175,8 +176,8 @@ func TestInvalidateAllDoesNotSettleAKeyThatIsOwedTheLag(t *testing.T) {
 		}
 		tap.answer("hold", nil)
 		equal(t, "InvalidateAll", c.InvalidateAll(t.Context()), nil)
-		mustGet(t, c, 1)
 		time.Sleep(2 * time.Second)
+		mustGet(t, c, 1)
 		rows.setPrice(1, 90)
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)
 	})
@@ -208,7 +209,7 @@ func TestProbesDoNotEachBeginToPay(t *testing.T) {
 		for id := range 3 {
 			_ = c.Invalidate(t.Context(), id)
 		}
-		equal(t, "Down", c.Stats().Down, true)
+		equal(t, "WritesDown", c.Stats().WritesDown, true)
 		time.Sleep(10 * time.Second)
 		scans.down.Store(false)
 		time.Sleep(15 * time.Second)
@@ -225,15 +226,26 @@ type scans struct {
 }
 
 func (s *scans) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	const pages = 50
 	return func(ctx context.Context, cmd redis.Cmder) error {
+		if s.down.Load() && !internal(cmd) {
+			cmd.SetErr(errDown)
+			return errDown
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (s *scans) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	const pages = 50
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		cmd := cmds[0]
 		if s.down.Load() && !internal(cmd) {
 			cmd.SetErr(errDown)
 			return errDown
 		}
 		scan, ok := cmd.(*redis.ScanCmd)
 		if !ok {
-			return next(ctx, cmd)
+			return next(ctx, cmds)
 		}
 		cursor := cmd.Args()[1].(uint64)
 		if cursor == 0 {
@@ -267,7 +279,7 @@ func TestVeryManyKeysAtATimeAreInvalidated(t *testing.T) {
 				mustGet(t, c, 1)
 				equal(t, "the error", do(t.Context(), c), nil)
 				equal(t, "the document", r.get("test:1"), "")
-				equal(t, "Owed", c.Stats().Owed, 0)
+				equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 				equal(t, "RedisErrors", c.Stats().RedisErrors, 0)
 			})
 		})
@@ -303,7 +315,7 @@ func TestVeryManyKeysAtATimeWaitOnceForARedisThatHangs(t *testing.T) {
 		equal(t, "how long it took", time.Since(start), 250*time.Millisecond)
 		w.become(nil)
 		time.Sleep(3 * time.Second)
-		equal(t, "Owed", c.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 	})
 }
 
@@ -316,5 +328,81 @@ func TestKeyThatIsGivenTwiceIsInvalidatedOnce(t *testing.T) {
 		}))
 		mustInvalidate(t, c, 2, 1, 2, 2, 1)
 		equal(t, "Invalidations", c.Stats().Invalidations, 2)
+	})
+}
+
+// More names are owed than are remembered, and each is owed the lag as well. None is there when Redis is back, so that none can
+// be held. Another process does not know of them, and loads from the replica.
+func TestWhatIsOwedInBulkIsOwedTheLag(t *testing.T) {
+	const lag = 10 * time.Second
+	many := map[string]func(c *aside.Cache[int, product]) error{
+		"keys": func(c *aside.Cache[int, product]) error { return c.Invalidate(context.Background(), upTo(10_001)...) },
+		"tags": func(c *aside.Cache[int, product]) error {
+			tags := make([]string, 10_001)
+			for i := range tags {
+				tags[i] = fmt.Sprint("tag ", i)
+			}
+			return c.InvalidateTags(context.Background(), tags...)
+		},
+	}
+	for name, invalidate := range many {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "tag 5000", 100}) // as the replica has it, and the primary no longer
+				writer, tap := process(r, rows.load, categories, aside.WithReplicaLag(lag))
+				reader, _ := process(r, rows.load, categories, aside.WithReplicaLag(lag))
+				for _, verb := range []string{"hold", "holdtags"} {
+					tap.answer(verb, redisError("OOM"))
+				}
+				if invalidate(writer) == nil {
+					t.Error("Invalidate returned nil")
+				}
+				failed := time.Now()
+				equal(t, "PendingInvalidations", writer.Stats().PendingInvalidations, 1)
+				for _, verb := range []string{"hold", "holdtags"} {
+					tap.answer(verb, nil)
+				}
+				mustGet(t, reader, 1)
+				time.Sleep(2 * time.Second) // what was there is removed, and the lag goes on
+				equal(t, "InvalidateAll", writer.InvalidateAll(t.Context()), nil)
+				equal(t, "the scans of the next seconds", scansWithin(tap, 5*time.Second), 0)
+				for _, c := range []*aside.Cache[int, product]{writer, reader} {
+					mustGet(t, c, 1)
+				}
+				equal(t, "Owed while the replica may lag", writer.Stats().PendingInvalidations, 1)
+				rows.setPrice(1, 90) // it has caught up
+				time.Sleep(time.Until(failed.Add(lag + 2*time.Second)))
+				equal(t, "Owed at last", writer.Stats().PendingInvalidations, 0)
+				equal(t, "the price", mustGet(t, reader, 1).Price, 90)
+			})
+		})
+	}
+}
+
+func scansWithin(p *tap, d time.Duration) int {
+	p.reset()
+	time.Sleep(d)
+	return p.sent("scan")
+}
+
+// A tag that is owed by itself is owed the lag, whatever else is paid.
+func TestTagsThatAreOwedInBulkDoNotSettleOneThatIsOwedTheLag(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100}) // as the replica has it
+		c, tap := process(r, rows.load, categories, aside.WithReplicaLag(10*time.Second))
+		tap.answer("holdtags", redisError("OOM"))
+		tags := make([]string, 10_001)
+		for i := range tags {
+			tags[i] = fmt.Sprint("tag ", i)
+		}
+		if c.InvalidateTags(t.Context(), tags...) == nil || c.InvalidateTags(t.Context(), "lamps") == nil {
+			t.Error("InvalidateTags returned nil")
+		}
+		time.Sleep(15 * time.Second) // all are removed twice, and "lamps" cannot be held
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
+		tap.answer("holdtags", nil)
+		time.Sleep(2 * time.Second)
+		equal(t, "Owed at last", c.Stats().PendingInvalidations, 0)
+		equal(t, "whether it is cached in the lag", isCached(t, c), false)
 	})
 }

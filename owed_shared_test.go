@@ -29,12 +29,12 @@ func TestFailedInvalidateIsOwedByAllCachesOfTheName(t *testing.T) {
 			t.Error("Invalidate returned nil")
 		}
 		equal(t, "the price in another cache of the name", mustGet(t, sibling, 1).Price, 90)
-		equal(t, "Owed, of the other cache too", sibling.Stats().Owed, 1)
+		equal(t, "Owed, of the other cache too", sibling.Stats().PendingInvalidations, 1)
 		mustGet(t, other, 1)
 		equal(t, "the hits of a cache of another name", other.Stats().Hits, 1)
 		tap.answer("invalidate", nil)
 		time.Sleep(2 * time.Second)
-		equal(t, "Owed at last", sibling.Stats().Owed, 0)
+		equal(t, "Owed at last", sibling.Stats().PendingInvalidations, 0)
 		mustGet(t, sibling, 1)
 		equal(t, "the price in the cache", mustGet(t, sibling, 1).Price, 90)
 		equal(t, "the hits at last", sibling.Stats().Hits, 1)
@@ -59,7 +59,7 @@ func TestOtherCachesOfTheNameGoOnWithWhatAClosedOneOwes(t *testing.T) {
 		equal(t, "the price", mustGet(t, sibling, 1).Price, 90)
 		tap.answer("invalidate", nil)
 		time.Sleep(2 * time.Second)
-		equal(t, "Owed", sibling.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", sibling.Stats().PendingInvalidations, 0)
 		equal(t, "the price in the cache", mustGet(t, sibling, 1).Price, 90)
 	})
 }
@@ -87,7 +87,7 @@ func TestTheLongestReplicaLagOfTheCachesOfANameCounts(t *testing.T) {
 				writer := newCache(t, rdb, rows.load)
 				mustGet(t, reader, 1)
 				do(t, writer, tap)
-				equal(t, "Owed", reader.Stats().Owed, 0)
+				equal(t, "PendingInvalidations", reader.Stats().PendingInvalidations, 0)
 				mustGet(t, reader, 1) // the replica lags
 				time.Sleep(2 * time.Second)
 				rows.setPrice(1, 90)

@@ -34,7 +34,7 @@ func TestFailedInvalidationIsOwedUntilRedisConfirmsIt(t *testing.T) {
 		}
 		tap.answer("invalidate", nil)
 		time.Sleep(time.Second)
-		equal(t, "Owed", c.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 		mustGet(t, c, 1)
 		equal(t, "the price in the cache", mustGet(t, c, 1).Price, 90)
 		equal(t, "the hits at last", c.Stats().Hits-hits, 6)
@@ -90,11 +90,11 @@ func TestFailedInvalidationIsNeverGivenUp(t *testing.T) {
 		tap.answer("invalidate", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), 1)
 		time.Sleep(time.Hour)
-		equal(t, "Owed", c.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
 		equal(t, "the price in this process", mustGet(t, c, 1).Price, 90)
 		tap.answer("invalidate", nil)
 		time.Sleep(2 * time.Second)
-		equal(t, "Owed once Redis takes it", c.Stats().Owed, 0)
+		equal(t, "Owed once Redis takes it", c.Stats().PendingInvalidations, 0)
 		equal(t, "the price in the other", mustGet(t, other, 1).Price, 90)
 	})
 }
@@ -108,14 +108,14 @@ func TestMoreFailedInvalidationsThanAreRememberedBypassTheCache(t *testing.T) {
 		for i := range keys {
 			keys[i] = i + 10
 		}
-		tap.answer("invalidate", redisError("OOM"))
+		tap.answer("hold", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), keys...)
-		equal(t, "Owed, which is all of the cache", c.Stats().Owed, 1)
+		equal(t, "Owed, which is all of the cache", c.Stats().PendingInvalidations, 1)
 		rows.setPrice(1, 90) // that there is a debt for it was forgotten: all are owed
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)
 		tap.answer("invalidate", nil)
 		time.Sleep(3 * time.Second)
-		equal(t, "Owed", c.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 		mustGet(t, c, 1)
 		hits := c.Stats().Hits
 		mustGet(t, c, 1)
@@ -131,13 +131,13 @@ func TestInvalidationsUnderWayDoNotCountAsFailed(t *testing.T) {
 		for i := range keys {
 			keys[i] = i + 10
 		}
-		many := tap.before("invalidate")
+		many := tap.before("hold")
 		done := make(chan error)
 		go func() { done <- c.Invalidate(context.Background(), keys...) }()
 		many.wait()
 		tap.answer("invalidate", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), 2)
-		equal(t, "Owed", c.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
 		mustGet(t, c, 1)
 		equal(t, "the hits of a key that is not owed", c.Stats().Hits, 1)
 		tap.answer("invalidate", nil)
@@ -160,7 +160,7 @@ func TestKeysArePaidThoughTheCacheAsAWholeCannotBe(t *testing.T) {
 		tap.answer("invalidate", nil)
 		time.Sleep(2 * time.Second)
 		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
-		equal(t, "Owed, for all keys", c.Stats().Owed, 1)
+		equal(t, "Owed, for all keys", c.Stats().PendingInvalidations, 1)
 		tap.answer("scan", nil)
 	})
 }

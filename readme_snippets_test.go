@@ -8,8 +8,10 @@ import (
 	"errors"
 	"expvar"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -18,7 +20,7 @@ import (
 	"github.com/asidecache/aside"
 )
 
-// The blocks of Go code in the README and in CONTRIBUTING are copies of what stands here: TestEverySnippetIsCompiled
+// The blocks of Go code in the README, in CONTRIBUTING and in docs are copies of what stands here: TestEverySnippetIsCompiled
 // compares them.
 
 // ShopSlug is where a product is on the web.
@@ -33,15 +35,21 @@ type Shop struct {
 }
 
 func (s *Shop) invalidate(ctx context.Context, before, after Product) error {
-	return errors.Join(
-		s.products.Invalidate(ctx, before.ID, after.ID),
-		s.bySlug.Invalidate(ctx, aside.PairOf(before.Shop, before.Slug), aside.PairOf(after.Shop, after.Slug)),
-		s.lists.Invalidate(ctx, before.CategoryID, after.CategoryID),
-		s.counts.Invalidate(ctx, before.CategoryID, after.CategoryID),
+	return aside.Invalidate(ctx,
+		s.products.Keys(before.ID, after.ID),
+		s.bySlug.Keys(aside.PairOf(before.Shop, before.Slug), aside.PairOf(after.Shop, after.Slug)),
+		s.lists.Keys(before.CategoryID, after.CategoryID),
+		s.counts.Keys(before.CategoryID, after.CategoryID),
 	)
 }
 
-// recipes are what the README shows, each with what it has read in the end.
+// A Search is a filter.
+type Search struct {
+	Categories []int64
+	MaxCents   *int
+}
+
+// recipes are what docs/recipes.md and docs/tags.md show, each with what it has read in the end.
 var recipes = map[string]struct {
 	run  func(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (read any, err error)
 	want string
@@ -53,6 +61,7 @@ var recipes = map[string]struct {
 	"count":              {count, "2"},
 	"many, in any order": {manyInAnyOrder, "map[1:{1 de kettle 7 3990} 2:{2 de teapot 7 2490} 3:{3 fr teapot 8 2590}]"},
 	"by a tag":           {tagged, "2 2"},
+	"by a filter":        {byFilter, "[{1 de kettle 7 3990} {2 de teapot 7 2490}]"},
 }
 
 // A move from one category to another.
@@ -120,6 +129,29 @@ func tagged(ctx context.Context, _ *Shop, rdb *redis.Client, repo *Repository) (
 	return fmt.Sprint(p.ID, len(list)), err
 }
 
+// A searching is a Repository with a method whose argument is a filter.
+type searching struct{ *Repository }
+
+func (r searching) Search(ctx context.Context, s Search) (found []Product, err error) {
+	for _, category := range s.Categories {
+		list, err := r.ProductsInCategory(ctx, category)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, list...)
+	}
+	return found, nil
+}
+
+func byFilter(ctx context.Context, _ *Shop, rdb *redis.Client, rows *Repository) (any, error) {
+	repo := searching{rows}
+	searches, err := aside.New(rdb, "search", aside.ByFilter(repo.Search),
+		aside.WithTags(func(aside.Filter[Search], []Product) []string { return []string{"products"} }))
+	found, err := searches.Get(ctx, aside.FilterOf(Search{Categories: []int64{7}}))
+	err = searches.InvalidateTags(ctx, "products") // no write knows all filters that find its row
+	return found, err
+}
+
 func count(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (any, error) {
 	const categoryID = 7
 	counts, err := aside.New(rdb, "category_count", repo.CountInCategory)
@@ -129,7 +161,7 @@ func count(ctx context.Context, s *Shop, rdb *redis.Client, repo *Repository) (a
 	return n, err
 }
 
-func TestTheRecipesOfTheREADMERead(t *testing.T) {
+func TestTheRecipesOfTheDocsRead(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb := r.dial(t).(*redis.Client)
 		s, repo := new(Shop), NewRepository()
@@ -220,7 +252,97 @@ func TestTheTransactionOfTheREADME(t *testing.T) {
 	})
 }
 
-func TestTheHandlerOfTheREADMEFindsNoRow(t *testing.T) {
+func TestTheCallForSeveralCachesOfTheREADME(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		ctx, rdb, repo := t.Context(), r.dial(t), NewRepository()
+		products := open(t, rdb, "product", repo.ProductByID)
+		lists := open(t, rdb, "category_products", repo.ProductsInCategory)
+		id, before, after := int64(2), int64(7), int64(8)
+		mustGet(t, products, id)
+		equal(t, "the list before", len(mustGet(t, lists, before)), 2)
+		equal(t, "the other list before", len(mustGet(t, lists, after)), 1)
+		if _, _, err := repo.Save(ctx, Product{2, "de", "teapot", after, 1990}); err != nil {
+			t.Fatal(err)
+		}
+		err := aside.Invalidate(ctx, products.Keys(id), lists.Keys(before, after))
+		equal(t, "the error", err, nil)
+		equal(t, "the price after", mustGet(t, products, id).Cents, 1990)
+		equal(t, "the list after", len(mustGet(t, lists, before)), 1)
+		equal(t, "the other list after", len(mustGet(t, lists, after)), 2)
+	})
+}
+
+// A write that Redis did not confirm has happened all the same: its method returns no error.
+func TestTheErrorThatIsLoggedAfterTheCommit(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		repo := NewRepository()
+		rdb, tap := r.tapped()
+		products := open(t, rdb, "product", repo.ProductByID, aside.WithLogger(silent))
+		lists := open(t, rdb, "category_products", repo.ProductsInCategory, aside.WithLogger(silent))
+		var log strings.Builder
+		slog := slog.New(slog.NewTextHandler(&log, nil))
+		changed := func(ctx context.Context, id int64) error {
+			if err := aside.Invalidate(ctx, products.Keys(id), lists.Keys(before.CategoryID, after.CategoryID)); err != nil {
+				slog.ErrorContext(ctx, "written, but other processes may serve the old product for a while", "error", err)
+			}
+			return nil
+		}
+		equal(t, "the error", changed(t.Context(), 2), nil)
+		equal(t, "the log of a write that is confirmed", log.String(), "")
+		tap.down()
+		equal(t, "the error while Redis fails", changed(t.Context(), 2), nil)
+		if !strings.Contains(log.String(), "written, but") {
+			t.Errorf("logged %q", log.String())
+		}
+	})
+}
+
+func TestTheTransactionOfTheDocsInWhichNothingWasWritten(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		ctx, repo := t.Context(), NewRepository()
+		products := newCache(t, r.dial(t), repo.ProductByID)
+		id, price, errPrice := int64(2), int64(0), errors.New("not a price")
+		mustGet(t, products, id)
+		err := aside.InTx(ctx, func(ctx context.Context) error {
+			if err := products.Invalidate(ctx, id); err != nil {
+				return err
+			}
+			if price <= 0 {
+				return aside.RolledBack(errPrice) // before anything was written
+			}
+			return repo.SetPrice(ctx, id, price)
+		})
+		equal(t, "the error", err, errPrice)
+		fills := products.Stats().Fills
+		mustGet(t, products, id)
+		equal(t, "fills of the first read after it", products.Stats().Fills-fills, 1)
+	})
+}
+
+func TestTheCachesOfTheDocs(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		ctx, rdb, repo := t.Context(), r.dial(t), NewRepository()
+		products := open(t, rdb, "product", repo.ProductByID)
+		bySlug := open(t, rdb, "product_by_slug", aside.ByPair(repo.ProductBySlug))
+		lists := open(t, rdb, "category_products", repo.ProductsInCategory)
+		counts := open(t, rdb, "category_count", repo.CountInCategory)
+		mustGet(t, products, 2)
+		mustGet(t, lists, 7)
+		if err := repo.SetPrice(ctx, 2, 1990); err != nil {
+			t.Fatal(err)
+		}
+		all := aside.Caches{products, bySlug, lists, counts}
+		err := all.InvalidateAll(ctx) // one scan for those that share a client
+		pending := all.Stats()["product"].PendingInvalidations
+		err = all.Shutdown(ctx) // waits for their background work until ctx ends
+		equal(t, "pending", pending, 0)
+		equal(t, "what is cached", r.get("product:2")+r.get("category_products:7"), "")
+		equal(t, "the price", mustGet(t, products, 2).Cents, 1990)
+		equal(t, "the error of Shutdown", err, nil)
+	})
+}
+
+func TestTheHandlerOfTheDocsFindsNoRow(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb := r.dial(t)
 		products := newCache(t, rdb, NewRepository().ProductByID)
@@ -238,16 +360,16 @@ func TestTheHandlerOfTheREADMEFindsNoRow(t *testing.T) {
 	})
 }
 
-func TestTheObserverOfTheREADME(t *testing.T) {
+func TestTheObserverOfTheDocs(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb := r.dial(t)
 		repo, down := NewRepository(), false
-		alert := func(_ string, on bool) { down = on }
+		alert := func(_ string, _, on bool) { down = on }
 
 		reads := new(expvar.Map)
 		observer := aside.Observer{
 			Read: func(_ context.Context, r aside.ReadInfo) { reads.Add(string(r.Outcome), 1) },
-			Down: func(d aside.DownInfo) { alert(d.Cache, d.Err != nil) },
+			Down: func(d aside.DownInfo) { alert(d.Cache, d.Writes, d.Err != nil) },
 		}
 		products, err := aside.New(rdb, "product", repo.ProductByID, aside.WithObserver(observer))
 

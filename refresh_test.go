@@ -263,3 +263,57 @@ func TestValueWhoseRefreshesFailIsGoneAfterTTLAndStale(t *testing.T) {
 		equal(t, "the document", r.get("test:1"), "")
 	})
 }
+
+// A refresh would end when the entry is gone, and those who miss it meanwhile would load as well.
+func TestARefreshThatCannotEndInTimeIsNotBegun(t *testing.T) {
+	const life = time.Minute
+	tests := map[string]struct {
+		load   time.Duration
+		before time.Duration // the end
+		absent bool
+		opts   []aside.Option
+	}{
+		"in the last ms, with early refreshes turned off":      {0, 200 * time.Microsecond, false, []aside.Option{aside.WithEarlyRefresh(0)}},
+		"within the time of a load":                            {time.Second, time.Second / 2, false, nil},
+		"in the last ms of an absence, which is never stale":   {0, 200 * time.Microsecond, true, []aside.Option{aside.WithEarlyRefresh(0), aside.WithStale(time.Hour)}},
+		"within the time of a load that finds that it is gone": {time.Second, time.Second / 2, true, []aside.Option{aside.WithStale(time.Hour)}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100})
+				id := 1
+				if test.absent {
+					id = 2
+				}
+				c, tap := process(r, func(ctx context.Context, id int) (product, error) {
+					time.Sleep(test.load)
+					return rows.load(ctx, id)
+				}, append(test.opts, aside.WithTTL(life), aside.WithAbsentTTL(life), aside.WithJitter(0))...)
+				time.Sleep(500 * time.Microsecond) // so that the TTL ends within a ms
+				_, _ = c.Get(t.Context(), id)
+				time.Sleep(life - test.before)
+				for range 100 { // by XFetch, each may begin a refresh
+					_, _ = c.Get(t.Context(), id)
+				}
+				synctest.Wait()
+				equal(t, "the misses", c.Stats().Misses, 1)
+				equal(t, "the claims", tap.sent("claim"), 0)
+			})
+		})
+	}
+}
+
+// Others keep it stale for longer than this process would.
+func TestAStaleValueOfAnotherProcessIsRefreshed(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		keeper, _ := process(r, rows.load, stale...)
+		c, tap := process(r, rows.load, aside.WithEarlyRefresh(0))
+		mustGet(t, keeper, 1)
+		time.Sleep(2 * time.Minute)
+		mustGet(t, c, 1)
+		synctest.Wait()
+		equal(t, "the claims", tap.sent("claim"), 1)
+	})
+}

@@ -237,6 +237,7 @@ func newSayer(t *testing.T, script string, says error, raw bool) *sayer {
 	opts := []aside.Option{
 		aside.WithLogger(slog.New(slog.NewTextHandler(io.Discard, nil))),
 		aside.WithStale(time.Minute),
+		aside.WithShape(""), // the version of the documents is 0
 		aside.WithTags(func(int, string) []string { return []string{"tag"} }),
 		aside.WithObserver(aside.Observer{RedisError: s.noPanic}),
 	}

@@ -82,7 +82,7 @@ func TestLoadThatOutlivesTheHoldsOfADeadTransactionDoesNotFill(t *testing.T) {
 					return errDown       // which its answer was lost of: the process knows no more than a dead one
 				})
 				time.Sleep(time.Minute)
-				equal(t, "the held tags", r.raw.Exists(t.Context(), "{aside-tags}-held").Val(), 0)
+				equal(t, "the held tags", heldTags(t, r), 0)
 				rows.flow()
 				price(t, "what the slow reader gets", slow, 100)
 				equal(t, "the price", mustGet(t, reader, 1).Price, 90)
@@ -140,7 +140,7 @@ func TestReleaseInvalidatesWhatWasFilledWhileAHoldOfATagWasGone(t *testing.T) {
 		c, _ := process(r, rows.load, categories)
 		err := aside.InTx(t.Context(), func(ctx context.Context) error {
 			mustHoldTags(t, ctx, c, "lamps")
-			r.del("{aside-tags}-held")
+			loseHeldTags(t, r)
 			mustGet(t, c, 1)
 			if r.get("test:1") == "" {
 				t.Error("it was not filled, so this test shows nothing")
@@ -153,9 +153,69 @@ func TestReleaseInvalidatesWhatWasFilledWhileAHoldOfATagWasGone(t *testing.T) {
 	})
 }
 
+// Whatever is recorded in between: held tags and records are in one key.
+func TestHoldOfATagMayOutliveTheRecords(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100}, product{2, "desks", 200})
+		c, _ := process(r, rows.load, categories, aside.WithHold(48*time.Hour))
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			mustHoldTags(t, ctx, c, "lamps")
+			return errDown // the outcome is unknown
+		})
+		for _, hours := range []time.Duration{1, 30} {
+			mustInvalidateTags(t, c, "desks")
+			time.Sleep(hours * time.Hour)
+			mustGet(t, c, 1)
+			equal(t, "the document, later", r.get("test:1"), "")
+		}
+		time.Sleep(48 * time.Hour)
+		mustGet(t, c, 1)
+		equal(t, "whether it is filled at last", r.get("test:1") != "", true)
+	})
+}
+
+func TestARecordOfAProcessThatDiesNextDoesNotShortenTheHoldsOfTags(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100})
+		c, _ := process(r, rows.load, categories, aside.WithHold(48*time.Hour))
+		dead, tap := process(r, rows.load, categories)
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			mustHoldTags(t, ctx, c, "lamps")
+			return errDown // the outcome is unknown
+		})
+		tap.answer("holdtags", errDown)
+		_ = dead.InvalidateTags(t.Context(), "desks")
+		equal(t, "whether the record was sent", tap.sent("record") > 0, true)
+		dead.Close()
+		time.Sleep(30 * time.Hour)
+		mustGet(t, c, 1)
+		equal(t, "the document, later", r.get("test:1"), "")
+	})
+}
+
+// Its process dies at last, and nobody else invalidates a tag.
+func TestAHoldOfATagThatIsRenewedKeepsTheJournal(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100})
+		c, tap := process(r, rows.load, categories, aside.WithHold(48*time.Hour))
+		other, _ := process(r, rows.load, categories)
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			mustHoldTags(t, ctx, c, "lamps")
+			time.Sleep(40 * time.Hour)
+			for _, verb := range []string{"holdtags", "record"} {
+				tap.answer(verb, errDown)
+			}
+			time.Sleep(20 * time.Hour)
+			mustGet(t, other, 1)
+			equal(t, "the document", r.get("test:1"), "")
+			return errDown
+		})
+	})
+}
+
 func TestTagThatCannotBeHeldIsInvalidatedAfterTheTransaction(t *testing.T) {
 	for name, end := range map[string]error{"committed": nil, "unknown": errDown} {
-		for _, verb := range []string{"holdtags", "record"} {
+		for _, verb := range []string{"record", "zrangebyscore"} {
 			t.Run(name+", failing "+verb, func(t *testing.T) {
 				onMiniredis(t, func(t *testing.T, r *rig) {
 					rows := newTable(product{1, "lamps", 100})
@@ -171,9 +231,9 @@ func TestTagThatCannotBeHeldIsInvalidatedAfterTheTransaction(t *testing.T) {
 						tap.answer(verb, nil)
 						return end
 					})
-					equal(t, "Owed", writer.Stats().Owed, 0)
+					equal(t, "PendingInvalidations", writer.Stats().PendingInvalidations, 0)
 					equal(t, "the price", mustGet(t, reader, 1).Price, 90)
-					held := r.raw.Exists(t.Context(), "{aside-tags}-held").Val() == 1
+					held := heldTags(t, r) == 1
 					equal(t, "whether the tag is held", held, end != nil)
 				})
 			})
@@ -200,14 +260,14 @@ func TestFailedInvalidateTagsIsOwedByTheWholeProcess(t *testing.T) {
 			if err := writer.InvalidateTags(t.Context(), "lamps"); err == nil {
 				t.Error("InvalidateTags returned nil")
 			}
-			equal(t, "Owed", sibling.Stats().Owed, 1)
+			equal(t, "PendingInvalidations", sibling.Stats().PendingInvalidations, 1)
 			equal(t, "the price in another cache", mustGet(t, sibling, 1).Price, rows.rows[1].Price)
 			hits := untagged.Stats().Hits
 			mustGet(t, untagged, 1)
 			equal(t, "the hits of a cache without tags", untagged.Stats().Hits-hits, 1)
 			tap.answer(verb, nil)
 			time.Sleep(2 * time.Second)
-			equal(t, "Owed at last", sibling.Stats().Owed, 0)
+			equal(t, "Owed at last", sibling.Stats().PendingInvalidations, 0)
 			mustGet(t, sibling, 1)
 			hits = sibling.Stats().Hits
 			equal(t, "the price in the cache", mustGet(t, sibling, 1).Price, rows.rows[1].Price)
@@ -234,7 +294,7 @@ func TestOtherCachesOfTheProcessGoOnWithTagsThatAClosedOneOwes(t *testing.T) {
 		equal(t, "the price", mustGet(t, sibling, 1).Price, 90)
 		tap.answer("record", nil)
 		time.Sleep(2 * time.Second)
-		equal(t, "Owed", sibling.Stats().Owed, 0)
+		equal(t, "PendingInvalidations", sibling.Stats().PendingInvalidations, 0)
 		equal(t, "the price in the cache", mustGet(t, sibling, 1).Price, 90)
 	})
 }
@@ -260,9 +320,9 @@ func TestVeryManyOwedTagsAreEveryTag(t *testing.T) {
 		if err := writer.InvalidateTags(t.Context(), tags...); err == nil {
 			t.Error("InvalidateTags returned nil")
 		}
-		equal(t, "Owed", writer.Stats().Owed, 1)
+		equal(t, "PendingInvalidations", writer.Stats().PendingInvalidations, 1)
 		tap.answer("record", nil)
-		r.until(func() bool { return writer.Stats().Owed == 0 })
+		r.until(func() bool { return writer.Stats().PendingInvalidations == 0 })
 		rows.flow()
 		price(t, "what the slow reader gets", late, 200)
 		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
@@ -355,7 +415,7 @@ func TestHoldOfATagThatIsPlacedAnewRemovesWhatWasFilledMeanwhile(t *testing.T) {
 		writer, _ := process(r, rows.load, categories, aside.WithHold(9*time.Second))
 		inTx(t, func(ctx context.Context) error {
 			mustHoldTags(t, ctx, writer, "lamps")
-			r.del("{aside-tags}-held")
+			loseHeldTags(t, r)
 			mustGet(t, reader, 1)
 			time.Sleep(4 * time.Second) // it is placed anew
 			rows.setPrice(1, 90)        // the COMMIT

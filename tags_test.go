@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 	"sync"
@@ -197,9 +198,37 @@ func TestWaitersLoadOnceAfterABarredLoad(t *testing.T) {
 // mustRecord appends to the journal, and does nothing else that InvalidateTags does.
 func mustRecord(t *testing.T, r *rig, tag string) {
 	t.Helper()
-	err := r.raw.XAdd(t.Context(), &redis.XAddArgs{Stream: "aside-tags", Values: []string{"nonce", "x", "tag", tag}}).Err()
+	last := lastRecord(t, r)
+	err := r.raw.ZAdd(t.Context(), "aside-tags", redis.Z{Score: last.Score + 1, Member: "x " + tag}).Err()
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func lastRecord(t *testing.T, r *rig) redis.Z {
+	t.Helper()
+	last, err := r.raw.ZRevRangeWithScores(t.Context(), "aside-tags", 0, 0).Result()
+	if err != nil || len(last) != 1 {
+		t.Fatalf("the last record: %v, %v", last, err)
+	}
+	return last[0]
+}
+
+// heldTags counts the tags that are held.
+func heldTags(t *testing.T, r *rig) int64 {
+	t.Helper()
+	n, err := r.raw.ZCount(t.Context(), "aside-tags", fmt.Sprint("(", time.Now().UnixMilli()), "(1e14").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// loseHeldTags has the tags that are held forgotten.
+func loseHeldTags(t *testing.T, r *rig) {
+	t.Helper()
+	if n, err := r.raw.ZRemRangeByScore(t.Context(), "aside-tags", "-inf", "(1e14").Result(); n == 0 || err != nil {
+		t.Fatalf("%d holds were lost, %v", n, err)
 	}
 }
 
@@ -308,8 +337,8 @@ func TestHitOfATaggedValueCostsOneGet(t *testing.T) {
 		costs(t, tap, "GetMany of hits", many, "[mget]", 1)
 		costs(t, tap, "an absent row", get(9), "[get lease mark fill]", 3)
 		tag := rows.rows[1].Name
-		costs(t, tap, "InvalidateTags", func() { mustInvalidateTags(t, c, tag) }, "[record zrangebyscore invalidate unindex]", 4)
-		costs(t, tap, "InvalidateTags of nothing", func() { mustInvalidateTags(t, c, "nothing") }, "[record zrangebyscore]", 2)
+		costs(t, tap, "InvalidateTags", func() { mustInvalidateTags(t, c, tag) }, "[record zrangebyscore invalidate unindex holdtags]", 5)
+		costs(t, tap, "InvalidateTags of nothing", func() { mustInvalidateTags(t, c, "nothing") }, "[record zrangebyscore holdtags]", 3)
 		costs(t, tap, "InvalidateTags of no tag", func() { mustInvalidateTags(t, c) }, "[]", 0)
 	}
 	t.Run("miniredis", func(t *testing.T) { onMiniredis(t, test) })
@@ -346,7 +375,7 @@ func TestBooksOfTagsDoNotOutliveTheirEntries(t *testing.T) {
 		mustGet(t, c, 1)
 		_ = aside.InTx(t.Context(), func(ctx context.Context) error { return errors.Join(c.InvalidateTags(ctx, "lamps"), errDown) })
 		mustGet(t, c, 1)
-		for _, name := range []string{"aside-tags", "{aside-tags}-held", "aside-tag=lamps"} {
+		for _, name := range []string{"aside-tags", "aside-tag=lamps"} {
 			if ttl := r.raw.PTTL(t.Context(), name).Val(); ttl <= 0 {
 				t.Errorf("the TTL of %s is %v", name, ttl)
 			}
@@ -453,23 +482,20 @@ func TestFillThatComesTooLateIsRefused(t *testing.T) {
 
 func TestWhatTagsOfOthersLeaveUnderTheNamesOfTheBooksIsRefused(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
-		for _, name := range []string{"aside-tags", "{aside-tags}-held", "aside-tag=lamps"} {
+		for _, name := range []string{"aside-tags", "aside-tag=lamps"} {
 			r.put(name, "mine")
 			rows := newTable(product{1, "lamps", 100})
 			c, _ := process(r, rows.load, categories)
 			mustGet(t, c, 1)
 			equal(t, "the document, which could not be found by its tag", r.get("test:1"), "")
-			var err error
-			if name == "{aside-tags}-held" {
-				err = aside.InTx(t.Context(), func(ctx context.Context) error { return c.InvalidateTags(ctx, "lamps") })
-			} else {
-				err = c.InvalidateTags(t.Context(), "lamps")
-			}
-			if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
-				t.Errorf("InvalidateTags with a foreign %s: %v", name, err)
+			invalidate := func(ctx context.Context) error { return c.InvalidateTags(ctx, "lamps") }
+			for where, err := range map[string]error{"outside": invalidate(t.Context()), "inside": aside.InTx(t.Context(), invalidate)} {
+				if err == nil || !strings.Contains(err.Error(), "WRONGTYPE") {
+					t.Errorf("InvalidateTags %s InTx with a foreign %s: %v", where, name, err)
+				}
 			}
 			r.del(name)
-			r.until(func() bool { return c.Stats().Owed == 0 })
+			r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
 		}
 	})
 }
@@ -531,18 +557,18 @@ func TestIndexLivesAsLongAsItsLongestEntry(t *testing.T) {
 	})
 }
 
-// The journal was evicted, and the clock of the server set back: what follows has the id of the mark.
-func TestJournalThatBeganAnewUnderTheSameIDRefusesTheLoadsUnderWay(t *testing.T) {
+// The journal was evicted, and the clock of the server set back: what follows has the time of the mark.
+func TestJournalThatBeganAgainAtTheSameTimeRefusesTheLoadsUnderWay(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newSlowTable(product{1, "lamps", 100})
 		c, _ := process(r, rows.load, categories)
 		slow := getting(c, 1)
 		<-rows.read
-		marked := r.raw.XRevRangeN(t.Context(), "aside-tags", "+", "-", 1).Val()[0].ID
+		marked := lastRecord(t, r).Score
 		rows.setPrice(1, 90)
 		mustInvalidateTags(t, c, "lamps")
 		r.del("aside-tags")
-		err := r.raw.XAdd(t.Context(), &redis.XAddArgs{Stream: "aside-tags", ID: marked, Values: []string{"nonce", "x", "tag", "desks"}}).Err()
+		err := r.raw.ZAdd(t.Context(), "aside-tags", redis.Z{Score: marked, Member: "x desks"}).Err()
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -565,7 +591,22 @@ func TestShorterReplicaLagDoesNotShortenALongerOneOfATag(t *testing.T) {
 	})
 }
 
-// Whichever Cache of the client sends it, also when it is tried again.
+// The lag begins when the transaction has ended, by the command that ends the hold.
+func TestShorterReplicaLagOfATransactionDoesNotShortenALongerOneOfATag(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamps", 100})
+		for _, lag := range []time.Duration{time.Minute, time.Second} {
+			c, _ := process(r, rows.load, categories, aside.WithReplicaLag(lag))
+			inTx(t, func(ctx context.Context) error { return c.InvalidateTags(ctx, "lamps") })
+		}
+		time.Sleep(30 * time.Second)
+		other, _ := process(r, rows.load, categories)
+		mustGet(t, other, 1)
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}
+
+// Whichever Cache of the client sends it, also when it is tried again. No entry has the tag yet.
 func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
 	for name, fail := range map[string]bool{"at once": false, "tried again": true} {
 		t.Run(name, func(t *testing.T) {
@@ -578,7 +619,6 @@ func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer other.Close()
-				mustGet(t, pages, 1)
 				if fail {
 					for _, verb := range []string{"record", "holdtags"} {
 						tap.answer(verb, redisError("OOM"))
@@ -592,7 +632,7 @@ func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
 				} else {
 					mustInvalidateTags(t, other, "lamps")
 				}
-				equal(t, "Owed", pages.Stats().Owed, 0)
+				equal(t, "PendingInvalidations", pages.Stats().PendingInvalidations, 0)
 				mustGet(t, pages, 1) // the replica lags
 				time.Sleep(2 * time.Second)
 				rows.setPrice(1, 90)
@@ -622,6 +662,131 @@ func TestATagThatMayBeAnyStringVoidsLoadsUnderWay(t *testing.T) {
 				equal(t, "the price", mustGet(t, writer, 1).Price, 90)
 				mustGet(t, writer, 1)
 				equal(t, "the hits", writer.Stats().Hits, 1)
+			})
+		})
+	}
+}
+
+func TestValueWithTooManyTagsIsReturnedAndNotStored(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		for n, stored := range map[int]bool{1000: true, 1001: false, 20_000: false} {
+			tags := make([]string, n, 2*n)
+			for i := range tags {
+				tags[i] = strconv.Itoa(i)
+			}
+			tags = append(tags, tags...) // each of them twice
+			logged := new(lines)
+			rows := newTable(product{1, "lamps", 100})
+			c, tap := process(r, rows.load, aside.WithTags(func(int, product) []string { return tags }), aside.WithLogger(slog.New(slog.NewTextHandler(logged, nil))))
+			mustGet(t, c, 1)
+			mustGet(t, c, 1)
+			equal(t, fmt.Sprintf("whether a value with %d tags is stored", n), r.get("test:1") != "", stored)
+			equal(t, "whether somebody waited for a lease", c.Stats().Waits, 0)
+			if !stored {
+				equal(t, "the loads", rows.loads.Load(), 2)
+				equal(t, "the commands about tags", tap.sent("index")+tap.sent("since"), 0)
+				for _, part := range []string{"level=ERROR", "cache=test", "name=test:1", fmt.Sprint("tags=", n), "most=1000"} {
+					if text := logged.String(); !strings.Contains(text, part) {
+						t.Errorf("%q does not say %s", text, part)
+					}
+				}
+			}
+			equal(t, "whether it is found by the last tag", c.InvalidateTags(t.Context(), tags[n-1]), nil)
+			equal(t, "the document", r.get("test:1"), "")
+		}
+	})
+}
+
+// lines are what is logged, as text.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func TestManyTagsAreInvalidatedTogether(t *testing.T) {
+	test := func(t *testing.T, r *rig, servers int) {
+		const n = 20_000
+		rows := newBatchTable(true)
+		tags := make([]string, n)
+		for i := range tags {
+			tags[i] = fmt.Sprint("tag ", i)
+		}
+		var ids []int
+		for id := range 1000 {
+			rows.rows[id] = product{id, tags[20*id], 100}
+			ids = append(ids, id)
+		}
+		rows.rows[1000] = product{1000, "another", 100}
+		c, tap := process(r, rows.table.load, aside.WithBatch(rows.loadMany), categories)
+		mustGetMany(t, c, append(ids, 1000)...)
+		tap.reset()
+		mustInvalidateTags(t, c, tags...)
+		// For each 500 tags a record, a read, a removal, an unindex and the release.
+		if _, trips := tap.count(); trips > servers*(5*n/500) {
+			t.Errorf("it took %d round trips", trips)
+		}
+		equal(t, "the entries that are left", len(keysWith(r, "test:*")), 1)
+		mustInvalidateTags(t, c, "another")
+	}
+	t.Run("redis", func(t *testing.T) { test(t, realRig(t), 1) })
+	t.Run("cluster", func(t *testing.T) { test(t, clusterRig(t), 3) })
+}
+
+func TestVeryManyOwedTagsAreTriedTogether(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "3", 100}, product{2, "100", 200})
+		c, tap := process(r, rows.load, categories)
+		mustGet(t, c, 1)
+		tags := make([]string, 400)
+		for i := range tags {
+			tags[i] = strconv.Itoa(i)
+		}
+		r.put("aside-tag=100", "mine") // one of them is refused for good
+		tap.answer("record", redisError("OOM"))
+		if c.InvalidateTags(t.Context(), tags...) == nil {
+			t.Error("InvalidateTags returned nil")
+		}
+		tap.reset()
+		tap.answer("record", nil)
+		r.until(func() bool { return c.Stats().PendingInvalidations == 1 })
+		if _, trips := tap.count(); trips > 100 {
+			t.Errorf("it took %d round trips", trips)
+		}
+		r.del("aside-tag=100")
+		r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
+		equal(t, "the document", r.get("test:1"), "")
+	})
+}
+
+// The load ends with its time for Redis spent, at each of its commands: nobody waits for its lease to expire.
+func TestLeaseIsGivenBackWhenTimeIsUp(t *testing.T) {
+	for _, at := range []string{"index", "since", "fill"} {
+		t.Run(at, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamps", 100})
+				c, tap := process(r, rows.load, categories)
+				other, _ := process(r, rows.load, categories)
+				held := tap.before(at)
+				mustGet(t, c, 1)
+				held.release()
+				synctest.Wait()
+				start := time.Now()
+				mustGet(t, other, 1)
+				if took := time.Since(start); took > 100*time.Millisecond {
+					t.Errorf("the next reader waited %v", took)
+				}
 			})
 		})
 	}

@@ -49,6 +49,64 @@ func TestAClientThatWouldBreakThePromisesIsRefused(t *testing.T) {
 	}
 }
 
+// Clients of the user's own making, around the real one.
+type (
+	tracing  struct{ redis.UniversalClient }
+	deep     struct{ *tracing }
+	stub     struct{ redis.UniversalClient } // which something else does the work for
+	delegate struct {
+		stub
+		work struct{ real *redis.Ring }
+	}
+	sharded struct {
+		redis.UniversalClient
+		shards []redis.Cmdable
+	}
+	byValue struct{ *redis.ClusterClient }
+	looped  struct {
+		redis.UniversalClient
+		next *looped
+	}
+)
+
+func TestAClientThatWouldBreakThePromisesIsFoundInWhatIsWrappedAroundIt(t *testing.T) {
+	addrs := []string{"127.0.0.1:1"}
+	ring := closed(t, redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addrs[0]}}))
+	cluster := closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs, RouteRandomly: true}))
+	good := closed(t, redis.NewClient(&redis.Options{Addr: addrs[0]}))
+	pipeliner, err := cluster.AutoPipeline()
+	if err != nil {
+		t.Fatal(err)
+	}
+	loop := &looped{UniversalClient: good}
+	loop.next = &looped{UniversalClient: ring, next: loop}
+	within := &delegate{stub: stub{good}}
+	within.work.real = ring
+	round := &looped{UniversalClient: good}
+	round.next = round
+	refused := map[string]redis.UniversalClient{
+		"embedded in a struct":                tracing{ring},
+		"embedded behind a pointer":           &tracing{cluster},
+		"embedded twice":                      deep{&tracing{cluster}},
+		"in a field of a field":               within,
+		"among several":                       sharded{good, []redis.Cmdable{good, cluster}},
+		"embedded as what it is":              byValue{cluster},
+		"behind an AutoPipeliner":             pipeliner,
+		"further on in a list that is a loop": loop,
+	}
+	for where, rdb := range refused {
+		if c, err := aside.New(rdb, "test", newTable().load); c != nil || err == nil ||
+			!strings.Contains(err.Error(), "redis.Ring") && !strings.Contains(err.Error(), "RouteRandomly") {
+			t.Errorf("%s: New returned %v", where, err)
+		}
+	}
+	for _, rdb := range []redis.UniversalClient{tracing{good}, deep{&tracing{good}}, sharded{UniversalClient: good}, round} {
+		if _, err := aside.New(rdb, "test", newTable().load); err != nil {
+			t.Errorf("%T with a good client: New returned %v", rdb, err)
+		}
+	}
+}
+
 // In a Cluster, round trips are counted at the nodes.
 func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 	cases := map[string]struct {
@@ -98,7 +156,7 @@ func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 			for range 2 { // before and after the servers know the scripts
 				costs("misses", 3, getMany)
 				costs("hits", 1, getMany)
-				costs("Invalidate", 1, func() error { return c.Invalidate(t.Context(), ids...) })
+				costs("Invalidate", min(2, topology.servers), func() error { return c.Invalidate(t.Context(), ids...) })
 				costs("holds and releases", 2, func() error {
 					return aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, ids...) })
 				})
@@ -195,7 +253,176 @@ func TestASlotMayMoveAtAnyMoment(t *testing.T) {
 		})
 		equal(t, "the document that is left", r.get("test:1"), "")
 	})
+	// At first the entry is where it was, in a slot of which other keys have moved: there it can be written over, and not be
+	// removed and written again.
+	for where, key := range map[string]string{"before it moves": "{test:1}", "once it has moved": "test:1"} {
+		move := func(during func()) { s.Migrate(key, during) }
+		held := func(t *testing.T, what string) { t.Helper(); equal(t, what, r.held("test:1"), true) }
+		other, _ := process(r, rows.table.load, patient)
+		quick, tap := process(r, rows.table.load, patient, aside.WithHold(3*time.Second))
+		lagging, _ := process(r, rows.table.load, patient, aside.WithReplicaLag(time.Second))
+		noErrors := func(t *testing.T, what string, c *aside.Cache[int, product]) {
+			t.Helper()
+			equal(t, "the errors of Redis in "+what, c.Stats().RedisErrors, 0)
+		}
+		t.Run("an InTx, beside another, "+where, func(t *testing.T) {
+			empty()
+			inTx(t, func(ctx context.Context) error {
+				err := other.Invalidate(ctx, 1)
+				move(func() {
+					inTx(t, func(ctx context.Context) error { return quick.Invalidate(ctx, 1) })
+					held(t, "whether it is held when one has ended")
+					mustGet(t, c, 1)
+				})
+				rows.setPrice(1, 90)
+				equal(t, "the price after the COMMIT", mustGet(t, c, 1).Price, 90)
+				return err
+			})
+			equal(t, "the document that is left", r.get("test:1"), "")
+			noErrors(t, "the one", quick)
+			noErrors(t, "the other", other)
+		})
+		t.Run("an InTx of what is cached, "+where, func(t *testing.T) {
+			empty()
+			mustGet(t, c, 1)
+			move(func() {
+				inTx(t, func(ctx context.Context) error {
+					err := quick.Invalidate(ctx, 1)
+					held(t, "whether it is held")
+					return err
+				})
+				equal(t, "the document that is left", r.get("test:1"), "")
+			})
+			noErrors(t, "the InTx", quick)
+		})
+		t.Run("renewals, "+where, func(t *testing.T) {
+			empty()
+			inTx(t, func(ctx context.Context) error {
+				err := quick.Invalidate(ctx, 1)
+				move(func() {
+					tap.reset()
+					r.until(func() bool {
+						mustGet(t, c, 1)
+						held(t, "whether it is held")
+						return tap.sent("hold") > 2
+					})
+				})
+				rows.setPrice(1, 90)
+				equal(t, "the price after the COMMIT", mustGet(t, c, 1).Price, 90)
+				return err
+			})
+			noErrors(t, "the InTx", quick)
+		})
+		t.Run("a replica that lags, "+where, func(t *testing.T) {
+			empty()
+			mustGet(t, c, 1)
+			move(func() {
+				for range 2 { // over a value, and over the lag
+					mustInvalidate(t, lagging, 1)
+					held(t, "whether it is held")
+				}
+			})
+			noErrors(t, "the Invalidate", lagging)
+			r.del("test:1")
+		})
+		t.Run("a load that is waited for and fails, "+where, func(t *testing.T) {
+			empty()
+			before := loader.Stats().RedisErrors
+			failing := getting(loader, 1)
+			<-rows.read
+			waiting := getting(c, 1)
+			r.until(func() bool { return strings.Contains(r.get("test:1"), "waited") })
+			move(func() {
+				rows.fail(errDown)
+				rows.go_ <- struct{}{}
+				<-failing
+				<-waiting
+				rows.fail(nil)
+				equal(t, "the price", mustGet(t, c, 1).Price, 100)
+			})
+			equal(t, "the errors of Redis", loader.Stats().RedisErrors-before, 0)
+		})
+		t.Run("a refresh, "+where, func(t *testing.T) {
+			empty()
+			stale, _ := process(r, rows.table.load, patient, aside.WithTTL(time.Millisecond), aside.WithStale(time.Hour))
+			mustGet(t, stale, 1)
+			rows.setPrice(1, 95)
+			move(func() { r.until(func() bool { return mustGet(t, stale, 1).Price == 95 }) })
+			noErrors(t, "the refresh", stale)
+		})
+	}
+	// All that is held has expired, so that to clean up removes the key.
+	t.Run("the held tags", func(t *testing.T) {
+		const tags = "aside-tags"
+		c, _ := process(r, rows.table.load, patient, categories)
+		equal(t, "the error of ZADD", r.raw.ZAdd(t.Context(), tags, redis.Z{Score: 1, Member: "dead/1 lamp"}).Err(), nil)
+		s.Migrate("{aside-tags}", func() {
+			for _, lost := range []bool{false, true} {
+				inTx(t, func(ctx context.Context) error {
+					err := c.InvalidateTags(ctx, "lamp", "desk")
+					equal(t, "how many tags are held", heldTags(t, r), 2)
+					if lost {
+						equal(t, "the error of ZADD", r.raw.ZAdd(t.Context(), tags, redis.Z{Score: 1, Member: "dead/1 lamp"}).Err(), nil)
+						equal(t, "the error of ZREM…", r.raw.ZRemRangeByScore(t.Context(), tags, "2", "+inf").Err(), nil)
+					}
+					return err
+				})
+				equal(t, "how many tags are held at last", heldTags(t, r), 0)
+			}
+		})
+		equal(t, "the errors of Redis", c.Stats().RedisErrors, 0)
+	})
 	t.Run("readers and a writer", func(t *testing.T) { noStaleReadWhile(t, r, patient, func() { move(nil); move(nil); move(nil) }) })
+}
+
+// The journal is one key for all tagged values of a Cluster, and what of it is missing is made while its slot moves.
+func TestTheSlotsOfTagsMayMoveAtAnyMoment(t *testing.T) {
+	t.Parallel()
+	r, s := ownCluster(t)
+	rows := newTable()
+	for id := range 20 {
+		rows.rows[id] = product{id, "lamps", 100}
+	}
+	c, tap := process(r, rows.load, patient, categories)
+	for name, missing := range map[string]bool{"aside-tags": false, "aside-tag=lamps": false, "{aside-tags}": true, "{aside-tag=lamps}": true} {
+		t.Run(name, func(t *testing.T) {
+			mustInvalidateTags(t, c, "lamps")
+			mustGet(t, c, 0)
+			if missing { // of the slot, another key moves at first
+				r.raw.Del(t.Context(), strings.Trim(name, "{}"))
+			}
+			r.put(name+"x", "another key, so that the slot is not empty")
+			errs := c.Stats().RedisErrors
+			s.Migrate(name, func() {
+				for id := range 20 {
+					r.del("test:" + strconv.Itoa(id))
+					tap.reset()
+					mustGet(t, c, id)
+					if verbs, _ := tap.count(); id >= 10 { // before, servers are taught the scripts
+						slices.Sort(verbs) // those to different servers go side by side
+						equal(t, "the commands of a miss", fmt.Sprint(verbs), "[fill get index lease mark since]")
+					}
+					hits := c.Stats().Hits
+					mustGet(t, c, id)
+					equal(t, "the hits", c.Stats().Hits-hits, 1)
+				}
+				rows.setPrice(1, rows.rows[1].Price-1)
+				mustInvalidateTags(t, c, "lamps")
+				equal(t, "the entries that are left", len(keysWith(r, "test:*")), 0)
+				inTx(t, func(ctx context.Context) error {
+					mustHoldTags(t, ctx, c, "lamps")
+					mustGet(t, c, 1)
+					rows.setPrice(1, rows.rows[1].Price-1)
+					return nil
+				})
+				equal(t, "the price", mustGet(t, c, 1).Price, rows.rows[1].Price)
+			})
+			equal(t, "RedisErrors", c.Stats().RedisErrors-errs, 0)
+			rows.setPrice(1, rows.rows[1].Price-1)
+			mustInvalidateTags(t, c, "lamps")
+			equal(t, "the price", mustGet(t, c, 1).Price, rows.rows[1].Price)
+		})
+	}
 }
 
 // noStaleReadWhile reads and writes in several processes, and checks that no read begins after an Invalidate and sees a
@@ -279,7 +506,7 @@ func TestAPrimaryThatDiesIsReplacedWithoutDelay(t *testing.T) {
 	equal(t, "the price", mustGet(t, c, 1).Price, 90)
 	s.Failover(i)
 	over := time.Now()
-	r.until(func() bool { return c.Stats().Owed == 0 })
+	r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
 	hits := c.Stats().Hits
 	r.until(func() bool { equal(t, "the price", mustGet(t, c, 1).Price, 90); return c.Stats().Hits > hits })
 	if took := time.Since(over); took > 10*time.Second {
@@ -380,7 +607,7 @@ func TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown(t *testing.T) {
 	for _, verb := range []string{"mark", "srem"} {
 		tap.answer(verb, errDown)
 	}
-	r.until(func() bool { mustGet(t, c, id); return c.Stats().Down })
+	r.until(func() bool { mustGet(t, c, id); return c.Stats().WritesDown })
 	tap.reset()
 	mustGet(t, c, id)
 	equal(t, "the number of leases", tap.sent("lease"), 0)
@@ -461,7 +688,7 @@ func TestVeryManyKeysAtATimeAreSentOnceToAPrimaryThatIsNotThere(t *testing.T) {
 			owed++
 		}
 	}
-	equal(t, "Owed, which is all of its keys and no other", c.Stats().Owed, owed)
+	equal(t, "Owed, which is all of its keys and no other", c.Stats().PendingInvalidations, owed)
 }
 
 // A missing fails the pipelines to the primary that has some names.
@@ -493,16 +720,16 @@ func TestVeryManyFailedInvalidationsArePaidThroughAnAutoPipelinerOverACluster(t 
 	for i := range keys {
 		keys[i] = i + 10
 	}
-	tap.answer("invalidate", redisError("OOM"))
+	tap.answer("hold", redisError("OOM"))
 	if err := c.Invalidate(t.Context(), keys...); err == nil {
 		t.Error("Invalidate returned nil")
 	}
-	equal(t, "Owed", c.Stats().Owed, len(keys))
+	equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, len(keys))
 	mustGet(t, c, 1)
 	mustGet(t, c, 1)
 	equal(t, "the hits of a key that is not owed", c.Stats().Hits, 1)
-	tap.answer("invalidate", nil)
-	r.until(func() bool { return c.Stats().Owed == 0 })
+	tap.answer("hold", nil)
+	r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
 }
 
 func TestAnAutoPipelinerComesThroughAnOutage(t *testing.T) {
@@ -587,7 +814,7 @@ func TestKeysOfTheOtherPrimariesStillHit(t *testing.T) {
 	if err := c.Invalidate(t.Context(), all...); err == nil {
 		t.Error("Invalidate of all returned nil")
 	}
-	equal(t, "Owed", c.Stats().Owed, len(lost))
+	equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, len(lost))
 
 	victim.Continue()
 	r.until(func() bool { return c.Invalidate(t.Context(), all...) == nil && !c.Stats().Down })
@@ -639,10 +866,10 @@ func TestAPrimaryThatHangsKeepsNeitherRetriesNorRenewalsFromTheOthers(t *testing
 		tap.answer("invalidate", errDown) // so that nothing is paid before Owed is looked at
 		return err
 	})
-	equal(t, "Owed", c.Stats().Owed, len(all))
+	equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, len(all))
 	tap.answer("hold", nil)
 	tap.answer("invalidate", nil)
-	r.until(func() bool { return c.Stats().Owed == len(lost) })
+	r.until(func() bool { return c.Stats().PendingInvalidations == len(lost) })
 	victim.Continue()
-	r.until(func() bool { return c.Stats().Owed == 0 })
+	r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
 }

@@ -22,7 +22,8 @@ import (
 //
 // Coherent stops the test if write returns an error or if a row cannot be cached before write: Redis may be down, or
 // the row held. It fails it if write has neither changed nor invalidated any of the entries, since nothing was tested
-// then. What only the codec changes is no difference to it; see [RoundTrips].
+// then, and if the entry was not cached when it compared for a reason that would hide a mistake: WithReplicaLag, or a write that
+// took longer than the TTL. What only the codec changes is no difference to it; see [RoundTrips].
 func Coherent(t testing.TB, write func(ctx context.Context) error, entries ...Entries) {
 	t.Helper()
 	all := flatten(entries)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -162,6 +163,78 @@ func TestTheRightWritesOfRowsThatComeAndGoAreCoherent(t *testing.T) {
 			}, asidetest.Of(s.products, 1, 4), asidetest.Of(s.lists, 7, 8))
 		})
 	})
+}
+
+// Each entry is read from the loader then, whatever the write has forgotten.
+func TestAWriteUnderAReplicaLagProvesNothing(t *testing.T) {
+	onBoth(t, func(t *testing.T) {
+		s := newShop(t, aside.WithReplicaLag(time.Minute))
+		early := func(ctx context.Context) error {
+			tx := s.db.Begin()
+			tx.SetCents(1, 100)
+			if err := s.products.Invalidate(ctx, 1); err != nil {
+				return err
+			}
+			tx.Commit()
+			return nil
+		}
+		finds(t, func(t testing.TB) { asidetest.Coherent(t, early, asidetest.Of(s.products, 1)) },
+			"key 1 nothing was proved", "WithReplicaLag(1m0s)", "test it without")
+	})
+}
+
+func TestAForgottenInvalidateUnderAReplicaLagIsFound(t *testing.T) {
+	s := newShop(t, aside.WithReplicaLag(time.Minute))
+	finds(t, func(t testing.TB) {
+		asidetest.Coherent(t, func(context.Context) error {
+			tx := s.db.Begin()
+			tx.SetCents(1, 100)
+			tx.Commit()
+			return nil
+		}, asidetest.Of(s.products, 1))
+	}, "does not Invalidate product:1")
+}
+
+func TestAWriteThatTakesLongerThanTheTTLProvesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShop(t, aside.WithTTL(time.Second))
+		forgets := func(context.Context) error {
+			tx := s.db.Begin()
+			tx.SetCents(1, 100)
+			time.Sleep(2 * time.Second)
+			tx.Commit()
+			return nil
+		}
+		finds(t, func(t testing.TB) { asidetest.Coherent(t, forgets, asidetest.Of(s.products, 1)) },
+			"key 1 nothing was proved", "took 2s", "longer TTL")
+		slow := func(ctx context.Context) error { return errors.Join(forgets(ctx), s.products.Invalidate(ctx, 1)) }
+		passes(t, func(t testing.TB) { asidetest.Coherent(t, slow, asidetest.Of(s.products, 1)) })
+	})
+}
+
+func TestAHandleOfATransactionThatTheLoaderSharesIsNamed(t *testing.T) {
+	var busy error
+	c, _ := asidetest.New(t, func(context.Context, int64) (int, error) { return 1, busy }, patient)
+	write := func(ctx context.Context) error { busy = errors.New("conn busy"); return c.Invalidate(ctx, 1) }
+	finds(t, func(t testing.TB) { asidetest.Coherent(t, write, asidetest.Of(c, 1)) },
+		"conn busy", "handle of a transaction", "give it the pool")
+}
+
+func TestTagsAreNamedOnceAndAsGiven(t *testing.T) {
+	cents := 100
+	tagged := aside.WithTags(func(int64, int) []string { return []string{"kettles"} })
+	c, _ := asidetest.New(t, func(context.Context, int64) (int, error) { return cents, nil }, patient, tagged)
+	r := record(t, func(t testing.TB) {
+		asidetest.Coherent(t, func(ctx context.Context) error {
+			return aside.InTx(ctx, func(ctx context.Context) error {
+				cents = 200
+				return c.InvalidateTags(ctx, "big lamps")
+			})
+		}, asidetest.Of(c, 1))
+	})
+	if len(r.failures) != 1 || strings.Count(r.failures[0], `tags ["big lamps"]`) != 1 || strings.Count(r.failures[0], "lamps") != 1 {
+		t.Errorf("it does not name the tag once, as it was given: %q", r.failures)
+	}
 }
 
 func TestARememberedAbsenceAfterAnInsertIsFound(t *testing.T) {
@@ -324,6 +397,26 @@ func TestWhatOnlyTheCodecChangesIsNoStaleValue(t *testing.T) {
 	finds(t, func(t testing.TB) {
 		asidetest.Coherent(t, func(ctx context.Context) error { v.Cents = 200; return nil }, asidetest.Of(c, 1))
 	}, ".Cents: cache 100, loader 200", "does not Invalidate")
+}
+
+// Only what the write has changed is told, and nothing of what it comes from: nothing is lost.
+func TestWhatTheCodecChangesIsLeftOutOfWhatIsOld(t *testing.T) {
+	type row struct {
+		Note string `json:"-"`
+		At   time.Time
+	}
+	v := row{"a", time.Unix(1, 5e6).UTC()}
+	c, _ := asidetest.New(t, func(context.Context, int64) (row, error) { return v, nil }, patient)
+	r := record(t, func(t testing.TB) {
+		asidetest.Coherent(t, func(context.Context) error { v.At = v.At.Add(time.Millisecond); return nil }, asidetest.Of(c, 1))
+	})
+	if len(r.failures) != 1 {
+		t.Fatalf("%d failures: %q", len(r.failures), r.failures)
+	}
+	told, _, _ := strings.Cut(r.failures[0], "\n\tcache:  ")
+	if !strings.Contains(told, "key 1)\n\t.At: cache ") || strings.Contains(told, "Note") || strings.Contains(told, "apart") || strings.Contains(told, "digits") {
+		t.Errorf("it tells more than that .At is old: %s", told)
+	}
 }
 
 func TestALoaderThatReturnsDifferentThingsIsNotTakenForAStaleValue(t *testing.T) {

@@ -79,8 +79,8 @@ func (d *determinism[K, V]) check(key K, o outcome[V], err error, how string) {
 	if err != nil {
 		d.told[key] = true
 		d.t.Errorf("asidetest: key %v: the first load returned %v, %s failed: %v", key, d.first[key], how, err)
-	} else if diff := differ(d.first[key], o); len(diff) > 0 {
+	} else if unlike := differ(d.first[key], o); len(unlike) > 0 {
 		d.told[key] = true
-		d.t.Errorf("asidetest: key %v: the loader does not always return the same%s", key, list(diff, "the first load", how))
+		d.t.Errorf("asidetest: key %v: the loader does not always return the same%s", key, list(unlike, "the first load", how))
 	}
 }

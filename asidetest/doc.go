@@ -30,4 +30,9 @@
 //
 // A [Server] can be [Server.Down], [Server.Hang], or [Server.Fail] with an error of Redis, until it is [Server.Up]. A
 // service must go on reading then, from its database. Outside a bubble, the first reads each take WithRedisTimeout.
+//
+// # Near copies
+//
+// Caches with WithNear work as they do on a Redis. Each [Server.Client] stands for a process, with near copies of its own.
+// [Server.PauseNear] has the near copies of one process hang, so that Invalidate in another one waits for a second.
 package asidetest

@@ -3,6 +3,7 @@ package asidetest
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/asidecache/aside/internal/watch"
 )
@@ -28,6 +29,7 @@ type entry interface {
 type cached[K comparable, V any] struct {
 	subject[K, V]
 	before        outcome[V] // what the loader returned before the write
+	cachedSince   time.Time  // zero if it was not cached before the write: an absence with WithAbsentTTL(0)
 	invalidations uint64     // of the cache: before the write, and from its end on during it
 }
 
@@ -45,8 +47,11 @@ func (c *cached[K, V]) warm(ctx context.Context) (err error) {
 			return err
 		}
 	}
+	if ok {
+		c.cachedSince = time.Now()
+	}
 	if !ok && !c.before.absent { // with WithAbsentTTL(0), absences are not
-		return fmt.Errorf("key %v is not cached: %s", c.key, uncached(c.cache.Stats()))
+		return fmt.Errorf("key %v is not cached: %s", c.key, uncached(c.cache))
 	}
 	return nil
 }
@@ -68,23 +73,43 @@ func (c *cached[K, V]) judge(ctx context.Context, w *watched) (changed bool, err
 		return false, err
 	}
 	changed = len(differ(c.before, now)) > 0
+	hitsBefore := hits(c.cache.Stats())
 	got, err := c.get(ctx)
 	if err != nil {
-		return changed, fmt.Errorf("to Get key %v failed: %w", c.key, err)
+		return changed, fmt.Errorf("to Get key %v failed: %w%s", c.key, err, sharedHandle(err))
 	}
 	differences := differ(got, now)
 	if len(differences) == 0 {
-		return changed, nil
+		isHit := hits(c.cache.Stats()) > hitsBefore
+		return changed, c.unproved(ctx, w, isHit)
 	}
 	if err := c.stable(ctx, now); err != nil {
 		return changed, err
 	}
 	cache, name := c.identify(ctx)
-	if fresh, ok, err := c.hit(ctx); err == nil && ok && len(differ(got, fresh)) == 0 {
-		return changed, nil // so it is the codec
+	if fresh, ok, err := c.hit(ctx); err == nil && ok { // which the codec has changed as it has changed got
+		if differences = differ(got, fresh); len(differences) == 0 {
+			return changed, nil // so it is the codec
+		}
 	}
 	return changed, fmt.Errorf("the cache returns an old value of %s (key %v)%s\n\tcache:  %v\n\tloader: %v\n\tlikely: %s",
-		name, c.key, list(differences, "cache", "loader"), got, now, w.mistake(cache, name, c))
+		name, c.key, list(withoutHints(differences), "cache", "loader"), got, now, w.mistake(cache, name, c))
+}
+
+// unproved returns an error if the entry is right, and would be whatever the write had done, since nothing was cached for it when
+// Coherent looked.
+func (c *cached[K, V]) unproved(ctx context.Context, w *watched, isHit bool) error {
+	lag, ttl := watch.Bounds(c.cache)
+	switch took := time.Since(c.cachedSince); {
+	case isHit || c.cachedSince.IsZero():
+		return nil
+	case lag > 0:
+		return fmt.Errorf("of key %v nothing was proved: %s", c.key, lagging(lag))
+	case took >= ttl && !w.touches(c):
+		return fmt.Errorf("of key %v nothing was proved: the write took %v, and the entry has expired meanwhile: give the cache a longer TTL",
+			c.key, took.Round(time.Millisecond))
+	}
+	return nil
 }
 
 func (c *cached[K, V]) identify(ctx context.Context) (cache, name string) {

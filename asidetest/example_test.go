@@ -62,6 +62,29 @@ func ExampleRoundTrips_values() {
 	asidetest.RoundTrips(t, products, 0, 1)
 }
 
+// What a write does while another process, which has near copies, hangs.
+func ExampleServer_PauseNear() {
+	synctest.Test(t, func(t *testing.T) {
+		db, server := NewDB(), asidetest.Redis(t)
+		near := aside.WithNear(1000, 10*time.Second)
+
+		stopped := server.Client()
+		reader, _ := aside.New(stopped, "product", db.ProductByID, near)
+		writer, _ := aside.New(server.Client(), "product", db.ProductByID, near)
+		for reader.Stats().NearHits == 0 { // the first reads ask Redis
+			reader.Get(t.Context(), 1)
+			time.Sleep(time.Millisecond)
+		}
+		resume := server.PauseNear(stopped)
+		writer.Invalidate(t.Context(), 1) // takes a second
+		reader.Get(t.Context(), 1)        // reads the row, as it is now
+		resume()
+
+		reader.Close()
+		writer.Close()
+	})
+}
+
 // An hour in no time: everything is made inside the bubble.
 func ExampleNew() {
 	synctest.Test(t, func(t *testing.T) {

@@ -130,22 +130,26 @@ func (w *watched) of(cache string) (names map[string]bool, all bool, n int) {
 
 // touched reports whether one of the entries was invalidated, or may have been.
 func (w *watched) touched() bool {
+	return slices.ContainsFunc(w.entries, w.touches)
+}
+
+// touches reports whether an entry was invalidated, or may have been.
+func (w *watched) touches(e entry) bool {
 	if slices.ContainsFunc(w.seen, func(i watch.Invalidation) bool { return i.Tags != nil }) {
 		return true
 	}
-	for _, e := range w.entries {
-		cache, name := e.identify(w.ctx)
-		if names, all, n := w.of(cache); all || names[name] || e.made() > n {
-			return true
-		}
-	}
-	return false
+	cache, name := e.identify(w.ctx)
+	names, all, n := w.of(cache)
+	return all || names[name] || e.made() > n
 }
 
 // instead says what was invalidated.
 func (w *watched) instead() string {
 	var did []string
 	for _, i := range w.seen {
+		if i.Ended { // the call has been told of
+			continue
+		}
 		switch did = append(did, i.Names...); {
 		case i.Tags != nil:
 			did = append(did, fmt.Sprintf("tags %q, which the entry does not have, or too early", i.Tags))

@@ -13,7 +13,7 @@ import (
 // A comparison is worth nothing if a peer is wired up wrongly: one that always loads, or never stores, looks slow or fast.
 func TestEveryPeerStoresAndInvalidates(t *testing.T) {
 	server := testserver.Redis(t)
-	for _, l := range libraries {
+	for _, l := range append(libraries, asideTaggedLibrary, asideSealedLibrary) {
 		for _, c := range l.codecs {
 			v := variant{l, c}
 			t.Run(v.String(), func(t *testing.T) { storesAndInvalidates(t, v, server.Addr) })
@@ -137,5 +137,25 @@ func TestMarkdownTablesHaveOneRuleForEachColumn(t *testing.T) {
 	want := "| library | µs | note |\n|---------|---:|------|\n| aside   |  1 | –    |\n\n"
 	if b.String() != want {
 		t.Errorf("got\n%swant\n%s", b.String(), want)
+	}
+}
+
+// Both sides of the comparison: a race that finds nothing says nothing.
+func TestTheRaceIsLostByHandAndWonByAside(t *testing.T) {
+	r := &run{ctx: t.Context(), addr: testserver.Redis(t).Addr}
+	for _, v := range []variant{base, {asideLibrary, "json"}, {asideNearLibrary, "json"}} {
+		var stale int64
+		for range 20 {
+			s, err := r.race(v, 300*time.Millisecond)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stale += s.stale; stale > 0 || v.name != base.name && s.reads > 0 && s.writes > 0 {
+				break
+			}
+		}
+		if found, want := stale > 0, v.isBase(); found != want {
+			t.Errorf("%v: %d stale reads", v, stale)
+		}
 	}
 }

@@ -63,7 +63,7 @@ func (r *run) concurrent(peers []opened, d draw) error {
 		}
 		byLevel[i] = figures
 	}
-	r.throughputTable(peers, d, byLevel)
+	r.throughputTable(fmt.Sprintf("Throughput, %s keys", d.name), "reads", peers, byLevel)
 	r.latencyTable(peers, d, byLevel)
 	r.cpuTable(peers, d, byLevel)
 	return r.concurrentPlots(peers, d, byLevel)
@@ -119,11 +119,12 @@ func (r *run) crowdSlot(o opened, d draw, goroutines int, length time.Duration) 
 
 func micros(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
-func (r *run) throughputTable(peers []opened, d draw, byLevel [][][]crowd) {
+// throughputTable is of reads, misses or invalidations.
+func (r *run) throughputTable(title, what string, peers []opened, byLevel [][][]crowd) {
 	t := &table{
-		title:   fmt.Sprintf("Throughput, %s keys", d.name),
+		title:   title,
 		columns: []string{"library", "codec"},
-		notes: []string{"Thousands of reads a second, best slot / median; × is the median ratio to raw json, = that to " +
+		notes: []string{"Thousands of " + what + " a second, best slot / median; × is the median ratio to raw json, = that to " +
 			"raw with the same codec (more is better)."},
 	}
 	for _, level := range levels {

@@ -25,11 +25,11 @@ func TestTheBytesOfACallAreThoseOfTheScalingPage(t *testing.T) {
 	}
 	value := float64(jsonSize(newProduct(0, 1<<10)))
 	want := map[string]struct{ commands, trips, in, out float64 }{
-		"hit":                  {1, 1, name + 20, value + 155},
-		"miss":                 {3, 3, value + 3*name + 468, 63},
+		"hit":                  {1, 1, name + 20, value + 169},
+		"miss":                 {3, 3, value + 3*name + 483, 75},
 		"invalidate":           {1, 1, name + 78, 4},
-		"miss, one tag":        {6, 5, value + 936, 130},
-		"stale hit, refreshed": {3, 3, value + 3*name + 500, value + 175},
+		"miss, one tag":        {6, 5, value + 949, 143},
+		"stale hit, refreshed": {3, 3, value + 3*name + 526, value + 189},
 	}
 	for _, row := range measured.rows {
 		w := want[row[1]]

@@ -23,7 +23,7 @@ var hitWorkload = workload{
 const hitKeys = 64
 
 func (r *run) hits(size int) error {
-	peers, err := r.open(r.variants(everything), size, 0)
+	peers, err := r.open(r.andSealed(r.variants(everything)), size, 0)
 	if err != nil {
 		return err
 	}

@@ -35,8 +35,9 @@ type workload struct {
 }
 
 var workloads = append([]workload{
-	hitWorkload, allocsWorkload, codecsWorkload, concurrentWorkload, missWorkload, stampedeWorkload, batchWorkload, hungWorkload,
-	mixWorkload, memoryWorkload,
+	hitWorkload, allocsWorkload, codecsWorkload, concurrentWorkload, missWorkload, concurrentMissesWorkload,
+	concurrentInvalidationsWorkload, stampedeWorkload, batchWorkload, hungWorkload, mixWorkload, memoryWorkload,
+	seenWorkload, raceWorkload, nearWorkload, nearProcessesWorkload,
 }, growthWorkloads...)
 
 // A run is what the workloads share.

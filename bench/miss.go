@@ -12,7 +12,7 @@ var missWorkload = workload{
 		"what the library does around a load. Commands sent are counted with MONITOR, commands that Redis ran, in scripts " +
 		"too, with INFO commandstats, both in a pass of their own, per miss.",
 	run: func(r *run) error {
-		peers, err := r.open(r.variants(everything), 1<<10, 0)
+		peers, err := r.open(r.andSealed(r.variants(everything)), 1<<10, 0)
 		if err != nil {
 			return err
 		}

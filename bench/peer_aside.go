@@ -13,7 +13,7 @@ var asideLibrary = library{
 	name:   "aside",
 	codecs: []string{"json", "sonic", "msgpack"},
 	lacks:  "–",
-	open:   openAside,
+	open:   func(e env) (peer, error) { return openAside(e) },
 }
 
 type asidePeer struct {
@@ -21,7 +21,7 @@ type asidePeer struct {
 	rdb   *redis.Client
 }
 
-func openAside(e env) (peer, error) {
+func openAside(e env, more ...aside.Option) (peer, error) {
 	rdb := newGoRedis(e.addr)
 	opts := []aside.Option{
 		aside.WithTTL(ttl), aside.WithBatch(e.loadMany), aside.WithLogger(slog.New(slog.DiscardHandler)),
@@ -29,7 +29,7 @@ func openAside(e env) (peer, error) {
 	if _, isDefault := e.codec.(jsonCodec); !isDefault {
 		opts = append(opts, aside.WithCodec(e.codec))
 	}
-	c, err := aside.New(rdb, e.prefix, e.load, opts...)
+	c, err := aside.New(rdb, e.prefix, e.load, append(opts, more...)...)
 	return &asidePeer{c, rdb}, err
 }
 

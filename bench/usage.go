@@ -58,6 +58,21 @@ func commandsRun(ctx context.Context, admin *redis.Client) (int, error) {
 	return sum, nil
 }
 
+// callsOf counts, by INFO commandstats, how often Redis has executed a command.
+func callsOf(ctx context.Context, admin *redis.Client, command string) (int, error) {
+	info, err := admin.Info(ctx, "commandstats").Result()
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(info) {
+		if rest, ok := strings.CutPrefix(line, "cmdstat_"+command+":calls="); ok {
+			count, _, _ := strings.Cut(rest, ",")
+			return strconv.Atoi(count)
+		}
+	}
+	return 0, nil
+}
+
 func counts(command string) bool {
 	command, sub, _ := strings.Cut(strings.ToLower(command), "|")
 	switch command {

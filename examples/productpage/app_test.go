@@ -37,6 +37,7 @@ func TestOnEachBackend(t *testing.T) {
 		{"WhatIsReadWhileAWriteCommitsIsNotRemembered", whatIsReadWhileAWriteCommitsIsNotRemembered},
 		{"MovesOfOneProductAtOnceLeaveEveryListRight", movesOfOneProductAtOnceLeaveEveryListRight},
 		{"WhatDoesNotExistIsNotFound", whatDoesNotExistIsNotFound},
+		{"WhatIsNoTextIsNotFound", whatIsNoTextIsNotFound},
 		{"ALoadSeesNothingStale", aLoadSeesNothingStale},
 	}
 	t.Run("Embedded", func(t *testing.T) {

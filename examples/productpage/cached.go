@@ -10,7 +10,6 @@ import (
 
 	"github.com/asidecache/aside"
 	"github.com/redis/go-redis/v9"
-	"golang.org/x/sync/errgroup"
 )
 
 // CachedCatalog is a Catalog whose reads go through Redis, and all that the cache adds to the repository. To do it with
@@ -19,8 +18,8 @@ import (
 //   - Each reading method becomes a Cache in NewCachedCatalog. One that takes a ctx and a key is its loader as it stands.
 //     ByPair makes a loader of one with two arguments, and BatchOf of one that returns many rows.
 //   - Each reading method here is a call of Get, in one line. Where a caller wants a function rather than a Catalog, give
-//     it the method value: the handler gets categories.Get for (*SQLCatalog).CategoryByID.
-//   - One method, hold, knows which entries show a row.
+//     it the method value: switched.go has categories.Get for (*SQLCatalog).CategoryByID.
+//   - One method, invalidate, knows which entries show a row.
 //   - Each write runs in InTx, in which hold is called before the COMMIT, and by no read afterwards can the old row be seen.
 //
 // The repository begins and commits its own transactions, and it alone knows what they change: the arguments of MoveProduct
@@ -35,6 +34,7 @@ type CachedCatalog struct {
 	bySlug     *aside.Cache[aside.Pair[string, string], Product]
 	lists      *aside.Cache[int64, []Product]
 	categories *aside.Cache[int64, Category]
+	all        aside.Caches
 }
 
 // NewCachedCatalog wraps db. The options are for every cache.
@@ -52,7 +52,8 @@ func NewCachedCatalog(rdb redis.UniversalClient, db *SQLCatalog, opts ...aside.O
 	if err := errors.Join(err1, err2, err3, err4); err != nil {
 		return nil, err
 	}
-	c := &CachedCatalog{products: products, bySlug: bySlug, lists: lists, categories: categories}
+	c := &CachedCatalog{products: products, bySlug: bySlug, lists: lists, categories: categories,
+		all: aside.Caches{products, bySlug, lists, categories}}
 	c.db = db.BeforeCommit(c.hold)
 	return c, nil
 }
@@ -113,11 +114,15 @@ func (c *CachedCatalog) RenameCategory(ctx context.Context, id int64, name strin
 	return renamed, err
 }
 
-// hold is the one place that knows under which keys a product is cached. Whoever caches it in another way adds that here,
-// and every write is right again. It is given the products as they were and as they will be: a product that is added has
-// had its absence remembered, and one that is moved changes two lists. It is called inside InTx, before the COMMIT, with
-// the row locked: so the caches are asked side by side.
+// hold is called inside InTx, before the COMMIT, with the row locked: one call, which waits once.
 func (c *CachedCatalog) hold(ctx context.Context, changed ...Product) error {
+	return goOn(ctx, c.invalidate(ctx, changed...))
+}
+
+// invalidate is the one place that knows under which keys a product is cached. Whoever caches it in another way adds that here,
+// and every write is right again. It is given the products as they were and as they will be: a product that is added has
+// had its absence remembered, and one that is moved changes two lists.
+func (c *CachedCatalog) invalidate(ctx context.Context, changed ...Product) error {
 	var ids, categories []int64
 	var slugs []aside.Pair[string, string]
 	for _, p := range changed {
@@ -125,12 +130,8 @@ func (c *CachedCatalog) hold(ctx context.Context, changed ...Product) error {
 		slugs = append(slugs, aside.PairOf(p.Shop, p.Slug))
 		categories = append(categories, p.CategoryID)
 	}
-	var all errgroup.Group // each is asked, whatever becomes of the others
-	all.Go(func() error { return c.products.Invalidate(ctx, ids...) })
-	all.Go(func() error { return c.bySlug.Invalidate(ctx, slugs...) })
-	all.Go(func() error { return c.lists.Invalidate(ctx, categories...) })
-	all.Go(func() error { return c.categories.Invalidate(ctx, categories...) })
-	return goOn(ctx, all.Wait())
+	return aside.Invalidate(ctx,
+		c.products.Keys(ids...), c.bySlug.Keys(slugs...), c.lists.Keys(categories...), c.categories.Keys(categories...))
 }
 
 // goOn decides what becomes of a write when Redis cannot hold what it changes. Here it goes on: the shop must be able to
@@ -146,22 +147,10 @@ func goOn(ctx context.Context, err error) error {
 }
 
 // InvalidateAll is for writes that went past the CachedCatalog.
-func (c *CachedCatalog) InvalidateAll(ctx context.Context) error {
-	return errors.Join(c.products.InvalidateAll(ctx), c.bySlug.InvalidateAll(ctx),
-		c.lists.InvalidateAll(ctx), c.categories.InvalidateAll(ctx))
-}
+func (c *CachedCatalog) InvalidateAll(ctx context.Context) error { return c.all.InvalidateAll(ctx) }
 
 // Stats returns the counters of each cache, by its name.
-func (c *CachedCatalog) Stats() map[string]aside.Stats {
-	return map[string]aside.Stats{
-		"product":           c.products.Stats(),
-		"product_by_slug":   c.bySlug.Stats(),
-		"category_products": c.lists.Stats(),
-		"category":          c.categories.Stats(),
-	}
-}
+func (c *CachedCatalog) Stats() map[string]aside.Stats { return c.all.Stats() }
 
 // Close waits for the background work of the caches.
-func (c *CachedCatalog) Close() error {
-	return errors.Join(c.products.Close(), c.bySlug.Close(), c.lists.Close(), c.categories.Close())
-}
+func (c *CachedCatalog) Close() error { return c.all.Shutdown(context.Background()) }

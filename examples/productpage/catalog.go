@@ -48,6 +48,10 @@ type Product struct {
 	CategoryVersion int64  `json:"category_version"` // grows with each rename of the category
 	Cents           int64  `json:"cents"`
 	Version         int64  `json:"version"` // grows with each write of the product
+
+	// Reviews and Stars are computed from all reviews of the product.
+	Reviews int64   `json:"reviews"`
+	Stars   float64 `json:"stars"` // on average, of 5
 }
 
 // A Category is what the head of its list shows.

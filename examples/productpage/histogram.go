@@ -18,13 +18,6 @@ func (h *histogram) add(d time.Duration) {
 	h.count++
 }
 
-func (h *histogram) merge(other *histogram) {
-	for i, n := range other.buckets {
-		h.buckets[i] += n
-	}
-	h.count += other.count
-}
-
 // quantile returns the duration that the fraction q of all did not exceed, to 2 %; 0 if there are none.
 func (h *histogram) quantile(q float64) time.Duration {
 	rank := int(math.Ceil(q * float64(h.count)))

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"database/sql"
 	"net/http"
 	"slices"
 	"time"
@@ -21,8 +22,8 @@ type endpoint func(r *http.Request) (any, error)
 // A getter reads one thing by its id.
 type getter[V any] = func(ctx context.Context, id int64) (V, error)
 
-// handler serves catalog, what category returns, and the counters that stats returns.
-func handler(catalog Catalog, category getter[Category], stats func() any) http.Handler {
+// apiHandler serves catalog, what category returns, and the counters that stats returns.
+func apiHandler(catalog Catalog, category getter[Category], stats func() any) http.Handler {
 	a := api{catalog}
 	mux := http.NewServeMux()
 	for pattern, serve := range map[string]endpoint{
@@ -46,7 +47,11 @@ func handler(catalog Catalog, category getter[Category], stats func() any) http.
 type api struct{ catalog Catalog }
 
 func (a api) productBySlug(r *http.Request) (any, error) {
-	return a.catalog.ProductBySlug(r.Context(), r.PathValue("shop"), r.PathValue("slug"))
+	shop, slug := r.PathValue("shop"), r.PathValue("slug")
+	if !isText(shop) || !isText(slug) {
+		return nil, sql.ErrNoRows
+	}
+	return a.catalog.ProductBySlug(r.Context(), shop, slug)
 }
 
 func (a api) products(r *http.Request) (any, error) {
@@ -63,8 +68,13 @@ func (a api) addProduct(r *http.Request) (any, error) {
 	if err := decode(r, &p); err != nil {
 		return nil, err
 	}
-	if p.Cents <= 0 {
+	switch {
+	case p.ID <= 0:
+		return nil, errNoID
+	case p.Cents <= 0:
 		return nil, errNoPrice
+	case !isName(p.Shop), !isName(p.Slug), !isName(p.Name):
+		return nil, errNoName
 	}
 	return a.catalog.AddProduct(r.Context(), p)
 }
@@ -96,7 +106,7 @@ func (a api) renameCategory(r *http.Request, id int64) (any, error) {
 	if err := decode(r, &change); err != nil {
 		return nil, err
 	}
-	if change.Name == "" {
+	if !isName(change.Name) {
 		return nil, errNoName
 	}
 	return a.catalog.RenameCategory(r.Context(), id, change.Name)

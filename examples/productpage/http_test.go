@@ -11,10 +11,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/asidecache/aside"
+	"golang.org/x/sync/errgroup"
 )
 
 // A client talks to an app over HTTP.
@@ -206,7 +210,7 @@ func whatDoesNotExistIsNotFound(t *testing.T, a *app) {
 	c.do("PUT", "/products/5000/price", `{"cents": 1}`, http.StatusNotFound, nil)
 	c.do("PUT", "/products/5000/category", `{"category_id": 1}`, http.StatusNotFound, nil)
 	c.do("PUT", "/products/1/category", `{"category_id": 99}`, http.StatusNotFound, nil)
-	c.do("POST", "/products", `{"id": 6000, "category_id": 99, "cents": 1}`, http.StatusNotFound, nil)
+	c.do("POST", "/products", `{"id": 6000, "shop": "rome", "slug": "x", "name": "X", "category_id": 99, "cents": 1}`, http.StatusNotFound, nil)
 }
 
 func TestABadRequestIsRefused(t *testing.T) {
@@ -220,8 +224,78 @@ func TestABadRequestIsRefused(t *testing.T) {
 	for _, body := range []string{"", "{", `{}`, `{"cents": -1}`, `{"cents": "1"}`} {
 		c.do("PUT", "/products/1/price", body, http.StatusBadRequest, nil)
 	}
-	c.do("POST", "/products", `{"id": 6000, "category_id": 1}`, http.StatusBadRequest, nil)
-	c.do("PUT", "/categories/1/name", `{}`, http.StatusBadRequest, nil)
+	for _, body := range []string{
+		`{"id": 6000, "shop": "rome", "slug": "x", "name": "X", "category_id": 1}`,
+		`{"shop": "rome", "slug": "x", "name": "X", "category_id": 1, "cents": 1}`,
+		`{"id": 6000, "category_id": 1, "cents": 1}`,
+		`{"id": 6000, "shop": "rome", "slug": "x\u0000", "name": "X", "category_id": 1, "cents": 1}`,
+	} {
+		c.do("POST", "/products", body, http.StatusBadRequest, nil)
+	}
+	for _, body := range []string{`{}`, `{"name": "\u0000"}`} {
+		c.do("PUT", "/categories/1/name", body, http.StatusBadRequest, nil)
+	}
+}
+
+// No database has a product by such a name, and Postgres would call each an error.
+func whatIsNoTextIsNotFound(t *testing.T, a *app) {
+	c := serveApp(t, a)
+	for _, path := range []string{
+		"/shops/berlin/products/teapot%00", "/shops/berlin/products/%ff", "/shops/%00/products/teapot-1",
+		"/shops/berlin/teapot%00", "/shops/berlin/%ff",
+	} {
+		c.do("GET", path, "", http.StatusNotFound, nil)
+	}
+}
+
+func TestAFlagThatMakesNoSenseIsRefused(t *testing.T) {
+	for _, args := range []string{
+		"-rate NaN", "-rate -1", "-rate +Inf", "-rate 1e12", "-load -1s", "-query -1ms", "-cores 0", "serve", "-what", "-near -1",
+	} {
+		if _, err := parseFlags(strings.Fields(args)); err == nil {
+			t.Errorf("%s is taken", args)
+		}
+	}
+	cfg, err := parseFlags(strings.Fields("-rate 0 -query 0 -load 1s"))
+	if err != nil || cfg.load.rate != 0 || cfg.cost.capacity() != 0 {
+		t.Errorf("rate %v, capacity %v, error %v", cfg.load.rate, cfg.cost.capacity(), err)
+	}
+}
+
+func TestARedisThatIsNotThereIsNamed(t *testing.T) {
+	server := miniredis.RunT(t)
+	nobody := server.Addr()
+	server.Close()
+	_, err := newApp(t.Context(), config{redis: nobody, load: loadConfig{duration: time.Second}})
+	if err == nil || !strings.Contains(err.Error(), "no Redis answers at "+nobody) {
+		t.Errorf("a load: error %v", err)
+	}
+	a := startApp(t, config{redis: nobody, options: []aside.Option{}})
+	serveApp(t, a).get("/products/1") // a shop opens all the same
+}
+
+// Four queries at a time, each for so long: with more there would be a shop that no cache helps.
+func TestADatabaseHasItsCost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &SQLCatalog{cost: newCost(10*time.Millisecond, 4), queries: new(atomic.Int64)}
+		start := time.Now()
+		var all errgroup.Group
+		for range 40 {
+			all.Go(func() error {
+				_, err := ask(t.Context(), c, func(context.Context) (int, error) { return 0, nil })
+				return err
+			})
+		}
+		if err := all.Wait(); err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(start); took != 100*time.Millisecond || c.Queries() != 40 {
+			t.Errorf("%d queries took %v, want 40 in 100ms", c.Queries(), took)
+		}
+		if c.cost.capacity() != 400 {
+			t.Errorf("a capacity of %v a second", c.cost.capacity())
+		}
+	})
 }
 
 // failing is a Catalog that cannot be read.
@@ -243,7 +317,7 @@ func TestErrorsHaveTheirStatus(t *testing.T) {
 		{aside.ErrNotFound, http.StatusNotFound},
 		{errors.New("the database is on fire"), http.StatusInternalServerError},
 	} {
-		c := serve(t, handler(failing{err: fmt.Errorf("product 1: %w", test.err)}, nil, nil))
+		c := serve(t, apiHandler(failing{err: fmt.Errorf("product 1: %w", test.err)}, nil, nil))
 		c.do("GET", "/products/1", "", test.status, nil)
 	}
 }
@@ -281,8 +355,33 @@ func TestPagesAreServedAndWrittenWithoutRedis(t *testing.T) {
 			t.Errorf("%s: %+v, want 333 cents and the category New", method, got)
 		}
 	}
-	if owed := a.cached.products.Stats().Owed; owed == 0 {
+	if owed := a.cached.products.Stats().PendingInvalidations; owed == 0 {
 		t.Error("nothing is owed for writes that Redis did not hear of")
+	}
+}
+
+// With the Redis inside the process, too: the button of the dashboard has nothing else.
+func TestARedisThatIsKilledIsMissedAndComesBack(t *testing.T) {
+	a := startApp(t, config{options: []aside.Option{}})
+	c := serveApp(t, a)
+	c.everywhere(c.get("/products/7"))
+	a.line.kill()
+	queries := a.db.Queries()
+	var written Product
+	c.do("PUT", "/products/7/price", `{"cents": 333}`, http.StatusOK, &written)
+	for method, got := range c.everywhere(written) {
+		if got != written {
+			t.Errorf("%s: %+v, written was %+v", method, got, written)
+		}
+	}
+	if a.db.Queries() == queries {
+		t.Error("no read asked the database")
+	}
+	a.line.restore()
+	for hits := a.cached.products.Stats().Hits; a.cached.products.Stats().Hits == hits; { // until the cache has found out
+		if got := c.get("/products/7"); got != written {
+			t.Fatalf("%+v, written was %+v", got, written)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,7 @@ import (
 //
 // What a read may see of a write under way, or of one that failed, is open, and the ledger counts neither as stale.
 type ledger struct {
-	seeded     []Product              // by id, as they were at first; their addresses and categories do not change
+	seeded     []Product              // by id, as they were at first
 	products   map[int64]*ledgerEntry // by id
 	categories map[int64]*ledgerEntry // the same
 	lists      map[int64][]int64      // the ids of the products of each category
@@ -26,11 +27,21 @@ type ledger struct {
 type ledgerEntry struct {
 	writing sync.Mutex // held from before a write until it is acknowledged: the writes of one row are serialised
 	acked   atomic.Int64
+	moved   atomic.Bool // a product: it may have left the category that it was in at first
+
+	cents int64  // of a product, as last acknowledged; guarded by writing
+	name  string // of a category, the same
 }
 
-func newLedgerEntry(version int64) *ledgerEntry {
-	e := new(ledgerEntry)
-	e.acked.Store(version)
+func productEntry(p Product) *ledgerEntry {
+	e := &ledgerEntry{cents: p.Cents}
+	e.acked.Store(p.Version)
+	return e
+}
+
+func categoryEntry(p Product) *ledgerEntry {
+	e := &ledgerEntry{name: p.Category}
+	e.acked.Store(p.CategoryVersion)
 	return e
 }
 
@@ -49,8 +60,8 @@ func newLedger(ctx context.Context, catalog Catalog) (*ledger, error) {
 		}
 		for _, p := range products {
 			l.seeded = append(l.seeded, p)
-			l.products[p.ID] = newLedgerEntry(p.Version)
-			l.categories[id] = newLedgerEntry(p.CategoryVersion)
+			l.products[p.ID] = productEntry(p)
+			l.categories[id] = categoryEntry(p)
 			l.lists[id] = append(l.lists[id], p.ID)
 		}
 	}
@@ -70,7 +81,7 @@ func (l *ledger) write(e *ledgerEntry, write func() (version int64, err error)) 
 }
 
 // read runs a read of the products ids and returns how many of them it saw stale, or with a category that is. A product
-// that the read did not return at all is stale: each of them exists.
+// that the read did not return at all is stale, as each of them exists, unless it may have left the list that was read.
 func (l *ledger) read(ids []int64, read func() ([]Product, error)) (stale int, err error) {
 	missing := make(map[int64]bool, len(ids))
 	acked := make(map[*ledgerEntry]int64)
@@ -90,5 +101,6 @@ func (l *ledger) read(ids []int64, read func() ([]Product, error)) (stale int, e
 			delete(missing, p.ID)
 		}
 	}
+	maps.DeleteFunc(missing, func(id int64, _ bool) bool { return l.products[id].moved.Load() })
 	return len(missing), nil
 }

@@ -3,124 +3,105 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/asidecache/aside"
-)
-
-const (
-	readers   = 16
-	writers   = 2
-	writeRate = 50 // a second, of all writers together
+	"golang.org/x/sync/errgroup"
 )
 
 // A loadConfig says what load to run.
 type loadConfig struct {
 	duration     time.Duration
-	rate         float64 // reads a second, of all readers together; 0 for as many as go
+	rate         float64 // reads a second; 0 for as many as go
 	noInvalidate bool    // writes bypass the cache, so that there are stale reads for the ledger to find
 }
 
-// runLoad reads and writes, half of the time without the cache and then with it, and prints what that took. A few
-// products are read, and written, far more often than the others. It fails if a read failed or was stale.
+// runLoad reads and writes, half of the time without the cache and then with it, and prints what that took. It fails if a read
+// failed or was stale.
 func (a *app) runLoad(ctx context.Context, out io.Writer, cfg loadConfig) error {
-	l, err := newLedger(ctx, a.db)
-	if err != nil {
+	if cfg.noInvalidate {
+		a.site.forget()
+		defer a.site.remember(context.WithoutCancel(ctx))
+	}
+	a.site.uncached.Store(true)
+	without := a.measure(ctx, cfg)
+	a.site.uncached.Store(false)
+	if err := a.warmUp(ctx); err != nil {
 		return err
 	}
-	writes := Catalog(a.cached) // in both halves: what Redis has from an earlier run must not become stale
-	if cfg.noInvalidate {
-		writes = a.db
-		defer a.cached.InvalidateAll(context.WithoutCancel(ctx))
-	}
-	without := a.measure(ctx, cfg, l, a.db, writes)
-	with := a.measure(ctx, cfg, l, a.cached, writes)
+	with := a.measure(ctx, cfg)
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	report(out, without, with)
+	report(out, cfg.rate, a.db.cost, without, with)
 	return errors.Join(without.verdict(), with.verdict())
 }
 
-// A result is what some load has taken.
+// warmUp reads each page once, as it has been read before in a shop that did not open a second ago.
+func (a *app) warmUp(ctx context.Context) error {
+	var all errgroup.Group
+	all.SetLimit(4)
+	for _, p := range a.site.ledger.seeded {
+		if ctx.Err() != nil {
+			break
+		}
+		all.Go(func() error {
+			_, err1 := a.site.ProductByID(ctx, p.ID)
+			_, err2 := a.site.ProductBySlug(ctx, p.Shop, p.Slug)
+			return errors.Join(err1, err2)
+		})
+	}
+	for id := range a.site.ledger.lists {
+		all.Go(func() error {
+			_, err := a.site.ProductsInCategory(ctx, id)
+			return err
+		})
+	}
+	return all.Wait()
+}
+
+// A result is a tally and what it took of the database.
 type result struct {
-	took           time.Duration
-	reads          int // that returned an answer
-	latency        histogram
-	failed         int
-	stale          int // products in answers
-	writes         int // that were acknowledged
-	unacknowledged int
-	err            error // of the first that failed
-
-	queries  int64 // that the reads took of the database
-	lookups  uint64
-	answered uint64 // lookups that Redis had an entry for
+	tally
+	took    time.Duration
+	queries int64
+	lookups lookups
+	verified
 }
 
-func (r *result) add(other *result) {
-	r.reads += other.reads
-	r.latency.merge(&other.latency)
-	r.failed += other.failed
-	r.stale += other.stale
-	r.writes += other.writes
-	r.unacknowledged += other.unacknowledged
-	if r.err == nil {
-		r.err = other.err
-	}
-}
-
-func (r *result) verdict() error {
-	var failed, stale error
-	if r.failed > 0 {
-		failed = fmt.Errorf("%d reads failed, the first with: %w", r.failed, r.err)
-	}
-	if r.stale > 0 {
-		stale = fmt.Errorf("%d stale reads", r.stale)
-	}
-	return errors.Join(failed, stale)
-}
-
-// measure runs the workers for half of the time.
-func (a *app) measure(ctx context.Context, cfg loadConfig, l *ledger, reads, writes Catalog) *result {
-	queries, stats, start := a.db.Queries(), total(a.cached.Stats()), time.Now()
+// measure runs the traffic for half of the time.
+func (a *app) measure(ctx context.Context, cfg loadConfig) *result {
+	before, queries, verified, start := a.lookups(), a.db.Queries(), a.verified(), time.Now()
 	until, cancel := context.WithTimeout(ctx, cfg.duration/2)
 	defer cancel()
-
-	var wg sync.WaitGroup
-	workers := make([]*worker, readers+writers)
-	for i := range workers {
-		w := newWorker(l, reads, writes, uint64(i))
-		workers[i] = w
-		if i < readers {
-			wg.Go(func() { w.repeat(until, cfg.rate/readers, func() { w.read(ctx) }) })
-		} else {
-			wg.Go(func() { w.repeat(until, writeRate/writers, func() { w.write(ctx) }) })
-		}
-	}
-	wg.Wait()
-
-	r := &result{took: time.Since(start)}
-	for _, w := range workers {
-		r.add(&w.result)
-	}
-	r.queries = a.db.Queries() - queries
-	now := total(a.cached.Stats())
-	r.answered = now.Hits + now.StaleHits + now.AbsentHits - stats.Hits - stats.StaleHits - stats.AbsentHits
-	r.lookups = r.answered + now.Misses - stats.Misses
-	return r
+	t := traffic{site: a.site, meter: new(meter), forgive: cfg.duration} // both halves are offered the same
+	t.start(until, cfg.rate)
+	<-until.Done()
+	t.wait()
+	return &result{t.meter.take(), time.Since(start), a.db.Queries() - queries, a.lookups().since(before), a.verified().since(verified)}
 }
 
-// total adds up what measure needs.
-func total(stats map[string]aside.Stats) (sum aside.Stats) {
-	for _, s := range stats {
-		sum.Hits += s.Hits
-		sum.StaleHits += s.StaleHits
-		sum.AbsentHits += s.AbsentHits
-		sum.Misses += s.Misses
+// lookups are how often all caches together were asked, had an entry, and had it in memory.
+type lookups struct{ asked, answered, near uint64 }
+
+func (a *app) lookups() (sum lookups) {
+	for _, s := range a.caches() {
+		sum = sum.plus(s.Stats())
 	}
 	return sum
 }
+
+func (l lookups) plus(s aside.Stats) lookups {
+	answered := s.Hits + s.StaleHits + s.AbsentHits + s.NearHits
+	return lookups{l.asked + answered + s.Misses, l.answered + answered, l.near + s.NearHits}
+}
+
+func (l lookups) since(before lookups) lookups {
+	return lookups{l.asked - before.asked, l.answered - before.answered, l.near - before.near}
+}
+
+// ratio returns how many of 1 were answered, or false if nothing was asked.
+func (l lookups) ratio() (float64, bool) { return l.share(l.answered), l.asked > 0 }
+
+func (l lookups) share(n uint64) float64 { return float64(n) / float64(max(l.asked, 1)) }

@@ -16,11 +16,15 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// openRedis connects to the Redis at addr, or to the Cluster at several addresses with commas between them. Without one
-// it starts a Redis inside this process.
-func openRedis(addr string) (rdb redis.UniversalClient, stop func(), err error) {
+// contextTimeouts is for clients with hooks that return soon: their commands then need no goroutine of their own.
+const contextTimeouts = true
+
+// openRedis connects over line to the Redis at addr, or to the Cluster at several addresses with commas between them. Without
+// one it starts a Redis inside this process.
+func openRedis(addr string, line *line) (rdb redis.UniversalClient, stop func(), err error) {
 	if addr != "" {
-		rdb = redis.NewUniversalClient(&redis.UniversalOptions{Addrs: strings.Split(addr, ",")})
+		rdb = redis.NewUniversalClient(&redis.UniversalOptions{
+			Addrs: strings.Split(addr, ","), Dialer: line.dial, ContextTimeoutEnabled: contextTimeouts})
 		return rdb, func() { rdb.Close() }, nil
 	}
 	server, err := miniredis.Run()
@@ -29,7 +33,7 @@ func openRedis(addr string) (rdb redis.UniversalClient, stop func(), err error) 
 	}
 	done := make(chan struct{})
 	go letExpire(server, done)
-	rdb = redis.NewClient(&redis.Options{Addr: server.Addr()})
+	rdb = redis.NewClient(&redis.Options{Addr: server.Addr(), Dialer: line.dial, ContextTimeoutEnabled: contextTimeouts})
 	return rdb, func() { close(done); rdb.Close(); server.Close() }, nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/asidecache/aside"
 )
@@ -45,8 +46,10 @@ func reply(w http.ResponseWriter, r *http.Request, body any, err error) {
 
 // These refuse what is missing or makes no sense.
 var (
+	errNoFeed  = fmt.Errorf("%w: there is no feed; it takes -feed and -postgres", errBadRequest)
 	errNoPrice = fmt.Errorf("%w: cents must be more than 0", errBadRequest)
-	errNoName  = fmt.Errorf("%w: name must not be empty", errBadRequest)
+	errNoName  = fmt.Errorf("%w: shop, slug and name must be text, and not empty", errBadRequest)
+	errNoID    = fmt.Errorf("%w: id must be more than 0", errBadRequest)
 )
 
 func queryIDs(r *http.Request) ([]int64, error) {
@@ -71,6 +74,11 @@ func parseID(s string) (int64, error) {
 	}
 	return id, nil
 }
+
+// isText reports whether a database can have s: no Postgres has a text that is not UTF-8, or with a NUL in it.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsRune(s, 0) }
+
+func isName(s string) bool { return s != "" && isText(s) }
 
 func decode(r *http.Request, into any) error {
 	if err := json.NewDecoder(r.Body).Decode(into); err != nil {

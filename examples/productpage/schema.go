@@ -25,6 +25,11 @@ var schema = []string{
 		product_id BIGINT PRIMARY KEY REFERENCES products,
 		cents      BIGINT NOT NULL
 	)`,
+	`CREATE TABLE IF NOT EXISTS reviews (
+		product_id BIGINT NOT NULL REFERENCES products,
+		stars      BIGINT NOT NULL
+	)`,
+	`CREATE INDEX IF NOT EXISTS reviews_product ON reviews (product_id)`,
 }
 
 // categories has the categories with ids from 1; productsSeeded products are spread over them, with ids from 1, too.
@@ -44,6 +49,10 @@ var seeds = []string{
 
 	`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
 	INSERT INTO prices (product_id, cents) SELECT i, 990 + i % 50 * 100 FROM n`,
+
+	`WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 6)
+	INSERT INTO reviews (product_id, stars)
+	SELECT p.id, 5 - (p.id * i) % 7 % 3 FROM products p JOIN n ON i <= 1 + p.id % 6 WHERE p.id <= $1`,
 }
 
 // setUp creates the tables, and fills them if there are no products. It reports whether it did.

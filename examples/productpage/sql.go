@@ -12,12 +12,13 @@ import (
 // nothing of the cache.
 type SQLCatalog struct {
 	db           *sql.DB
+	cost         cost
 	queries      *atomic.Int64
 	beforeCommit func(ctx context.Context, changed ...Product) error // nil if nobody asked
 }
 
-func newSQLCatalog(db *sql.DB) *SQLCatalog {
-	return &SQLCatalog{db: db, queries: new(atomic.Int64)}
+func newSQLCatalog(db *sql.DB, cost cost) *SQLCatalog {
+	return &SQLCatalog{db: db, cost: cost, queries: new(atomic.Int64)}
 }
 
 // Queries returns how many queries the reading methods have sent to the database.
@@ -27,20 +28,24 @@ func (c *SQLCatalog) Queries() int64 {
 
 // selectProducts is one statement, and so one snapshot, also for the list: no row of it is older than another.
 const selectProducts = `
-	SELECT p.id, p.shop, p.slug, p.name, c.id, c.name, c.version, r.cents, p.version
+	SELECT p.id, p.shop, p.slug, p.name, c.id, c.name, c.version, r.cents, p.version,
+		(SELECT count(*) FROM reviews v WHERE v.product_id = p.id),
+		(SELECT CAST(coalesce(avg(v.stars), 0) AS DOUBLE PRECISION) FROM reviews v WHERE v.product_id = p.id)
 	FROM products p
 	JOIN categories c ON c.id = p.category_id
 	JOIN prices r ON r.product_id = p.id
 	WHERE `
 
 func (c *SQLCatalog) ProductByID(ctx context.Context, id int64) (Product, error) {
-	c.queries.Add(1)
-	return scan(c.db.QueryRowContext(ctx, selectProducts+`p.id = $1`, id))
+	return ask(ctx, c, func(ctx context.Context) (Product, error) {
+		return scan(c.db.QueryRowContext(ctx, selectProducts+`p.id = $1`, id))
+	})
 }
 
 func (c *SQLCatalog) ProductBySlug(ctx context.Context, shop, slug string) (Product, error) {
-	c.queries.Add(1)
-	return scan(c.db.QueryRowContext(ctx, selectProducts+`p.shop = $1 AND p.slug = $2`, shop, slug))
+	return ask(ctx, c, func(ctx context.Context) (Product, error) {
+		return scan(c.db.QueryRowContext(ctx, selectProducts+`p.shop = $1 AND p.slug = $2`, shop, slug))
+	})
 }
 
 func (c *SQLCatalog) ProductsByID(ctx context.Context, ids []int64) ([]Product, error) {
@@ -53,11 +58,15 @@ func (c *SQLCatalog) ProductsByID(ctx context.Context, ids []int64) ([]Product, 
 		args[i] = id
 		places[i] = "$" + strconv.Itoa(i+1)
 	}
-	return c.list(ctx, `p.id IN (`+strings.Join(places, ", ")+`)`, args...)
+	return ask(ctx, c, func(ctx context.Context) ([]Product, error) {
+		return c.list(ctx, `p.id IN (`+strings.Join(places, ", ")+`)`, args...)
+	})
 }
 
 func (c *SQLCatalog) ProductsInCategory(ctx context.Context, categoryID int64) ([]Product, error) {
-	list, err := c.list(ctx, `p.category_id = $1 ORDER BY p.id`, categoryID)
+	list, err := ask(ctx, c, func(ctx context.Context) ([]Product, error) {
+		return c.list(ctx, `p.category_id = $1 ORDER BY p.id`, categoryID)
+	})
 	if err == nil && len(list) == 0 {
 		return nil, sql.ErrNoRows
 	}
@@ -70,12 +79,12 @@ const selectCategory = `
 	WHERE c.id = $1`
 
 func (c *SQLCatalog) CategoryByID(ctx context.Context, id int64) (Category, error) {
-	c.queries.Add(1)
-	return scanCategory(c.db.QueryRowContext(ctx, selectCategory, id))
+	return ask(ctx, c, func(ctx context.Context) (Category, error) {
+		return scanCategory(c.db.QueryRowContext(ctx, selectCategory, id))
+	})
 }
 
 func (c *SQLCatalog) list(ctx context.Context, where string, args ...any) ([]Product, error) {
-	c.queries.Add(1)
 	rows, err := c.db.QueryContext(ctx, selectProducts+where, args...)
 	if err != nil {
 		return nil, err
@@ -95,7 +104,8 @@ func (c *SQLCatalog) list(ctx context.Context, where string, args ...any) ([]Pro
 type row interface{ Scan(...any) error }
 
 func scan(r row) (p Product, err error) {
-	err = r.Scan(&p.ID, &p.Shop, &p.Slug, &p.Name, &p.CategoryID, &p.Category, &p.CategoryVersion, &p.Cents, &p.Version)
+	err = r.Scan(&p.ID, &p.Shop, &p.Slug, &p.Name, &p.CategoryID, &p.Category, &p.CategoryVersion, &p.Cents, &p.Version,
+		&p.Reviews, &p.Stars)
 	return p, err
 }
 

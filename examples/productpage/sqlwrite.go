@@ -9,7 +9,7 @@ import (
 // transaction, with the ctx of the write and each product that it changes, as it was and as it will be. If hook fails,
 // the transaction is rolled back, and the write returns the error.
 func (c *SQLCatalog) BeforeCommit(hook func(ctx context.Context, changed ...Product) error) *SQLCatalog {
-	return &SQLCatalog{db: c.db, queries: c.queries, beforeCommit: hook}
+	return &SQLCatalog{db: c.db, cost: c.cost, queries: c.queries, beforeCommit: hook}
 }
 
 func (c *SQLCatalog) AddProduct(ctx context.Context, p Product) (added Product, err error) {
@@ -47,6 +47,14 @@ func (c *SQLCatalog) SetPrice(ctx context.Context, id, cents int64) (Product, er
 		return err
 	})
 	return after, err
+}
+
+// raisePrice is what somebody types into psql. The version is that of the ledger.
+func (c *SQLCatalog) raisePrice(ctx context.Context, id int64) (version, cents int64, err error) {
+	err = c.db.QueryRowContext(ctx, `
+		WITH product AS (UPDATE products SET version = version + 1 WHERE id = $1 RETURNING version)
+		UPDATE prices SET cents = 990 + (cents - 990 + 310) % 5000 FROM product WHERE product_id = $1 RETURNING version, cents`, id).Scan(&version, &cents)
+	return version, cents, err
 }
 
 func (c *SQLCatalog) MoveProduct(ctx context.Context, id, categoryID int64) (before, after Product, err error) {
@@ -95,6 +103,11 @@ func (c *SQLCatalog) change(ctx context.Context, id int64, fn func(*sql.Tx) erro
 // write is inTx for a fn that returns what it changed, which the hook is told before the COMMIT. All writes but that of
 // the schema go through it, so that none can forget to tell.
 func (c *SQLCatalog) write(ctx context.Context, fn func(*sql.Tx) (changed []Product, err error)) error {
+	done, err := c.cost.turn(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
 	return c.inTx(ctx, func(tx *sql.Tx) error {
 		changed, err := fn(tx)
 		if err != nil || c.beforeCommit == nil {

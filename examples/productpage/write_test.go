@@ -42,7 +42,7 @@ func shown(t *testing.T, h http.Handler) string {
 // inDatabase is what the database shows without the cache.
 func inDatabase(t *testing.T, a *app) string {
 	t.Helper()
-	return shown(t, handler(a.db, a.db.CategoryByID, nil))
+	return shown(t, apiHandler(a.db, a.db.CategoryByID, nil))
 }
 
 func sameAsInDatabase(t *testing.T, a *app) {
@@ -161,7 +161,7 @@ func aCategoryCountsItsProducts(t *testing.T, a *app) {
 	if got := c.category(3).Products; got != joined+1 {
 		t.Errorf("%d products where one has joined, before %d", got, joined)
 	}
-	c.do("POST", "/products", `{"id": 5000, "shop": "rome", "slug": "new", "category_id": 3, "cents": 5}`, http.StatusOK, nil)
+	c.do("POST", "/products", `{"id": 5000, "shop": "rome", "slug": "new", "name": "New", "category_id": 3, "cents": 5}`, http.StatusOK, nil)
 	if got := c.category(3).Products; got != joined+2 {
 		t.Errorf("%d products where one was added, too, before %d", got, joined)
 	}

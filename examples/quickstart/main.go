@@ -95,7 +95,7 @@ func run(ctx context.Context, out io.Writer) error {
 	read("a product that does not exist", 999, 1)
 	read("1000 more: absent hits", 999, 1000)
 	server.Close()
-	read("Redis killed: 3 reads notice", 1234, 3)
+	read("Redis killed: a read notices", 1234, 1)
 	read("20 more: without Redis", 1234, 20)
 	return nil
 }

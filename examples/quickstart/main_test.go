@@ -29,7 +29,7 @@ func TestStory(t *testing.T) {
 		{"1000 more: hits", "Teapot 19.90, 4.0 stars", "0"},
 		{"a product that does not exist", "not found", "1"},
 		{"1000 more: absent hits", "not found", "0"},
-		{"Redis killed: 3 reads notice", "Teapot 19.90, 4.0 stars", "3"},
+		{"Redis killed: a read notices", "Teapot 19.90, 4.0 stars", "1"},
 		{"20 more: without Redis", "Teapot 19.90, 4.0 stars", "20"},
 	}
 	lines := strings.Split(strings.TrimSpace(out.String()), "\n")[1:]

@@ -3,6 +3,7 @@ package testserver
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 )
@@ -16,6 +17,7 @@ type RedisCluster struct {
 	Replicas []*RedisServer // of each of them
 
 	t       testing.TB
+	clock   *Clock
 	args    []string
 	owner   [slots]*RedisServer
 	elected map[*RedisServer]time.Time // when Switch last asked for votes
@@ -28,7 +30,12 @@ type RedisCluster struct {
 // they say otherwise; much less takes a busy machine for a dead node.
 func Cluster(t testing.TB, primaries int, args ...string) *RedisCluster {
 	t.Helper()
-	c := &RedisCluster{t: t, args: args, elected: make(map[*RedisServer]time.Time)}
+	return newCluster(t, nil, primaries, args)
+}
+
+func newCluster(t testing.TB, clock *Clock, primaries int, args []string) *RedisCluster {
+	t.Helper()
+	c := &RedisCluster{t: t, clock: clock, args: args, elected: make(map[*RedisServer]time.Time)}
 	for range primaries {
 		c.Nodes = append(c.Nodes, c.start())
 	}
@@ -40,12 +47,10 @@ func Cluster(t testing.TB, primaries int, args ...string) *RedisCluster {
 // start starts a node that nobody has met.
 func (c *RedisCluster) start() *RedisServer {
 	c.t.Helper()
-	return startRedis(c.t, func() []string {
+	return startRedis(c.t, c.clock, func() []string {
 		return append([]string{
 			"--cluster-enabled", "yes",
 			"--cluster-node-timeout", "5000",
-			// By default it is port+10000, which others may use.
-			"--cluster-port", freePort(c.t),
 			// A node cannot tell its own address before another one met it.
 			"--cluster-announce-ip", loopback,
 			// Without the delay, a primary waits for more replicas before it syncs one.
@@ -62,12 +67,14 @@ func (c *RedisCluster) assign() {
 	n := len(c.Nodes)
 	for i, node := range c.Nodes {
 		first, end := i*slots/n, (i+1)*slots/n
-		node.must("CLUSTER", "ADDSLOTSRANGE", first, end-1)
-		// Else the nodes settle a collision of their epochs by themselves.
-		node.must("CLUSTER", "SET-CONFIG-EPOCH", i+1)
+		add := []any{"CLUSTER", "ADDSLOTS"} // ADDSLOTSRANGE came with Redis 7
 		for slot := first; slot < end; slot++ {
+			add = append(add, slot)
 			c.owner[slot] = node
 		}
+		node.must(add...)
+		// Else the nodes settle a collision of their epochs by themselves.
+		node.must("CLUSTER", "SET-CONFIG-EPOCH", i+1)
 	}
 }
 
@@ -92,8 +99,14 @@ func (c *RedisCluster) meet() {
 	}
 }
 
+// busPort is where the nodes talk to each other: only Redis 7 lets it be chosen.
+// One that is taken keeps the node from starting, which then tries another port.
 func (s *RedisServer) busPort() string {
-	return s.args[slices.Index(s.args, "--cluster-port")+1]
+	port, err := strconv.Atoi(s.port)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return strconv.Itoa(port + 10000)
 }
 
 // Addrs returns the addresses of all nodes.

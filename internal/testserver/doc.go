@@ -5,6 +5,10 @@
 //
 // A missing binary skips the test and names the binary. With
 // ASIDE_TEST_SERVERS=required in the environment it fails the test.
+// ASIDE_TEST_REDIS_SERVER names another binary than redis-server: that of
+// Valkey, KeyDB or an older Redis.
+//
+// A Clock is the wall clock of the servers that are started with it, and can be set.
 //
 // The servers outlive no test process: on Linux the kernel kills them with it,
 // however it ends. Elsewhere a test process that is killed leaves them behind.

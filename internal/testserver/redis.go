@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,12 +23,13 @@ import (
 type RedisServer struct {
 	Addr string // 127.0.0.1:port, the same after a Restart
 
-	t    testing.TB
-	bin  string
-	dir  string
-	port string
-	args []string
-	proc *process // nil until it first started
+	t     testing.TB
+	bin   string
+	dir   string
+	port  string
+	args  []string
+	clock *Clock
+	proc  *process // nil until it first started
 }
 
 // Redis starts a redis-server and returns once it answers. args are further
@@ -34,18 +37,18 @@ type RedisServer struct {
 // must still answer INFO without a password.
 func Redis(t testing.TB, args ...string) *RedisServer {
 	t.Helper()
-	return startRedis(t, func() []string { return args })
+	return (*Clock)(nil).Redis(t, args...)
 }
 
 // startRedis asks for args before each attempt, since they may hold a free port
 // too.
-func startRedis(t testing.TB, args func() []string) *RedisServer {
+func startRedis(t testing.TB, clock *Clock, args func() []string) *RedisServer {
 	t.Helper()
-	bin, err := exec.LookPath("redis-server")
+	bin, err := exec.LookPath(redisBinary())
 	if err != nil {
-		missing(t, "redis-server")
+		missing(t, redisBinary())
 	}
-	s := &RedisServer{t: t, bin: bin, dir: t.TempDir()}
+	s := &RedisServer{t: t, bin: bin, dir: t.TempDir(), clock: clock}
 	// Empty, but CONFIG REWRITE and every Sentinel need a file to write to.
 	if err := os.WriteFile(s.config(), nil, 0o600); err != nil {
 		t.Fatal(err)
@@ -63,6 +66,28 @@ func startRedis(t testing.TB, args func() []string) *RedisServer {
 	return nil
 }
 
+// redisBinary is the server that the tests start: redis-server, or what
+// ASIDE_TEST_REDIS_SERVER names, such as valkey-server, keydb-server or the path
+// of a Redis 6.
+func redisBinary() string { return cmp.Or(os.Getenv("ASIDE_TEST_REDIS_SERVER"), "redis-server") }
+
+// Version returns the major version of the server that the tests start, which for
+// Valkey begins at 7.
+func Version(t testing.TB) int {
+	t.Helper()
+	out, err := exec.Command(redisBinary(), "--version").Output()
+	if errors.Is(err, exec.ErrNotFound) {
+		missing(t, redisBinary())
+	}
+	_, version, _ := strings.Cut(string(out), "v=")
+	major, _, _ := strings.Cut(version, ".")
+	n, notNumber := strconv.Atoi(major)
+	if err = cmp.Or(err, notNumber); err != nil {
+		t.Fatalf("%s --version says %q: %v", redisBinary(), out, err)
+	}
+	return n
+}
+
 func (s *RedisServer) config() string { return filepath.Join(s.dir, "redis.conf") }
 
 // launch starts the process and returns nil once it answers.
@@ -74,7 +99,7 @@ func (s *RedisServer) launch() error {
 	cmd := exec.Command(s.bin, append([]string{
 		s.config(), "--bind", loopback, "--port", s.port, "--save", "", "--appendonly", "no",
 	}, s.args...)...)
-	cmd.Dir = s.dir
+	cmd.Dir, cmd.Env = s.dir, s.clock.environ()
 	p, err := start(cmd, filepath.Join(s.dir, "log"), syscall.SIGKILL)
 	if err != nil {
 		return err

@@ -30,10 +30,15 @@ var lastRow atomic.Int64
 func init() { lastRow.Store(rand.Int64N(1 << 40)) } // others may use the database, and its locks
 
 func newCell(t *testing.T, way string, hold time.Duration) *cell {
+	return newCellOf(t, plan{Way: way, Hold: hold})
+}
+
+func newCellOf(t *testing.T, p plan) *cell {
 	t.Helper()
+	way := p.Way
 	s := shared.Get(t)
 	c := &cell{servers: s, t: t, committed: make(map[int64]int64)}
-	c.plan = plan{DSN: s.dsn, Redis: s.redis, Row: lastRow.Add(1), Hold: hold}
+	c.plan = plan{DSN: s.dsn, Redis: s.redis, Row: lastRow.Add(1), Hold: p.Hold, Near: p.Near}
 	_, err := s.db.Exec(t.Context(), `INSERT INTO item VALUES ($1, $2)`, c.plan.Row, firstVersion)
 	must(err)
 	for i := range c.readers {
@@ -126,7 +131,7 @@ func (c *cell) lockCommit() (unlock func()) {
 
 // A document is what the tests need to know of one.
 type document struct {
-	Hold  map[string]int64
+	Hold  map[string]any // by holder
 	Value *item
 }
 
@@ -140,10 +145,15 @@ func (c *cell) document() (d document) {
 
 func (c *cell) isHeld() bool { return c.document().Hold != nil }
 
-// awaitValue waits until there is a value in Redis, and returns its version.
+// awaitValue waits until there is a value in Redis, and returns its version. Readers with near copies that are right need none, so the
+// cell reads as well then.
 func (c *cell) awaitValue() (version int64) {
 	c.t.Helper()
 	c.await("a cached value", func() bool {
+		if c.plan.Near {
+			_, err := c.cache.Get(c.t.Context(), c.plan.Row)
+			must(err)
+		}
 		d := c.document()
 		if d.Value != nil {
 			version = d.Value.Version

@@ -26,6 +26,7 @@ type plan struct {
 	Redis string
 	Row   int64
 	Hold  time.Duration
+	Near  bool // all processes keep near copies
 }
 
 const planVar = "ASIDE_CRASH_PLAN"

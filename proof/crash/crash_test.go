@@ -1,6 +1,8 @@
 package crash_test
 
 import (
+	"fmt"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -17,12 +19,15 @@ var deaths = []struct {
 	committed int64
 	held      bool
 	stopped   bool
+	nearOnly  bool // there is no such step without near copies
 }{
 	{step: beforeBegin, way: commits, committed: firstVersion},
 	{step: afterBegin, way: commits, committed: firstVersion},
 	{step: afterUpdate, way: commits, committed: firstVersion},
 	{step: holdNotSent, way: commits, committed: firstVersion},
 	{step: holdSent, way: commits, committed: firstVersion, held: true},
+	{step: recordNotSent, way: commits, committed: firstVersion, held: true, nearOnly: true},
+	{step: recordSent, way: commits, committed: firstVersion, held: true, nearOnly: true},
 	{step: afterHold, way: commits, committed: firstVersion, held: true},
 	{step: beforeCommit, way: commits, committed: firstVersion, held: true},
 	{step: afterCommit, way: commits, committed: nextVersion, held: true},
@@ -39,15 +44,23 @@ var deaths = []struct {
 	{step: releaseNotSent, way: commits, committed: nextVersion, held: true, stopped: true},
 }
 
-func TestAWriterThatIsKilledAtAnyStepLeavesNothingStale(t *testing.T) {
+func TestAWriterThatIsKilledAtAnyStepLeavesNothingStale(t *testing.T) { killAtAnyStep(t, false) }
+
+// The readers serve most of their reads from near copies, for up to an hour.
+func TestAWriterThatIsKilledAtAnyStepLeavesNoNearCopyStale(t *testing.T) { killAtAnyStep(t, true) }
+
+func killAtAnyStep(t *testing.T, near bool) {
 	for _, d := range deaths {
+		if d.nearOnly && !near {
+			continue
+		}
 		name := "it " + d.way + ", " + d.step
 		if d.stopped {
 			name += ", after it stood still"
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			c := newCell(t, d.way, hold)
+			c := newCellOf(t, plan{Way: d.way, Hold: hold, Near: near})
 			calm := c.disturb()
 			c.until(d.step)
 			if held := c.isHeld(); held != d.held {
@@ -104,6 +117,31 @@ func TestAWriterThatIsKilledDuringCommitLeavesNothingStale(t *testing.T) {
 			c.kill()
 			c.wantNothingStale(test.committed)
 		})
+	}
+}
+
+// A reader that stands still is not told. It must have lost the right to serve its copies when Invalidate returns.
+func TestAReaderThatStandsStillServesNoNearCopyFromBefore(t *testing.T) {
+	t.Parallel()
+	c := newCellOf(t, plan{Way: commits, Hold: hold, Near: true})
+	c.readers[0].stop()
+	c.until(afterInTx)
+	must(c.readers[0].cmd.Process.Signal(syscall.SIGCONT))
+	c.wantNothingStale(nextVersion)
+}
+
+// Without the record for near copies, the copies of readers are stale: the test above can fail.
+func TestStaleNearCopiesAreFoundIfTheWriterTellsNothing(t *testing.T) {
+	t.Parallel()
+	c := newCellOf(t, plan{Way: commits, Hold: hold, Near: true})
+	_, err := c.db.Exec(t.Context(), `UPDATE item SET version = $2 WHERE id = $1`, c.plan.Row, nextVersion)
+	must(err)
+	must(c.rdb.Del(t.Context(), fmt.Sprintf("item:%d", c.plan.Row)).Err())
+	c.lookAtRow()
+	c.awaitReads()
+	c.kill()
+	if len(c.staleReads()) == 0 {
+		t.Error("no read is stale")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/redis/go-redis/v9"
@@ -71,7 +72,7 @@ var shared = testserver.Shared[*servers]{Start: func(t testing.TB) *servers {
 	must(err)
 	s.rdb = redis.NewClient(&redis.Options{Addr: s.redis})
 	t.Cleanup(func() { s.rdb.Close() })
-	s.cache = newCache(s.rdb, selectItem(s.db), patient)
+	s.cache = newCache(s.rdb, selectItem(s.db), append(plan{Near: true}.near(0), patient)...)
 	return s
 }}
 
@@ -102,6 +103,14 @@ func openDB(ctx context.Context, dsn string, connections int) *pgxpool.Pool {
 	db, err := pgxpool.New(ctx, withParam(dsn, "pool_max_conns", strconv.Itoa(connections)))
 	must(err)
 	return db
+}
+
+// near are the options of a process that keeps so many near copies, for longer than a test takes.
+func (p plan) near(entries int) []aside.Option {
+	if !p.Near {
+		return nil
+	}
+	return []aside.Option{aside.WithNear(entries, time.Hour)}
 }
 
 func newCache(rdb *redis.Client, load aside.Loader[int64, item], opts ...aside.Option) *aside.Cache[int64, item] {

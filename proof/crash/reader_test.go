@@ -22,7 +22,7 @@ func beReader(p plan) {
 		end()
 	}()
 	db := openDB(context.Background(), p.DSN, 4)
-	cache := newCache(redis.NewClient(&redis.Options{Addr: p.Redis}), lingering(selectItem(db)), patient)
+	cache := newCache(redis.NewClient(&redis.Options{Addr: p.Redis}), lingering(selectItem(db)), append(p.near(100), patient)...)
 	var out sync.Mutex
 	var readers sync.WaitGroup
 	for range 3 {

@@ -32,6 +32,8 @@ const (
 	afterUpdate    = "after UPDATE"
 	holdNotSent    = "the hold is not sent"
 	holdSent       = "the hold is placed, and its reply not read"
+	recordNotSent  = "the record for near copies is not sent" // where there are some, as the next
+	recordSent     = "the record for near copies is there, and its reply not read"
 	afterHold      = "after Invalidate"
 	beforeCommit   = "before COMMIT"
 	afterCommit    = "after COMMIT"
@@ -49,6 +51,7 @@ type writer struct {
 	cache          *aside.Cache[int64, item]
 	answers        *bufio.Scanner
 	held, released atomic.Bool
+	recorded       atomic.Bool
 }
 
 func beWriter(p plan) {
@@ -59,7 +62,7 @@ func beWriter(p plan) {
 	w := &writer{plan: p, db: db, answers: bufio.NewScanner(os.Stdin)}
 	rdb.AddHook(w)
 	// To wait at a step is no timeout of Redis.
-	w.cache = newCache(rdb, selectItem(nil), aside.WithHold(p.Hold), aside.WithRedisTimeout(time.Minute))
+	w.cache = newCache(rdb, selectItem(nil), append(p.near(100), aside.WithHold(p.Hold), aside.WithRedisTimeout(time.Minute))...)
 	if p.Way == withoutInTx || p.Way == tooEarly {
 		w.writeOutside(ctx)
 		return
@@ -126,7 +129,7 @@ func (w *writer) step(name string) {
 	}
 }
 
-// ProcessHook waits before and after the first hold and its release, but not at the renewals in between.
+// ProcessHook waits before and after the first hold, the record of it, and the release, but not at the renewals in between.
 func (w *writer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		before, after := "", ""
@@ -135,6 +138,8 @@ func (w *writer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 			before, after = holdNotSent, holdSent
 		case isHold && life == 0 && !w.released.Swap(true):
 			before, after = releaseNotSent, releaseSent
+		case isRecord(cmd) && !w.recorded.Swap(true):
+			before, after = recordNotSent, recordSent
 		default:
 			return next(ctx, cmd)
 		}
@@ -147,14 +152,21 @@ func (w *writer) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 }
 
 // holdLife tells for how many ms a command holds an entry, 0 if it releases it. The arguments of the hold script stand
-// after EVAL, the script, 1 and the name: token, life, lag.
+// after EVAL, the script, 1 and the name: token, life, lag, nonce.
 func holdLife(cmd redis.Cmder) (ms int64, isHold bool) {
 	args := cmd.Args()
-	if !strings.HasPrefix(cmd.Name(), "eval") || len(args) != 7 {
+	if !strings.HasPrefix(cmd.Name(), "eval") || len(args) != 8 {
 		return 0, false
 	}
 	ms, isHold = args[5].(int64)
 	return ms, isHold
+}
+
+// isRecord reports whether a command tells near copies of an invalidation. The arguments of the script stand after EVAL, the
+// script, 1 and the name: there are seven.
+func isRecord(cmd redis.Cmder) bool {
+	args := cmd.Args()
+	return strings.HasPrefix(cmd.Name(), "eval") && len(args) == 4+7 && args[3] == any("aside-near")
 }
 
 func (w *writer) DialHook(next redis.DialHook) redis.DialHook { return next }

@@ -50,17 +50,28 @@ func (r *row) inTx(result error) error {
 	})
 }
 
-func TestWithReplicaLagNothingIsCachedThatAStandbyHasYetToReplace(t *testing.T) {
+func TestWithReplicaLagNothingIsCachedThatAStandbyHasYetToReplace(t *testing.T) { lagging(t) }
+
+// The last read is served from a near copy.
+func TestWithReplicaLagThereIsNoNearCopyOfWhatAStandbyHasYetToReplace(t *testing.T) {
+	lagging(t, aside.WithNear(100, time.Hour))
+}
+
+func lagging(t *testing.T, opts ...aside.Option) {
 	for name, write := range writes {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newRow(t, aside.WithReplicaLag(lag), aside.WithHold(hold))
+			r := newRow(t, append([]aside.Option{aside.WithReplicaLag(lag), aside.WithHold(hold)}, opts...)...)
 			r.whileBehind(write, func(cached, want int64) {
 				if cached != want {
 					t.Errorf("version %d is cached, want %d", cached, want)
 				}
 				if got := r.get(); got != want {
 					t.Errorf("version %d is read, want %d", got, want)
+				}
+				if opts != nil {
+					before := r.reader.Stats().NearHits
+					r.await("a near hit", func() bool { return r.get() == want && r.reader.Stats().NearHits > before })
 				}
 			})
 		})

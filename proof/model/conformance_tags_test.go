@@ -49,7 +49,6 @@ func TestTheScriptsOfTagsDoWhatTheBooksSay(t *testing.T) {
 
 const (
 	journal  = "aside-tags"
-	heldSet  = "{aside-tags}-held"
 	tagIndex = "aside-tag=a"
 )
 
@@ -59,7 +58,7 @@ type books struct {
 	journal   []tagEntry
 	written   int            // records ever
 	held      map[string]int // by holder and tag, for how long
-	heldLife  int            // of the key
+	life      int            // of the key of both
 	index     map[string]indexed
 	indexLife int
 	added     int // entries to the index, since it was last deleted
@@ -69,7 +68,7 @@ type books struct {
 type tagEntry struct {
 	number int
 	nonce  string
-	fields string // "tag a tag b", or "all "
+	tags   string // with spaces between them, or "%all"
 }
 
 // An indexed is an entry of the index. Each time that it is added it has another number, as it has another score.
@@ -93,9 +92,13 @@ func (b *books) mark(nonce string) (last tagEntry, held []string) {
 	return b.journal[len(b.journal)-1], held
 }
 
-func (b *books) append(nonce, fields string) {
+func (b *books) append(nonce, tags string) {
+	if b.life == 0 {
+		b.held = make(map[string]int) // the key has expired
+	}
 	b.written++
-	b.journal = append(b.journal, tagEntry{b.written, nonce, fields})
+	b.journal = append(b.journal, tagEntry{b.written, nonce, tags})
+	b.life = max(b.life, 5)
 }
 
 // since returns the tags of later records; false if the record is gone, or a later one is about all.
@@ -106,41 +109,70 @@ func (b *books) since(number int, nonce string) (tags string, ok bool) {
 	}
 	var all []string
 	for _, e := range b.journal[i+1:] {
-		fields := strings.Split(e.fields, " ")
-		for j := 0; j+1 < len(fields); j += 2 {
-			if fields[j] == "all" {
-				return "", false
-			}
-			all = append(all, fields[j+1])
+		if e.tags == "%all" {
+			return "", false
 		}
+		all = append(all, e.tags)
 	}
 	return strings.Join(all, " "), true
 }
 
-// hold returns what the script does: whether the holder has not held one of the tags before.
-func (b *books) hold(token string, life, lag int, tags []string) (answer int64) {
-	maps.DeleteFunc(b.held, func(_ string, life int) bool { return life == 0 })
-	answer = 1
+// record has a holder hold tags, if its life is not -1, and returns the number of the record, which is there if it is sent again.
+func (b *books) record(nonce, holder string, life, lag int, tags []string) (number int) {
+	if b.life == 0 {
+		b.held = make(map[string]int) // the key has expired
+	}
 	for _, tag := range tags {
-		lagging := "lag " + tag
-		if _, held := b.held[token+" "+tag]; life >= 0 && !held {
+		b.place(holder, life, lag, tag)
+	}
+	names := strings.Join(tags, " ")
+	i := slices.IndexFunc(b.journal, func(e tagEntry) bool { return e.nonce == nonce && e.tags == names })
+	if b.life = max(b.life, 5, life, lag); i < 0 {
+		b.append(nonce, names)
+		i = len(b.journal) - 1
+	}
+	number = b.journal[i].number
+	b.journal = b.journal[max(0, len(b.journal)-kept):]
+	return number
+}
+
+// place reports whether the holder has held the tag until now.
+func (b *books) place(holder string, life, lag int, tag string) (was bool) {
+	was = b.held[holder+" "+tag] > 0
+	if life >= 0 {
+		b.held[holder+" "+tag] = life
+	}
+	if lag >= 0 {
+		b.held[fmt.Sprintf("lag/%d %s", milliseconds(lag), tag)] = lag
+	}
+	return was
+}
+
+// hold returns what the script does: whether the holder has not held one of the tags until now, or a record is gone. A life of -1
+// ends its holds.
+func (b *books) hold(holder string, life, lag int, recordGone bool, tags []string) (answer int64) {
+	if b.life == 0 {
+		b.held = make(map[string]int) // the key has expired
+	}
+	maps.DeleteFunc(b.held, func(_ string, life int) bool { return life == 0 })
+	if answer = 1; recordGone {
+		answer = 2
+	}
+	for _, tag := range tags {
+		if !b.place(holder, life, lag, tag) {
 			answer = 2
 		}
-		switch {
-		case token == "lag" && life >= 0:
-			b.held[lagging] = max(life, b.held[lagging])
-		case life >= 0:
-			b.held[token+" "+tag] = life
-		case token != "lag":
-			delete(b.held, token+" "+tag)
-		}
-		if lag >= 0 {
-			b.held[lagging] = max(lag, b.held[lagging])
+	}
+	for _, life := range b.held {
+		b.life = max(b.life, life)
+	}
+	for _, tag := range tags {
+		if life < 0 {
+			delete(b.held, holder+" "+tag)
 		}
 	}
-	b.heldLife = 0
-	for _, life := range b.held {
-		b.heldLife = max(b.heldLife, life)
+	if len(b.journal) == 0 && len(b.held) == 0 {
+		b.life = 0
 	}
 	return answer
 }
@@ -174,7 +206,7 @@ type tagRig struct {
 var (
 	someTags    = []string{"a", "all", "tag", "lag", "nonce", "b%20c"}
 	someEntries = []string{"product:1", "product:2", "list:", "1", "-1"}
-	someHolders = []string{"tx0", "tx1", "lag"}
+	someHolders = []string{"tx0", "tx1", ""} // the last one holds nothing
 )
 
 func pick[T any](r *rand.Rand, from []T) []T {
@@ -226,7 +258,7 @@ func (r *tagRig) step() {
 func (r *tagRig) mark() {
 	nonce := r.nextNonce()
 	last, held := r.books.mark(nonce)
-	r.run("scriptMark", []string{journal, heldSet}, func(*server) []any { return []any{nonce, 500_000} },
+	r.run("mark", journal, func(*server) []any { return []any{nonce, 500_000} },
 		func(s *server, reply any) any {
 			list, _ := reply.([]any)
 			fields := strings.Split(fmt.Sprint(list[1:]...), " ")
@@ -237,45 +269,87 @@ func (r *tagRig) mark() {
 		fmt.Sprint(1, last.number, append([]string{last.nonce}, held...)))
 }
 
+// kept is how many records a journal has at most, few enough for this test to go beyond it.
+const kept = 5
+
 func (r *tagRig) record() {
-	nonce, fields := r.nextNonce(), "all "
+	nonce, tags := r.nextNonce(), []string{"%all"}
 	if r.random.IntN(8) > 0 {
-		fields = "tag " + strings.Join(pick(r.random, someTags), " tag ")
+		tags = pick(r.random, someTags)
 	}
-	r.books.append(nonce, fields)
-	args := []any{nonce, 500_000, 4096}
-	for f := range strings.SplitSeq(fields, " ") {
-		args = append(args, f)
+	if n := len(r.books.journal); n > 0 && r.random.IntN(4) == 0 { // it is sent again, late
+		if e := r.books.journal[r.random.IntN(n)]; e.tags != "" {
+			nonce, tags = e.nonce, strings.Split(e.tags, " ")
+		}
 	}
-	r.run("scriptRecord", []string{journal}, func(*server) []any { return args }, number, int64(1))
+	holder, life, lag := r.holding()
+	made := r.books.record(nonce, holder, life, lag, tags)
+	args := []any{nonce, 500_000, kept, holder, milliseconds(life), milliseconds(lag)}
+	for _, tag := range tags {
+		args = append(args, tag)
+	}
+	r.run("record", journal, func(*server) []any { return args }, func(s *server, reply any) any {
+		list, _ := reply.([]any)
+		r.know(s)
+		return fmt.Sprint(list[0], r.numberOf(s, fmt.Sprint(list[1]), nonce))
+	}, fmt.Sprint(1, made))
+	r.pass(life, lag)
+}
+
+// holding is who holds tags, and for how long: a life of -1 is not at all.
+func (r *tagRig) holding() (holder string, life, lag int) {
+	holder = someHolders[r.random.IntN(len(someHolders))]
+	life, lag = []int{0, 6, 12}[r.random.IntN(3)], []int{-1, -1, 0, 6, 12}[r.random.IntN(5)]
+	if holder != "" {
+		holder = fmt.Sprintf("%s/%d", holder, milliseconds(life))
+	}
+	if holder == "" || r.random.IntN(3) == 0 {
+		life = -1
+	}
+	return holder, life, lag
+}
+
+// anyRecord is one of the journal, or one that is gone, or never was.
+func (r *tagRig) anyRecord() (number int, nonce string) {
+	number, nonce = 1+r.random.IntN(r.books.written), "another"
+	if n := len(r.books.journal); n > 0 && r.random.IntN(2) == 0 {
+		number = r.books.journal[r.random.IntN(n)].number
+	}
+	if i := slices.IndexFunc(r.books.journal, func(e tagEntry) bool { return e.number == number }); i >= 0 && r.random.IntN(8) > 0 {
+		nonce = r.books.journal[i].nonce
+	}
+	return number, nonce
 }
 
 func (r *tagRig) since() {
 	if r.books.written == 0 {
 		return
 	}
-	which, nonce := 1+r.random.IntN(r.books.written), "another"
-	if n := len(r.books.journal); n > 0 && r.random.IntN(2) == 0 {
-		which = r.books.journal[r.random.IntN(n)].number
-	}
-	if i := slices.IndexFunc(r.books.journal, func(e tagEntry) bool { return e.number == which }); i >= 0 && r.random.IntN(8) > 0 {
-		nonce = r.books.journal[i].nonce
-	}
+	which, nonce := r.anyRecord()
 	tags, ok := r.books.since(which, nonce)
 	code := map[bool]int64{true: 1}[ok]
-	r.run("scriptSince", []string{journal}, func(s *server) []any { return []any{r.ids[s][which-1], nonce} },
+	r.run("since", journal, func(s *server) []any { return []any{r.ids[s][which-1], nonce} },
 		func(_ *server, reply any) any { return fmt.Sprint(reply) }, fmt.Sprint([]any{code, tags}))
 }
 
 func (r *tagRig) hold() {
-	token, tags := someHolders[r.random.IntN(len(someHolders))], pick(r.random, someTags)
-	life, lag := []int{-1, 0, 6, 12}[r.random.IntN(4)], []int{-1, -1, 0, 6, 12}[r.random.IntN(5)]
-	answer := r.books.hold(token, life, lag, tags)
-	args := []any{token, milliseconds(life), milliseconds(lag)}
-	for _, tag := range tags {
-		args = append(args, tag)
+	holder, life, lag := r.holding()
+	tags, which, nonce := pick(r.random, someTags), 0, ""
+	if r.books.written > 0 && r.random.IntN(2) == 0 {
+		which, nonce = r.anyRecord()
 	}
-	r.run("scriptHoldTags", []string{heldSet}, func(*server) []any { return args }, number, answer)
+	there := slices.ContainsFunc(r.books.journal, func(e tagEntry) bool { return e.number == which && e.nonce == nonce })
+	answer := r.books.hold(holder, life, lag, which > 0 && !there, tags)
+	r.run("holdtags", journal, func(s *server) []any {
+		args := []any{holder, milliseconds(life), milliseconds(lag), nonce, ""}
+		if which > 0 {
+			args[4] = r.ids[s][which-1]
+		}
+		for _, tag := range tags {
+			args = append(args, tag)
+		}
+		return args
+	}, number, answer)
 	r.pass(life, lag)
 }
 
@@ -290,7 +364,7 @@ func (r *tagRig) enter(names []string) {
 		args = append(args, name, milliseconds(lives[i]))
 	}
 	r.books.enter(names, lives)
-	r.run("scriptIndex", []string{tagIndex}, func(*server) []any { return args }, number, int64(1))
+	r.run("index", tagIndex, func(*server) []any { return args }, number, int64(1))
 	for _, name := range names {
 		r.past = append(r.past, r.books.index[name])
 	}
@@ -312,7 +386,7 @@ func (r *tagRig) unindex() (names []string) {
 		gone, names = append(gone, e), append(names, e.name)
 		r.books.remove(e)
 	}
-	r.run("scriptUnindex", []string{tagIndex}, func(s *server) []any {
+	r.run("unindex", tagIndex, func(s *server) []any {
 		var args []any
 		for _, e := range gone {
 			args = append(args, e.name, r.scores[s][indexed{name: e.name, number: e.number}])
@@ -333,19 +407,24 @@ func (r *tagRig) evict() {
 		case 0:
 			err = s.client.Del(r.t.Context(), journal).Err()
 		case 1:
-			err = s.client.Del(r.t.Context(), heldSet).Err()
+			err = s.client.ZRemRangeByScore(r.t.Context(), journal, "-inf", "(1e14").Err()
 		case 2:
 			err = s.client.Del(r.t.Context(), tagIndex).Err()
 		case 3:
-			err = s.client.XTrimMaxLen(r.t.Context(), journal, max(1, int64(len(r.books.journal)-1))).Err()
+			if records := s.records(r.t); len(records) > 1 {
+				err = s.client.ZRem(r.t.Context(), journal, records[0].Member).Err()
+			}
 		}
 		r.must(err)
 	}
 	switch which {
 	case 0:
-		r.books.journal = nil
+		r.books.journal, r.books.held, r.books.life = nil, make(map[string]int), 0
 	case 1:
-		r.books.held, r.books.heldLife = make(map[string]int), 0
+		r.books.held = make(map[string]int)
+		if len(r.books.journal) == 0 {
+			r.books.life = 0
+		}
 	case 2:
 		r.books.index, r.books.indexLife, r.books.added = make(map[string]indexed), 0, 0
 		r.past = nil
@@ -375,12 +454,12 @@ func number(_ *server, reply any) any { return reply }
 
 // run runs a script on all servers and compares what they answer.
 func (r *tagRig) run(
-	script string, keys []string, args func(*server) []any, read func(s *server, reply any) any, want any,
+	script, key string, args func(*server) []any, read func(s *server, reply any) any, want any,
 ) {
 	r.t.Helper()
 	r.log = append(r.log, fmt.Sprintf("%s %v: %v, then %+v", script, args(r.servers[0]), want, r.books))
 	for _, s := range r.servers {
-		reply, err := s.scripts[script].Run(r.t.Context(), s.client, keys, args(s)...).Result()
+		reply, err := s.scripts[script].Run(r.t.Context(), s.client, []string{key}, args(s)...).Result()
 		r.must(err)
 		if got := read(s, reply); got != want {
 			r.t.Errorf("%s answers %v to %s, and the books say %v", s.name, got, script, want)
@@ -390,18 +469,22 @@ func (r *tagRig) run(
 
 // know learns the ids of the records that a server has made.
 func (r *tagRig) know(s *server) (records []tagEntry) {
-	list, err := s.client.Do(r.t.Context(), "XRANGE", journal, "-", "+").Slice()
-	r.must(err)
-	for i, record := range list {
-		id, fields := record.([]any)[0].(string), record.([]any)[1].([]any)
+	for i, record := range s.records(r.t) {
+		id := strconv.FormatFloat(record.Score, 'f', 0, 64)
 		if i < len(r.books.journal) && r.books.journal[i].number > len(r.ids[s]) {
 			r.ids[s] = append(r.ids[s], id)
 		}
-		text := make([]string, len(fields))
-		for j, f := range fields {
-			text[j] = f.(string)
-		}
-		records = append(records, tagEntry{r.numberOf(s, id, text[1]), text[1], strings.Join(text[2:], " ")})
+		nonce, tags, _ := strings.Cut(record.Member.(string), " ")
+		records = append(records, tagEntry{r.numberOf(s, id, nonce), nonce, tags})
+	}
+	return records
+}
+
+// records reads the journal without the tags that are held.
+func (s *server) records(t *testing.T) []redis.Z {
+	records, err := s.client.ZRangeByScoreWithScores(t.Context(), journal, &redis.ZRangeBy{Min: "1e14", Max: "+inf"}).Result()
+	if err != nil {
+		t.Fatal(err)
 	}
 	return records
 }
@@ -445,14 +528,11 @@ func (r *tagRig) check() {
 		for _, e := range r.books.journal {
 			want = append(want, fmt.Sprintf("record %+v", e))
 		}
-		if len(r.books.journal) > 0 {
-			want = append(want, "journal lives 5")
-		}
 		for member, life := range r.books.held {
 			want = append(want, fmt.Sprint("held ", member, " ", life))
 		}
-		if r.books.heldLife > 0 {
-			want = append(want, fmt.Sprint("held lives ", r.books.heldLife))
+		if r.books.life > 0 {
+			want = append(want, fmt.Sprint("journal lives ", r.books.life))
 		} else { // the key has expired, or is about to
 			want = slices.DeleteFunc(want, func(w string) bool { return strings.HasPrefix(w, "held") })
 		}
@@ -479,14 +559,17 @@ func (r *tagRig) lives(s *server) (all []string) {
 		r.must(err)
 		return members
 	}
-	for key, what := range map[string]string{journal: "journal lives", heldSet: "held lives", tagIndex: "index lives"} {
+	for key, what := range map[string]string{journal: "journal lives", tagIndex: "index lives"} {
 		left, err := s.client.PTTL(r.t.Context(), key).Result()
 		r.must(err)
 		if left > 0 {
 			all = append(all, fmt.Sprint(what, " ", life(float64(left.Milliseconds()))))
 		}
 	}
-	for _, z := range sorted(heldSet) {
+	for _, z := range sorted(journal) {
+		if z.Score >= 1e14 {
+			continue // a record
+		}
 		all = append(all, fmt.Sprint("held ", z.Member, " ", life(z.Score-float64(now))))
 	}
 	for _, z := range sorted(tagIndex) {

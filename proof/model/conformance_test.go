@@ -3,11 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"math/rand/v2"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +12,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
 
+	"github.com/asidecache/aside/internal/redisstore"
 	"github.com/asidecache/aside/internal/testserver"
 )
 
@@ -67,7 +64,7 @@ type server struct {
 func newServer(t *testing.T, name, addr string, fastForward func(time.Duration)) *server {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	t.Cleanup(func() { _ = client.Close() })
-	return &server{name: name, client: client, scripts: libraryScripts(t), fastForward: fastForward}
+	return &server{name: name, client: client, scripts: redisstore.Named(), fastForward: fastForward}
 }
 
 const (
@@ -95,37 +92,37 @@ func (r *rig) step() {
 		version := uint8(r.random.IntN(10))
 		ok := r.doc.fill(from, r.last+1, version)
 		r.issue(ok, false)
-		r.run(ok, "scriptFill", func(s *server) []any {
+		r.run(ok, "fill", func(s *server) []any {
 			doc, stampAt := s.valueOf(version)
 			return []any{s.prefix(r, from), doc, stampAt, long, time.Now().Add(time.Hour).UnixMilli()}
 		})
 	case 5:
 		ok := r.doc.is(from)
-		r.run(ok, "scriptRenew", func(s *server) []any { return []any{s.prefix(r, from), long} })
+		r.run(ok, "renew", func(s *server) []any { return []any{s.prefix(r, from), long} })
 	case 6:
 		ok := r.doc.release(from)
-		r.run(ok, "scriptRelease", func(s *server) []any { return []any{s.prefix(r, from), long} })
+		r.run(ok, "release", func(s *server) []any { return []any{s.prefix(r, from), long} })
 	case claimCommand:
 		if r.isLease[from] || from == 0 {
 			return // only values are claimed
 		}
 		ok := r.doc.claim(from)
-		r.run(ok, "scriptClaim", func(s *server) []any {
-			return []any{s.prefix(r, from), len(s.prefix(r, from)) + len(`,"fresh":`) + 13 + len(`,"claim":`), long, ""}
+		r.run(ok, "claim", func(s *server) []any {
+			return []any{s.prefix(r, from), len(s.prefix(r, from)) + len(`,"fresh":`) + 13 + len(`,"claim":`), long, long, ""}
 		})
 	case 8, 9:
-		r.doc.hold(who)
-		r.run(true, "scriptHold", func(*server) []any { return []any{holderTokens[who], long, 0} })
+		was := r.doc.hold(who)
+		r.run(was, "hold", func(s *server) []any { return []any{holderTokens[who], long, 0, s.next()} })
 	case 10:
 		r.briefHold(who)
 	case 11:
 		lag := r.random.IntN(4) == 0
-		r.doc.unhold(who, lag)
-		r.run(true, "scriptHold", func(*server) []any { return []any{holderTokens[who], 0, map[bool]int{true: long}[lag]} })
+		was := r.doc.unhold(who, lag)
+		r.run(was, "hold", func(s *server) []any { return []any{holderTokens[who], 0, map[bool]int{true: long}[lag], s.next()} })
 	case 12:
 		existed := r.doc.kind != missing && r.doc.kind != held
 		r.doc.invalidate()
-		r.run(existed, "scriptInvalidate", func(*server) []any { return nil })
+		r.run(existed, "invalidate", func(*server) []any { return nil })
 	case 13:
 		r.evictOrSpoil()
 	}
@@ -135,7 +132,7 @@ func (r *rig) step() {
 func (r *rig) lease(unusable string) {
 	ok := r.doc.lease(r.last + 1)
 	r.issue(ok, true)
-	r.run(ok, "scriptLease", func(s *server) []any { return []any{s.next(), long, unusable} })
+	r.run(ok, "lease", func(s *server) []any { return []any{s.next(), long, unusable} })
 }
 
 // issue makes the tokens known that servers are about to make.
@@ -146,11 +143,13 @@ func (r *rig) issue(ok, lease bool) {
 	}
 }
 
-// briefHold places a hold that has expired when it returns.
+// briefHold places a hold that has expired when it returns, unless its holder has a longer one: only its end shortens that.
 func (r *rig) briefHold(who int) {
-	r.doc.hold(who)
-	r.run(true, "scriptHold", func(*server) []any { return []any{holderTokens[who], 1, 0} })
-	r.doc.unhold(who, false)
+	was := r.doc.hold(who)
+	r.run(was, "hold", func(s *server) []any { return []any{holderTokens[who], 1, 0, s.next()} })
+	if !was {
+		r.doc.unhold(who, false)
+	}
 	for _, s := range r.servers {
 		for before := s.now(r.t); s.now(r.t) < before+2; {
 		}
@@ -175,7 +174,7 @@ func (r *rig) evictOrSpoil() {
 	if !spoil {
 		return
 	}
-	for _, script := range []string{"scriptFill", "scriptRelease", "scriptRenew"} { // nobody's lease is gone by that
+	for _, script := range []string{"fill", "release", "renew"} { // nobody's lease is gone by that
 		r.run(false, script, func(s *server) []any { return []any{s.prefix(r, r.last), "", 0, long, long} })
 	}
 	r.lease(spoilt)
@@ -251,73 +250,19 @@ func (r *rig) must(err error) {
 	}
 }
 
-// did reports whether the last script did what it is for: it answers with a number above 0 (a claim, with its time), or for
-// a lease with the document, which has the nonce of who got it.
+// did reports whether the last script did what it is for: it answers with a number above 0 (a claim, with its time), for a
+// lease with the document, which has the nonce of who got it, or for a hold with its id, which has the nonce of who placed it:
+// that hold was there before.
 func (s *server) did(reply any) bool {
-	number, _ := reply.(int64)
-	doc, _ := reply.(string)
-	return number > 0 || strings.HasPrefix(doc, `{"lease":"`+strconv.Itoa(s.nonce)+"-")
-}
-
-// libraryScripts takes the scripts from the library's source, where each stands beside its name, and scriptTime, with
-// which some begin, apart from them.
-func libraryScripts(t *testing.T) map[string]*redis.Script {
-	t.Helper()
-	files, err := filepath.Glob("../../*.go")
-	if err != nil {
-		t.Fatal(err)
+	nonce := strconv.Itoa(s.nonce) + "-"
+	switch reply := reply.(type) {
+	case int64:
+		return reply > 0
+	case string:
+		return strings.HasPrefix(reply, `{"lease":"`+nonce)
+	case []any:
+		id := reply[1].(string)
+		return id != "" && !strings.HasPrefix(id, nonce)
 	}
-	texts, timed := make(map[string]string), make(map[string]bool)
-	for _, name := range files {
-		file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(file, func(n ast.Node) bool {
-			if name, text, isTimed := scriptOf(n); text != "" {
-				texts[name], timed[name] = text, isTimed
-			}
-			return true
-		})
-	}
-	for _, name := range []string{
-		"scriptTime", "scriptLease", "scriptFill", "scriptRenew", "scriptRelease", "scriptClaim", "scriptHold", "scriptInvalidate",
-	} {
-		if texts[name] == "" {
-			t.Fatalf("the library has no %s any more", name)
-		}
-	}
-	scripts := make(map[string]*redis.Script)
-	for name, text := range texts {
-		if timed[name] {
-			text = texts["scriptTime"] + text
-		}
-		scripts[name] = redis.NewScript(text)
-	}
-	return scripts
-}
-
-// scriptOf recognizes scriptX: newScript(`...`), the same with newTimedScript, and scriptTime = `...`.
-func scriptOf(n ast.Node) (name, text string, timed bool) {
-	var id *ast.Ident
-	var value ast.Expr
-	switch n := n.(type) {
-	case *ast.KeyValueExpr:
-		id, _ = n.Key.(*ast.Ident)
-		if call, isCall := n.Value.(*ast.CallExpr); isCall && len(call.Args) == 1 {
-			value = call.Args[0]
-			maker, _ := call.Fun.(*ast.Ident)
-			timed = maker != nil && maker.Name == "newTimedScript"
-		}
-	case *ast.ValueSpec:
-		if len(n.Values) == 1 {
-			id, value = n.Names[0], n.Values[0]
-		}
-	}
-	literal, isLiteral := value.(*ast.BasicLit)
-	if id == nil || !isLiteral || !strings.HasPrefix(id.Name, "script") {
-		return "", "", false
-	}
-	text, _ = strconv.Unquote(literal.Value)
-	return id.Name, text, timed
+	return false
 }

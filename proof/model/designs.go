@@ -46,6 +46,11 @@ var ours = []design{
 		d.plain = []entryStep{writeRow, removeForLag, returns}
 		d.tx = []entryStep{holdEntry, commitRow, unholdForLag, returns}
 	}),
+	entry("1 loader, 2 writers, a replica that lags, and all is removed once it has caught up", func(d *entryDesign) {
+		d.loaders, d.replica = 1, true
+		d.plain = []entryStep{writeRow, removeEntry, awaitReplica, removeEntry, returns}
+		d.tx = []entryStep{holdEntry, commitRow, unholdForLag, returns}
+	}),
 	flights("2 callers, 2 writers", func(d *flightDesign) {}),
 	flights("3 callers, without Redis", func(d *flightDesign) { d.noRedis, d.callers = true, 3 }),
 	deep(flights("3 callers, 2 writers", func(d *flightDesign) { d.callers = 3 })),
@@ -83,8 +88,17 @@ var broken = []design{
 	entry("holds overwrite each other", func(d *entryDesign) { d.oneHolder, d.plain = true, nil }),
 	entry("to end a hold that is gone does nothing", func(d *entryDesign) { d.keepsGone, d.plain = true, nil }),
 	entry("a replica that lags, without a lag", func(d *entryDesign) { d.replica = true }),
+	entry("a hold that removes the document and may not write it again, since its slot moves", func(d *entryDesign) {
+		d.removesFirst, d.plain = true, nil
+	}),
+	entry("holds that nobody renews while others are placed", func(d *entryDesign) { d.lapses, d.plain = true, nil }),
+	entry("an InTx inside another that failed is released with it, before its COMMIT lands", func(d *entryDesign) {
+		d.plain, d.tx = nil, []entryStep{holdEntry, unholdEntry, commitRow, returns}
+	}),
 
 	flights("joins after the fill was sent", func(d *flightDesign) { d.lateForget, d.lateSeal = true, true }),
+	flights("a load counts as begun when it has ended", func(d *flightDesign) { d.lateBegin = true }),
+	flights("joins a load that nothing will decide", func(d *flightDesign) { d.noRedis, d.noClose = true, true }),
 	flights("joins at any time", func(d *flightDesign) {
 		d.serves = func(_, _, _ uint64, _ bool) bool { return true }
 	}),

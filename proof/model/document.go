@@ -76,15 +76,18 @@ func (d *document) release(from uint8) bool {
 	return true
 }
 
-// hold adds a holder, and removes whatever else there was.
-func (d *document) hold(who int) {
+// hold adds a holder, and removes whatever else there was. It reports whether the holder was there.
+func (d *document) hold(who int) (was bool) {
+	was = d.holders[who]
 	d.holders[who] = true
 	*d = document{kind: held, holders: d.holders}
+	return was
 }
 
 // unhold ends what one holder holds, and removes whatever else there was: if the hold is gone, loads have begun that saw
-// the row from before. With a lag, nothing is cached for a while longer.
-func (d *document) unhold(who int, lag bool) {
+// the row from before. With a lag, nothing is cached for a while longer. It reports whether the hold was there.
+func (d *document) unhold(who int, lag bool) (was bool) {
+	was = d.holders[who]
 	d.holders[who] = false
 	d.holders[lagging] = d.holders[lagging] || lag
 	if d.holders == (holders{}) {
@@ -92,6 +95,7 @@ func (d *document) unhold(who int, lag bool) {
 	} else {
 		*d = document{kind: held, holders: d.holders}
 	}
+	return was
 }
 
 // invalidate removes the document, unless it is held: then there is no value.

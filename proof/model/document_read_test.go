@@ -25,12 +25,12 @@ func readDocument(t *testing.T, text string, now int64) (s stored) {
 		return s
 	}
 	var doc struct {
-		Lease            string           `json:"lease"`
-		Waited, Returned bool             `json:",omitempty"`
-		ID               string           `json:"id"`
-		Claim            int64            `json:"claim"`
-		Version          int              `json:"value"`
-		Hold             map[string]int64 `json:"hold"`
+		Lease            string `json:"lease"`
+		Waited, Returned bool   `json:",omitempty"`
+		ID               string `json:"id"`
+		Claim            int64  `json:"claim"`
+		Version          int    `json:"value"`
+		Hold             map[string]struct{ Expiry int64 }
 	}
 	if err := json.Unmarshal([]byte(text), &doc); err != nil {
 		t.Fatalf("%q is no document: %v", text, err)
@@ -46,7 +46,7 @@ func readDocument(t *testing.T, text string, now int64) (s stored) {
 	case strings.HasPrefix(text, `{"hold":`):
 		s.kind = held
 		for who, token := range holderTokens {
-			s.holders[who] = doc.Hold[token] > now
+			s.holders[who] = doc.Hold[token].Expiry > now
 			delete(doc.Hold, token)
 		}
 		if len(doc.Hold) > 0 {

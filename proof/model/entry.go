@@ -25,6 +25,7 @@ const (
 	writeRow
 	removeEntry
 	removeForLag
+	awaitReplica // has caught up with the writer's change
 	holdEntry
 	commitRow
 	unholdEntry
@@ -36,7 +37,7 @@ var entryStepNames = [...]string{
 	nothing: "does nothing", leaseEntry: "asks for the lease", lookEntry: "looks for the document",
 	loadRow: "reads the row", fillEntry: "fills", releaseEntry: "gives the lease back",
 	writeRow: "changes the row", removeEntry: "removes the document", removeForLag: "has nothing cached for the lag",
-	holdEntry: "holds the entry", commitRow: "commits", unholdEntry: "ends its hold",
+	awaitReplica: "waits until the lag is over", holdEntry: "holds the entry", commitRow: "commits", unholdEntry: "ends its hold",
 	unholdForLag: "ends its hold, with a lag", returns: "returns",
 }
 
@@ -60,6 +61,8 @@ type entryDesign struct {
 	refreshBlind bool // a fill that refreshes does
 	oneHolder    bool // a hold replaces the one before, and whoever ends it removes it
 	keepsGone    bool // to end a hold that is gone does nothing
+	removesFirst bool // a hold removes what there is, and then may not write, since the slot moves
+	lapses       bool // holds may expire before the COMMIT: nobody renews them
 	replica      bool // loads read a replica, which lags behind
 	again        int  // commands that come late, or again, at a time
 }
@@ -130,6 +133,10 @@ func (d *entryDesign) run(s *entryState, c entryCommand) (answer uint8) {
 		if d.oneHolder {
 			s.doc = document{}
 		}
+		if d.removesFirst && s.doc.kind != missing {
+			s.doc = document{}
+			return refused
+		}
 		s.doc.hold(int(c.who))
 	case unholdEntry, unholdForLag:
 		d.unhold(s, c)
@@ -137,8 +144,11 @@ func (d *entryDesign) run(s *entryState, c entryCommand) (answer uint8) {
 	return 0
 }
 
-// unread stands for a token where a design has none.
-const unread = 15
+// unread stands for a token where a design has none, and refused for an error in the place of an answer.
+const (
+	unread  = 15
+	refused = 14
+)
 
 func (d *entryDesign) fill(s *entryState, c entryCommand) {
 	switch {
@@ -278,7 +288,7 @@ func (d *entryDesign) holdExpires(s *entryState, who int) bool {
 		return s.replica >= s.lagFor
 	}
 	w := s.writers[who]
-	return (w.committed || w.over) && (!d.replica || s.replica >= w.version)
+	return d.lapses || (w.committed || w.over) && (!d.replica || s.replica >= w.version)
 }
 
 // send has a command executed and answered, or executed and answered and executed again later, or lost, which the sender
@@ -380,7 +390,21 @@ func (d *entryDesign) writerStep(s entryState, i int, emit func(label, entryStat
 		emit(what, t)
 		return
 	}
-	d.send(s, what, entryCommand{verb: step, who: uint8(i)}, emit, func(t *entryState, _ uint8) { t.writers[i].at++ })
+	if step == awaitReplica {
+		if s.replica >= w.version {
+			t := s
+			t.writers[i].at++
+			emit(what, t)
+		}
+		return
+	}
+	d.send(s, what, entryCommand{verb: step, who: uint8(i)}, emit, func(t *entryState, answer uint8) {
+		n := &t.writers[i]
+		n.at++
+		if answer == refused { // it rolls back
+			*n = entryWriter{started: true, over: true}
+		}
+	})
 }
 
 func (d *entryDesign) steps(tx bool) []entryStep {

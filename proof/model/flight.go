@@ -1,6 +1,10 @@
 package main
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/asidecache/aside/internal/protocol"
+)
 
 // The model of joiners: the callers of one process, who share flights, while writers elsewhere invalidate the entry and
 // other processes fill it.
@@ -15,6 +19,8 @@ const (
 type flightDesign struct {
 	serves     func(arrived, began, sealed uint64, decided bool) bool
 	lateForget bool // a flight can be joined until its fill is answered
+	lateBegin  bool // a flight counts as begun when its load has ended
+	noClose    bool // a flight can be joined while its load runs that nothing will decide
 	lateSeal   bool // and is sealed only then
 	noRedis    bool // Redis is down: there is nothing but loads
 	callers    int
@@ -29,6 +35,7 @@ type flightState struct {
 	flights [flightCount]flight
 	callers [callerCount]caller
 	open    uint8 // the flight that can be joined, counted from 1; 0 for none
+	last    uint8 // the flight that began last and has not landed, counted from 1
 	now     uint8 // of the clock
 }
 
@@ -39,7 +46,9 @@ type flightWriter struct {
 
 type flight struct {
 	stage   flightStage
-	began   uint8
+	direct  bool  // it loads without a lease
+	before  uint8 // the flight that it waits for if it does, counted from 1
+	began   uint8 // when its load did; 0 if it has not
 	sealed  uint8
 	decided bool
 	token   uint8
@@ -52,6 +61,7 @@ const (
 	grounded flightStage = iota
 	asking               // the command that asks for the lease is under way
 	hasLease
+	loading
 	hasAnswer // the lease script had a value, and its answer is under way
 	loaded
 	filling // the fill is under way
@@ -84,6 +94,12 @@ func (d *flightDesign) model() model[flightState] {
 			for _, c := range s.callers {
 				if c.stage == left && c.got < c.needs {
 					return "a Get returns a value from before an invalidation that returned before it began"
+				}
+				if c.stage == waits && !c.own {
+					f := s.flights[c.flight-1]
+					if f.direct && f.stage == loading && f.began < c.arrived {
+						return "a Get waits for a load that it may not use, whatever comes"
+					}
 				}
 			}
 			return ""
@@ -151,8 +167,11 @@ func (d *flightDesign) flightStep(s flightState, i int, emit func(label, flightS
 	switch f.stage {
 	case asking:
 		if d.noRedis {
-			f.stage, f.version = loaded, s.version
-			does = "reads the row"
+			if f.before != 0 && s.flights[f.before-1].stage != landed {
+				return
+			}
+			f.stage, f.direct, does = loading, true, "begins to load without a lease"
+			d.begin(&s, i)
 			break
 		}
 		switch {
@@ -161,17 +180,28 @@ func (d *flightDesign) flightStep(s flightState, i int, emit func(label, flightS
 		case s.doc.kind == present:
 			f.stage, f.version, does = hasAnswer, s.doc.version, "is answered with a value"
 		default:
+			if t := s; f.before == 0 || s.flights[f.before-1].stage == landed {
+				t.flights[i].stage, t.flights[i].direct = loading, true
+				d.begin(&t, i)
+				emit(label{"flight", i, "is told of another's lease, and begins to load without one", ""}, t)
+			}
 			f.sealed, does = s.tick(), "is told of another's lease, and asks again"
 		}
 	case hasAnswer:
 		f.stage, f.decided, does = landed, true, "has the answer, and ends"
 	case hasLease:
+		f.stage, does = loading, "begins to load"
+		d.begin(&s, i)
+	case loading:
 		f.stage, f.version, does = loaded, s.version, "reads the row"
 	case loaded:
-		if d.noRedis {
+		if f.direct {
 			d.forget(&s, i)
-			f.stage, does = landed, "ends without Redis"
+			f.stage, does = landed, "ends without a fill"
 			break
+		}
+		if d.lateBegin {
+			f.began = s.tick()
 		}
 		if !d.lateForget {
 			d.forget(&s, i)
@@ -191,8 +221,20 @@ func (d *flightDesign) flightStep(s flightState, i int, emit func(label, flightS
 	}
 	if f.stage == landed {
 		d.forget(&s, i)
+		if int(s.last) == i+1 {
+			s.last = 0
+		}
 	}
 	emit(label{"flight", i, does, ""}, s)
+}
+
+// begin is the beginning of a load. Without a lease, nothing will decide it, so nobody joins it from now on.
+func (d *flightDesign) begin(s *flightState, i int) {
+	f := &s.flights[i]
+	if f.direct && !d.noClose {
+		d.forget(s, i)
+	}
+	f.began = s.tick()
 }
 
 func (d *flightDesign) forget(s *flightState, i int) {
@@ -212,17 +254,16 @@ func (d *flightDesign) callerStep(s flightState, i int, emit func(label, flightS
 		*c = caller{stage: arrived, arrived: s.tick(), needs: s.floor}
 		does = "calls Get, and misses"
 	case arrived:
-		if s.open != 0 {
-			c.stage, c.flight, does = waits, s.open, "joins the flight"
+		if last := s.last; last != 0 && protocol.MayServe(uint64(c.arrived), uint64(s.flights[last-1].began), s.open != last) {
+			c.stage, c.flight, does = waits, last, "joins the flight"
 			break
 		}
 		free := slices.IndexFunc(s.flights[:], func(f flight) bool { return f.stage == grounded })
 		if free < 0 {
 			return
 		}
-		began := s.tick()
-		s.flights[free] = flight{stage: asking, began: began, sealed: s.tick()}
-		s.open = uint8(free + 1)
+		s.flights[free] = flight{stage: asking, before: s.last, sealed: s.tick()}
+		s.open, s.last = uint8(free+1), uint8(free+1)
 		c.stage, c.flight, c.own, does = waits, s.open, true, "begins a flight, which asks for the lease"
 	case waits:
 		f := s.flights[c.flight-1]
@@ -253,10 +294,13 @@ func (s *flightState) freshToken() uint8 {
 func (s flightState) normal() flightState {
 	for i := range s.flights {
 		f := &s.flights[i]
-		awaited, joined := false, int(s.open) == i+1
+		awaited, joined := false, int(s.last) == i+1
 		for _, c := range s.callers {
 			awaited = awaited || int(c.flight) == i+1
 			joined = joined || int(c.flight) == i+1 && !c.own
+		}
+		if f.before != 0 && (f.stage != asking || s.flights[f.before-1].stage == landed) {
+			f.before = 0
 		}
 		if f.stage == landed && !awaited {
 			*f = flight{}

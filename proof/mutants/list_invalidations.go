@@ -3,163 +3,322 @@ package main
 // ofInvalidations are the rules of Invalidate, InvalidateAll, and what is owed.
 var ofInvalidations = []mutant{
 	{
-		"an invalidation voids a lease, not only a value", "scripts.go",
+		"an invalidation voids a lease, not only a value", "internal/redisstore/scripts.go",
 		`if redis.call('GETRANGE', KEYS[1], 0, 7) == '{"hold":' then return 0 end`,
 		`if redis.call('GETRANGE', KEYS[1], 0, 7) == '{"hold":' or redis.call('GETRANGE', KEYS[1], 0, 8) == '{"lease":' then return 0 end`,
 		"TestSlowLoadDoesNotFillAfterInvalidate",
 	},
 	{
-		"an invalidation is owed from before it is sent", "invalidate.go",
-		`	number := c.owed.incur(names) // before anything is sent: see owed
-	failed, err := c.remove(ctx, names, number)`, `	failed, err := c.remove(ctx, names, 0)
-	if len(failed) > 0 {
-		c.owed.incur(failed)
-	}`,
+		"an invalidation is pending from before it is sent", "internal/engine/write.go",
+		`began, number := time.Now(), c.ledger.add(subjects) // before anything is sent: see ledger
+	failed, err := c.removeUp(ctx, subjects)
+`, `began := time.Now()
+	failed, err := c.removeUp(ctx, subjects)
+	number := c.ledger.add(subjects)
+`,
 		"TestReadDuringAnInvalidateIsNotServedFromTheCache",
 	},
 	{
-		"an invalidation does not end with its caller's ctx", "invalidate.go",
-		`c.holdOrRemove(context.WithoutCancel(ctx), names)`, `c.holdOrRemove(ctx, names)`,
+		"an invalidation does not end with its caller's ctx", "internal/engine/write.go",
+		`w.holdOrRemove(context.WithoutCancel(ctx), subjects)`, `w.holdOrRemove(ctx, subjects)`,
 		"TestAnInvalidateThatHangsFailsAfterTheRedisTimeout",
 	},
 	{
-		"an invalidation that failed is an error", "invalidate.go",
-		`return fmt.Errorf("aside: %d of`, `return nil; return fmt.Errorf("aside: %d of`,
-		"TestInvalidateIsTriedThoughRedisIsDown",
+		"an invalidation that failed is an error", "internal/engine/write.go",
+		`	return notInvalidated(failed, subjects, err)`, `	_ = err
+	return nil`,
+		"TestInvalidateIsTriedInTheBackgroundWhileRedisIsDown",
 	},
 	{
-		"an invalidation that failed is tried again", "invalidate.go",
-		`c.retry(c.owed.fail(failed))`, `c.owed.fail(failed)`,
+		"an invalidation that failed is tried again", "internal/engine/write.go",
+		`c.retry(c.ledger.done(subjects, failed, redisstore.IsForbidden(err), number, began))`,
+		`c.ledger.done(subjects, failed, redisstore.IsForbidden(err), number, began)`,
 		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
 	},
 	{
-		"a key that is owed is not read from the cache", "cache.go",
-		`&& !c.owes(name) &&`, `&&`,
+		"a key whose invalidation is pending is not read from the cache", "internal/engine/core.go",
+		`return c.Store.Breaker.Up(name, redisstore.Reads) && !c.mayNotRead(name)`, `return c.Store.Breaker.Up(name, redisstore.Reads)`,
 		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
 	},
 	{
-		"a fetch finds out that a key is owed", "fetch.go",
-		`f.budget.spent() || !f.usable(w.name) ||`, `f.budget.spent() || !f.store.breaker.up(w.name) ||`,
+		"a fetch finds out that a key is owed", "internal/engine/fetch.go",
+		`f.budget.Spent() || !f.fillable(name)`, `f.budget.Spent() || !f.Store.Breaker.Up(name, redisstore.Writes)`,
 		"TestKeyThatComesToBeOwedWhileGetManyLooksIsNotReadFromTheCache",
 	},
 	{
-		"an attempt settles nothing that is owed since", "owed.go",
-		`if o.names[name].number <= number {`, `if true {`,
+		"an attempt confirms nothing that is newer", "internal/engine/ledger.go",
+		`case !ok || p.number > number:`, `case !ok:`,
 		"TestOlderAttemptDoesNotSettleANewerInvalidate",
 	},
 	{
-		"an InvalidateAll settles no key that is owed since", "owed.go",
-		`each && d.number <= number {`, `each && d.number >= 0 {`,
+		"an InvalidateAll confirms no key that is newer", "internal/engine/ledger.go",
+		`p.failed && p.number <= number && a.longestLag() == 0 {`, `p.failed && a.longestLag() == 0 {`,
 		"TestInvalidateAllSettlesWhatWasOwedBeforeItAndNothingNewer",
 	},
 	{
-		"an InvalidateAll settles no newer one", "owed.go",
-		`if o.every.number <= number {`, `if true {`,
+		"an InvalidateAll confirms no newer one", "internal/engine/ledger.go",
+		`case !ok || p.number > number:`, `case !ok || p.number > number && s.name != "":`,
 		"TestOlderInvalidateAllDoesNotSettleANewerOne",
 	},
 	{
-		"while all keys are owed, none is read from the cache", "owed.go",
-		`return ok || o.every.number != 0`, `return ok`,
+		"while all keys are pending, none is read from the cache", "internal/engine/ledger.go",
+		`return l.pending[entry].bars(entry) || l.pending[all].bars(all)`,
+		`return l.pending[entry].bars(entry) || all.of == nil`,
 		"TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThen",
 	},
 	{
-		"more failures than are remembered owe all keys", "owed.go",
-		`		o.every = debt{number: o.last, failed: true}
+		"while an InvalidateAll runs for the first time, reads use Redis", "internal/engine/ledger.go",
+		`p.sent && s.of.books == nil && s.name != ""`, `p.sent && s.of.books == nil`,
+		"TestReadsUseRedisWhileInvalidateAllRunsForTheFirstTime",
+	},
+	{
+		"a command of a walk that was lost is sent again", "internal/engine/scan.go",
+		`if !redisstore.Unreachable(err) || pause > 4*firstRetry {`, `if true {`,
+		"TestInvalidateAllEndsThoughCommandsAreLost/redis",
+	},
+	{
+		"a walk begins again on a server that has taken over", "internal/engine/scan.go",
+		`(p.run != run || lost && run == "")`, `lost && run == ""`,
+		"TestInvalidateAllBeginsAgainOnAServerThatHasTakenOver",
+	},
+	{
+		"a walk goes on where a lost command left it", "internal/engine/scan.go",
+		`(p.run != run || lost && run == "")`, `(p.run != run || lost)`,
+		"TestInvalidateAllEndsThoughCommandsAreLost/redis",
+	},
+	{
+		"a walk begins again where nobody knows whose cursor it has", "internal/engine/scan.go",
+		`(p.run != run || lost && run == "")`, `(p.run != run || lost && run == "x")`,
+		"TestAScanThatWasLostBeginsAgainWhereTheRunIsNotKnown",
+	},
+	{
+		"if more has failed than is remembered, all keys are pending", "internal/engine/ledger.go",
+		`	l.set(all, p)
 `, ``,
 		"TestMoreFailedInvalidationsThanAreRememberedBypassTheCache",
 	},
 	{
-		"an invalidation is never given up", "owed.go",
-		`if !once(c.background.closing) {`, `if !once(c.background.closing) || pause >= lastRetry {`,
+		"an invalidation is never given up", "internal/engine/retry.go",
+		`if !c.sendPending(c.background.Closing) {`, `if !c.sendPending(c.background.Closing) || pause >= lastRetry {`,
 		"TestFailedInvalidationIsNeverGivenUp",
 	},
 	{
-		"Close sends what is owed once more", "owed.go",
-		`	c.payOnce(ctx)
-	c.payTagsOnce(ctx)`, `	c.payTagsOnce(ctx)`,
+		"Close sends what is pending once more", "internal/engine/retry.go",
+		`		c.sendRounds(ctx)
+	case`, `		<-c.ledger.sending
+	case`,
 		"TestCloseSendsWhatIsOwedOnceMore",
 	},
 	{
-		"InvalidateAll spares the caches whose names look alike", "all.go",
-		`return ok && !strings.Contains(key, ":")`, `return ok && key != ":"`,
+		"InvalidateAll spares the caches whose names look alike", "internal/engine/scan.go",
+		`if a := by[prefixOf(name)]; a != nil {`, `if a := accounts[0]; strings.HasPrefix(name, a.of) {`,
 		"TestInvalidateAllSparesCachesWhoseNamesLookAlike",
 	},
 	{
-		"InvalidateAll inside a transaction acts after it", "all.go",
-		`t.with(c, func(p *part) { p.all = true }) {`, `t.with(c, func(p *part) {}) {`,
+		"InvalidateAll inside a transaction acts after it", "internal/engine/scan.go",
+		`func(p *part) { p.all = true }`, `func(p *part) {}`,
 		"TestInvalidateAllInsideATransactionActsAfterIt",
 	},
 	{
-		"InvalidateAll of an unknown outcome is done again after WithHold", "hold.go",
-		`if !committed {`, `if false {`,
+		"InvalidateAll of an unknown outcome is done again after WithHold", "internal/engine/intx.go",
+		`if e.unknown && p.all {`, `if false {`,
 		"TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHold",
 	},
 	{
-		"InvalidateAll does not settle a key that is owed the lag", "owed.go",
-		`c.owed.settleAll(number, c.owed.longestLag() == 0)`, `c.owed.settleAll(number, true)`,
+		"InvalidateAll does not confirm a key that is owed the lag", "internal/engine/ledger.go",
+		`p.number <= number && a.longestLag() == 0 {`, `p.number <= number {`,
 		"TestInvalidateAllDoesNotSettleAKeyThatIsOwedTheLag",
 	},
 	{
-		"the caches of one name and client share what is owed", "cache.go",
-		`owedOf(rdb, c.prefix),`, `newOwed(rdb),`,
+		"what is pending in bulk is owed the lag", "internal/engine/ledger.go",
+		`case p.failed && r.began.Before(p.lagging):`, `case false:`,
+		"TestWhatIsOwedInBulkIsOwedTheLag/keys",
+	},
+	{
+		"what is pending in bulk is sent twice, and not all the time until the lag is over", "internal/engine/ledger.go",
+		`return p.swept && r.began.Before(p.lagging)`, `return false`,
+		"TestWhatIsOwedInBulkIsOwedTheLag/keys",
+	},
+	{
+		"the caches of one client share what is pending", "internal/engine/core.go",
+		`c.ledger = c.Peers.ledger`, `c.ledger = newLedger(rdb)`,
 		"TestFailedInvalidateIsOwedByAllCachesOfTheName",
 	},
 	{
-		"what a closed Cache owes is tried by the next one", "owed.go",
-		`	c.retry(c.owed.resume())
-`, ``,
+		"what a closed Cache has left pending is tried by the next one", "internal/engine/retry.go",
+		`	if c.entries.barring.Load() > 0 {
+		c.retry(c.ledger.resume())
+`, `	if c.entries.barring.Load() > 0 {
+`,
 		"TestOtherCachesOfTheNameGoOnWithWhatAClosedOneOwes",
 	},
 	{
-		"an invalidation notes the lag of the other caches of its name", "invalidate.go",
-		`lag := c.owed.longestLag()`, `lag := c.config.lag`,
+		"an invalidation notes the lag of the other caches of its name", "internal/engine/removal.go",
+		`if lag := e.of.longestLag(); lag > 0 == lagging {`, `if lag := c.Config.Lag; lag > 0 == lagging {`,
 		"TestTheLongestReplicaLagOfTheCachesOfANameCounts",
 	},
 	{
-		"a hold lasts longer by the lag of the other caches of its name", "hold.go",
-		`saturated(c.config.hold, o.longestLag())`, `saturated(c.config.hold, c.config.lag)`,
+		"a hold lasts longer by the lag of the other caches of its name", "internal/engine/intx.go",
+		`durations.Saturated(c.Config.Hold, c.entries.longestLag())`, `durations.Saturated(c.Config.Hold, c.Config.Lag)`,
 		"TestAHoldLastsLongerByTheLagOfTheOthers",
 	},
 	{
-		"very many keys have more time", "spread.go",
-		`range slices.Chunk(part, chunkSize) {`, `range slices.Chunk(part, max(1, len(part))) {`,
+		"very many keys have more time", "internal/redisstore/primaries.go",
+		`chunk := part[:chunkOf(part)]`, `chunk := part`,
 		"TestVeryManyKeysAtATimeAreInvalidated",
 	},
 	{
-		"very many keys wait once for a Redis that hangs", "spread.go",
-		`if len(send(chunk)) == len(chunk) {`, `if len(send(chunk)) < 0 {`,
+		"very many keys wait once for a Redis that hangs", "internal/redisstore/primaries.go",
+		`len(didNot) == len(chunk) {`, `len(didNot) < 0 {`,
 		"TestVeryManyKeysAtATimeWaitOnceForARedisThatHangs",
 	},
 	{
-		"very many keys wait once for a primary that hangs", "spread.go",
-		`parts, _ = split(s.breaker, names, itself)`, `_ = itself`,
+		"very many keys wait once for a primary that hangs", "internal/redisstore/primaries.go",
+		`		parts, _ = split(s.Breaker, tasks, T.Key)
+`, ``,
 		"TestVeryManyKeysAtATimeAreSentOnceToAPrimaryThatIsNotThere",
 	},
 	{
-		"a key that is given twice is invalidated once", "invalidate.go",
-		`if err == nil && !seen[name] {`, `if err == nil {`,
+		"a key that is given twice is invalidated once", "internal/engine/write.go",
+		`return !was`, `return !was || true`,
 		"TestKeyThatIsGivenTwiceIsInvalidatedOnce",
 	},
 	{
-		"one at a time pays", "owed.go",
-		`if !c.owed.paying.TryLock() {`, `if c.owed.paying.TryLock() && false {`,
+		"one at a time sends what is pending", "internal/engine/retry.go",
+		`	select {
+	case c.ledger.sending <- struct{}{}:
+		return c.sendRounds(ctx)
+	default:
+		return true
+	}
+}
+`, `	go func() { c.ledger.sending <- struct{}{} }()
+	return c.sendRounds(ctx)
+}
+`,
 		"TestProbesDoNotEachBeginToPay",
 	},
 	{
-		"what can never be paid is given up", "owed.go",
-		`			err = nil
-`, `			_ = 0
-`,
+		"what can never be confirmed is given up", "internal/engine/scan.go",
+		`why != nil && !c.givenUp(why) {
+				err = why`, `why != nil {
+				err = why`,
 		"TestInvalidateAllThatCanNeverSucceedIsNotOwedForEver",
 	},
 	{
-		"very many debts stay what they are where nodes cannot be walked over", "owed.go",
+		"very many pending keys stay what they are where nodes cannot be walked over", "internal/engine/ledger.go",
 		`return math.MaxInt`, `return 10_000`,
 		"TestVeryManyFailedInvalidationsArePaidThroughAnAutoPipelinerOverACluster",
 	},
 	{
-		"whoever meets CROSSSLOT sends each key by itself", "send.go",
+		"whoever meets CROSSSLOT sends each key by itself", "internal/redisstore/send.go",
 		`if again == nil {`, `if again == nil || s.scattered.Load() {`,
-		"TestTwoAtOnceFindThatKeysMustShareASlot",
+		"TestTheFirstHoldsOfAClientThatDoesNotKnowOfSlotsArePlaced",
+	},
+	{
+		"a group is held before any of it is released", "internal/engine/removal.go",
+		`if apart := !c.isOneStep(g) || redisstore.IsForbidden(err) && len(subjects) > 1; !apart {`,
+		`if true {`,
+		"TestAllOfAGroupIsHeldBeforeAnyOfItIsReleased",
+	},
+	{
+		"tags are held before what has them is removed", "internal/redisstore/scripts.go",
+		`			hold(ARGV[4], ARGV[i], tonumber(ARGV[5]))
+`, ``,
+		"TestWhatIsMadeFromWhatOneCallInvalidatesIsNotMadeFromTheOldRow/by_a_tag",
+	},
+	{
+		"one script removes up to 500 keys", "internal/engine/removal.go",
+		`len(g.entries) <= redisstore.ChunkSize && c.Store.Together()`, `c.Store.Together()`,
+		"TestMoreKeysThanOneScriptRemovesAreHeldFirst",
+	},
+	{
+		"what one script can remove is not held", "internal/engine/removal.go",
+		`len(g.entries) <= redisstore.ChunkSize && c.Store.Together()`, `false`,
+		"TestOneCallForAllThatAWriteChanged",
+	},
+	{
+		"what one script removes is not divided", "internal/redisstore/send.go",
+		`		return ChunkSize
+`, `		return 64
+`,
+		"TestMoreKeysThanOneScriptRemovesAreHeldFirst",
+	},
+	{
+		"what lags is removed first", "internal/engine/removal.go",
+		`range []bool{true, false}`, `range []bool{false, true}`,
+		"TestWhatLagsIsRemovedFirst",
+	},
+	{
+		"a hold that was gone has all held again", "internal/engine/removal.go",
+		`if !grip.release(ctx) || grip.err != nil {`, `if grip.release(ctx); true {`,
+		"TestAHoldThatWasGoneHasAllHeldAgain/it_is_gone_at_the_end",
+	},
+	{
+		"the ids of holds are compared", "internal/engine/holds.go",
+		`id == "" || id != hs.held[name].id`, `id == ""`,
+		"TestAHoldThatWasGoneHasAllHeldAgain/another_copy_of_the_command_has_placed_it_again",
+	},
+	{
+		"InvalidateAll scans twice", "internal/engine/scan.go",
+		`for range 2 {`, `for range 1 {`,
+		"TestInvalidateAllRemovesWhatIsMadeFromWhatItHasYetToReach",
+	},
+	{
+		"what is to be repeated is sent with what failed", "internal/engine/ledger.go",
+		`		l.set(s, pending{number: p.number, again: true})
+	}
+	if`, `		l.set(s, pending{})
+	}
+	if`,
+		"TestWhatFailedIsSentAgainWithAllThatCameAfterIt",
+	},
+	{
+		"what is confirmed before what it may be made from is repeated", "internal/engine/ledger.go",
+		`again = again || !l.pending[s].refused && !refused`, `again = again && s.name == ""`,
+		"TestWhatIsConfirmedBeforeWhatItIsMadeFromIsRepeated",
+	},
+	{
+		"a round may end once all is held", "internal/engine/ledger.go",
+		`case others == 0 && r.held > 0 && number > r.held:`, `case false:`,
+		"TestWhatIsInvalidatedWhileAllIsHeldIsNotSentAgain",
+	},
+	{
+		"what was confirmed during a round is sent again if a hold was gone", "internal/engine/ledger.go",
+		`range r.meanwhile {`, `range r.meanwhile[:0] {`,
+		"TestWhatIsInvalidatedDuringARoundIsSentAgainIfAHoldWasGone",
+	},
+	{
+		"a round whose hold was gone holds all again", "internal/engine/retry.go",
+		`!wasGone || g.err != nil {`, `!wasGone || true {`,
+		"TestWhatIsInvalidatedDuringARoundIsSentAgainIfAHoldWasGone",
+	},
+	{
+		"what an ACL refuses has nothing else repeated", "internal/engine/ledger.go",
+		`p.failed && !p.refused || p.again`, `p.failed || p.again`,
+		"TestWhatMayNotBeTouchedHasNothingSentAgainButItself",
+	},
+	{
+		"changes of several clients are made in their order", "internal/engine/write.go",
+		`	for _, w := range writesOf(changes) {
+		errs`, `	for _, w := range slices.Backward(writesOf(changes)) {
+		errs`,
+		"TestChangesOfSeveralClientsAreMadeInTheirOrder",
+	},
+	{
+		"changes through one client are made together", "internal/engine/write.go",
+		`return w.ledger == ch.Of.ledger })`, `return w.parts[0].Of == ch.Of })`,
+		"TestOneCallForAllThatAWriteChanged/miniredis",
+	},
+	{
+		"holds are renewed while a removal takes long", "internal/engine/removal.go",
+		`	defer renewing(g.life/4, func(*atomic.Bool) { g.renew(ctx) })()
+`, ``,
+		"TestARemovalMayTakeLongerThanItsHoldsLast",
+	},
+	{
+		"what an ACL refuses is no reason to go on with the rest", "internal/engine/ledger.go",
+		`again = again || !l.pending[s].refused && !refused`, `again = again || s.name != ""`,
+		"TestWhatMayNotBeTouchedHasNothingSentAgainButItself",
 	},
 }

@@ -11,7 +11,15 @@ type mutant struct {
 	rule     string // that is broken
 	file     string
 	old, new string // the piece of source, which is there once, and what replaces it
-	catcher  string // the test that fails
+	catcher  string // the test that fails: of the root package, or "internal/keys: TestX"
+}
+
+// test is the catcher's package, as its directory, and its name.
+func (m mutant) test() (dir, name string) {
+	if dir, name, ok := strings.Cut(m.catcher, ": "); ok {
+		return dir, name
+	}
+	return ".", m.catcher
 }
 
 // source is the file as it is, and as the mutant has it.

@@ -17,9 +17,12 @@ import (
 
 // tests builds the library's tests and runs them.
 type tests struct {
-	dir    string // for what is built
-	run    string // the tests to run in the place of the catchers
-	shared string // the tests of the library as it is, but for the mutants that sleep in it
+	dir string // for what is built
+	run string // the tests to run in the place of the catchers
+
+	// shared are the tests of the library as it is, except for the mutants that sleep in it: a binary for each package that has
+	// catchers, by its directory.
+	shared map[string]string
 }
 
 // buildShared builds shared. A mutant that no longer applies, or does not compile, is an error.
@@ -38,9 +41,15 @@ func (t *tests) buildShared(ctx context.Context, selected []mutant) error {
 	if err != nil {
 		return err
 	}
-	t.shared, err = t.build(ctx, files)
-	if err != nil {
-		return errors.Join(notGo(err.Error(), selected), err)
+	t.shared = make(map[string]string)
+	for _, m := range selected {
+		dir, _ := m.test()
+		if t.shared[dir] != "" {
+			continue
+		}
+		if t.shared[dir], err = t.build(ctx, dir, files); err != nil {
+			return errors.Join(notGo(err.Error(), selected), err)
+		}
 	}
 	return nil
 }
@@ -56,7 +65,8 @@ func (t *tests) pass(ctx context.Context, selected []mutant) error {
 		if passed[m.catcher] {
 			continue
 		}
-		out, err := t.test(ctx, m.catcher)
+		dir, test := m.test()
+		out, err := t.test(ctx, dir, test)
 		passed[m.catcher] = true
 		switch {
 		case err != nil:
@@ -70,12 +80,12 @@ func (t *tests) pass(ctx context.Context, selected []mutant) error {
 
 // try tells what became of a mutant, and whether it was caught.
 func (t *tests) try(ctx context.Context, i int, m mutant) (outcome string, caught bool) {
-	run := m.catcher
+	dir, run := m.test()
 	if t.run != "" {
 		run = t.run
 	}
 	env := []string{fmt.Sprint(aliveVariable, "=", i+1), "MUTANT_OLD=" + m.old, "MUTANT_NEW=" + m.new}
-	out, err := t.test(ctx, run, env...)
+	out, err := t.test(ctx, dir, run, env...)
 	switch failed := failures(out); {
 	case err == nil:
 		return "SURVIVED " + run, false
@@ -90,8 +100,8 @@ func (t *tests) try(ctx context.Context, i int, m mutant) (outcome string, caugh
 	}
 }
 
-// build compiles the tests of the library with some of its files replaced.
-func (t *tests) build(ctx context.Context, replaced map[string][]byte) (binary string, err error) {
+// build compiles the tests of one package of the library with some of the files replaced.
+func (t *tests) build(ctx context.Context, dir string, replaced map[string][]byte) (binary string, err error) {
 	overlay := struct{ Replace map[string]string }{make(map[string]string)}
 	for file, source := range replaced {
 		path, err := filepath.Abs(file)
@@ -111,8 +121,8 @@ func (t *tests) build(ctx context.Context, replaced map[string][]byte) (binary s
 	if err := os.WriteFile(overlayFile, text, 0o600); err != nil {
 		return "", err
 	}
-	binary = filepath.Join(t.dir, "mutants.test")
-	args := []string{"test", "-c", "-vet=off", "-gcflags=-l -e", "-ldflags=-s -w", "-overlay", overlayFile, "-o", binary, "."}
+	binary = filepath.Join(t.dir, "mutants_"+filepath.Base(dir)+".test")
+	args := []string{"test", "-c", "-vet=off", "-gcflags=-l -e", "-ldflags=-s -w", "-overlay", overlayFile, "-o", binary, "./" + dir}
 	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the library with its mutants does not compile: %w\n%s", err, out)
 	}
@@ -121,8 +131,8 @@ func (t *tests) build(ctx context.Context, replaced map[string][]byte) (binary s
 
 var errHung = errors.New("the test hangs")
 
-// test runs the tests that run names: on miniredis alone, in virtual time, unless it says otherwise.
-func (t *tests) test(ctx context.Context, run string, env ...string) (out string, err error) {
+// test runs the tests of a package that run names: on miniredis alone, in virtual time, unless it says otherwise.
+func (t *tests) test(ctx context.Context, dir, run string, env ...string) (out string, err error) {
 	timeout := hang
 	if t.run != "" {
 		timeout *= 10 // it may be all of them
@@ -134,7 +144,8 @@ func (t *tests) test(ctx context.Context, run string, env ...string) (out string
 	if !onServers(run) {
 		args = append(args, "-test.skip=.*/^(redis|cluster)$|.*/.*/^(redis|cluster)$")
 	}
-	cmd := exec.CommandContext(ctx, t.shared, args...)
+	cmd := exec.CommandContext(ctx, t.shared[dir], args...)
+	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stdout, cmd.Stderr = &output, &output
 	cmd.WaitDelay = time.Second

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -36,9 +37,8 @@ import (
 var mutantAlive, _ = strconv.Atoi(os.Getenv("` + aliveVariable + `"))
 `
 
-	scriptsFile    = "scripts.go"
 	newScript      = "redis.NewScript("
-	mutableScripts = `package aside
+	mutableScripts = `package %s
 
 import (
 	"os"
@@ -56,6 +56,12 @@ func mutableScript(source string) *redis.Script {
 `
 )
 
+// scripts are the files that hold scripts, and those that make them, which have their pieces replaced.
+var scripts = map[string][]string{
+	"internal/redisstore/scripts.go":         {"internal/redisstore/scripts.go"},
+	"internal/near/nearscript/nearscript.go": {"internal/near/note.go", "internal/near/reader.go", "internal/near/wait.go"},
+}
+
 // A weaver makes the source of that build.
 type weaver struct {
 	clauses map[string]map[int][]byte // by file, and where in it a function's body begins
@@ -67,18 +73,27 @@ func (w *weaver) add(number int, m mutant) error {
 	if err != nil {
 		return err
 	}
-	if w.clauses[m.file] == nil {
-		w.clauses[m.file] = make(map[int][]byte)
-	}
-	if m.file == scriptsFile {
+	if makers := scripts[m.file]; makers != nil {
+		for _, file := range makers {
+			w.of(file)
+		}
 		return nil
 	}
 	f, err := brokenFunc(source, mutated)
 	if err != nil {
 		return err
 	}
-	w.clauses[m.file][f.begin] = append(w.clauses[m.file][f.begin], f.clause(number)...)
+	clauses := w.of(m.file)
+	clauses[f.begin] = append(clauses[f.begin], f.clause(number)...)
 	return nil
+}
+
+// of is the clauses of a file.
+func (w *weaver) of(file string) map[int][]byte {
+	if w.clauses[file] == nil {
+		w.clauses[file] = make(map[int][]byte)
+	}
+	return w.clauses[file]
 }
 
 // files returns the sources that are to be replaced or added.
@@ -89,16 +104,27 @@ func (w *weaver) files() (map[string][]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if file == scriptsFile {
-			files[file] = bytes.ReplaceAll(source, []byte(newScript), []byte("mutableScript("))
-			files["mutable_scripts.go"] = []byte(mutableScripts)
-			continue
-		}
-		files[file] = woven(filepath.Base(file), source, clauses)
 		name := packageClause.FindSubmatch(source)[1]
-		files[filepath.Join(filepath.Dir(file), aliveFile)] = fmt.Appendf(nil, alive, name)
+		files[file] = woven(filepath.Base(file), source, clauses)
+		if makesScripts(file) {
+			files[file] = bytes.ReplaceAll(files[file], []byte(newScript), []byte("mutableScript("))
+			files[file] = append(files[file], "\nvar _ *redis.Script\n"...) // which may be imported for nothing else
+			files[filepath.Join(filepath.Dir(file), "mutable_scripts.go")] = fmt.Appendf(nil, mutableScripts, name)
+		}
+		if len(clauses) > 0 {
+			files[filepath.Join(filepath.Dir(file), aliveFile)] = fmt.Appendf(nil, alive, name)
+		}
 	}
 	return files, nil
+}
+
+func makesScripts(file string) bool {
+	for _, makers := range scripts {
+		if slices.Contains(makers, file) {
+			return true
+		}
+	}
+	return false
 }
 
 var packageClause = regexp.MustCompile(`(?m)^package (\w+)`)

@@ -18,6 +18,7 @@ const (
 	aRow
 	aTaggedRow
 	theKeys
+	theServerAndKeys
 )
 
 // A kind is a kind of fault. begin returns what ends it, nil if it ends by itself.
@@ -27,6 +28,8 @@ type kind struct {
 	shortest, longest time.Duration
 	loses             func(s *soak, f fault) []loss // nil: nothing
 	clusterOnly       bool
+	needsClock        bool // of Redis, that can be set
+	nearOnly          bool
 	begin             func(s *soak, f fault) (end func())
 }
 
@@ -44,13 +47,15 @@ var kinds = []kind{
 	{name: "stop", hits: aProcess, shortest: 20 * ms, longest: 4500 * ms, begin: (*soak).stop},
 	{name: "redis-kill", hits: theServer, shortest: 10 * ms, longest: 800 * ms, loses: (*soak).killed, begin: (*soak).killRedis},
 	{name: "redis-stop", hits: theServer, shortest: 20 * ms, longest: 1500 * ms, begin: (*soak).stopRedis},
+	{name: "pause", hits: theServerAndKeys, shortest: 100 * ms, longest: 1500 * ms, begin: (*soak).pauseWrites},
+	{name: "clock", hits: theServer, shortest: 200 * ms, longest: 2000 * ms, needsClock: true, loses: (*soak).outOfTime, begin: (*soak).stepClock},
 	{name: "memory", hits: theServer, shortest: 200 * ms, longest: 1000 * ms, loses: (*soak).evicted, begin: (*soak).shortOfMemory},
 	{name: "oom", hits: theServer, shortest: 200 * ms, longest: 1000 * ms, begin: (*soak).outOfMemory},
 	{name: "flush", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, loses: (*soak).flushed, begin: (*soak).flush},
 	{name: "evict", hits: aRow, shortest: 1 * ms, longest: 1 * ms, loses: holdOfTarget, begin: (*soak).evict},
 	{name: "unindex", hits: aTaggedRow, shortest: 1 * ms, longest: 1 * ms, loses: indexOfTarget, begin: (*soak).unindex},
 	{name: "unhold", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, loses: (*soak).heldTags, begin: (*soak).unhold},
-	{name: "journal", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, begin: (*soak).forgetJournal},
+	{name: "journal", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, loses: (*soak).heldTags, begin: (*soak).forgetJournal},
 	{name: "refuse", hits: aProxy, shortest: 20 * ms, longest: 800 * ms, begin: (*soak).refuse},
 	{name: "cut", hits: aProxy, shortest: 200 * ms, longest: 1000 * ms, begin: (*soak).cut},
 	{name: "delay", hits: aProxy, shortest: 200 * ms, longest: 1500 * ms, begin: (*soak).delay},
@@ -62,9 +67,15 @@ var kinds = []kind{
 	{name: "invalidate", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Invalidate)},
 	{name: "record", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Record)},
 	{name: "index", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Index)},
+	{name: "mark", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Mark)},
 	{name: "since", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.Since)},
 	{name: "holdtags", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, begin: holdUp(proxy.HoldTags)},
+	{name: "news", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, nearOnly: true, begin: holdUp(proxy.News)},
+	{name: "note", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, nearOnly: true, begin: holdUp(proxy.Note)},
+	{name: "low", hits: aProxy, shortest: 500 * ms, longest: 3000 * ms, nearOnly: true, begin: holdUp(proxy.Low)},
+	{name: "unnear", hits: theKeys, shortest: 1 * ms, longest: 1 * ms, nearOnly: true, begin: (*soak).forgetNear},
 	{name: "migrate", hits: theServer, shortest: 1 * ms, longest: 1 * ms, clusterOnly: true, begin: (*soak).migrate},
+	{name: "reshard", hits: theServer, shortest: 1 * ms, longest: 1 * ms, clusterOnly: true, begin: (*soak).reshard},
 	{name: "switch", hits: theServer, shortest: 1 * ms, longest: 1 * ms, clusterOnly: true, begin: (*soak).switchOver},
 	{name: "failover", hits: theServer, shortest: 50 * ms, longest: 1000 * ms, clusterOnly: true, begin: (*soak).failOver},
 }
@@ -147,17 +158,29 @@ func (s *soak) evicted(fault) []loss {
 	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(all)...)}
 }
 
+// outOfTime is what expires too early when the clock of Redis goes forward, and what lives longer when it goes back. Near copies are
+// told by the same clock.
+func (s *soak) outOfTime(f fault) []loss {
+	losses := s.evicted(f)
+	if s.plan.near {
+		losses = append(losses, loss{history.LossBegin, history.LossEnd, history.OfNear, []int{history.AllKeys}})
+	}
+	return losses
+}
+
 // flushed is lost by a FLUSHALL. The nodes of a Cluster have it one after the other: an entry that was filled after its own
 // node had it may be in an index whose node is yet to have it.
 func (s *soak) flushed(fault) []loss {
-	apart := func(row int) bool { return s.primaryOf(s.rows().entry(row)) != s.primaryOf(index(row)) }
+	apart := func(row int) bool { return s.primaryOf(s.rows().entry(row)) != s.primaryOf(s.rows().index(row)) }
 	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(apart)...)}
 }
 
 // killed is lost by a server that comes back empty. Of a Cluster, it takes indexes whose entries are elsewhere.
 func (s *soak) killed(f fault) []loss {
 	node := s.someNode(f)
-	alone := func(row int) bool { return s.primaryOf(index(row)) == node && s.primaryOf(s.rows().entry(row)) != node }
+	alone := func(row int) bool {
+		return s.primaryOf(s.rows().index(row)) == node && s.primaryOf(s.rows().entry(row)) != node
+	}
 	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(alone)...)}
 }
 
@@ -166,11 +189,18 @@ func (s *soak) killed(f fault) []loss {
 func (s *soak) failedOver(primary *testserver.RedisServer) []loss {
 	on := func(name string) bool { return s.primaryOf(name) == primary }
 	losses := []loss{
-		indexesOf(s.taggedRows(func(row int) bool { return on(s.rows().entry(row)) || on(index(row)) })...),
+		indexesOf(s.taggedRows(func(row int) bool { return on(s.rows().entry(row)) || on(s.rows().index(row)) })...),
 		s.entriesOn(primary, 0), // which explain what may be stale for either
 	}
 	if on(journal) {
 		losses = append(losses, loss{history.LossBegin, history.LossEnd, history.OfBooks, s.taggedRows(all)})
+	}
+	if s.plan.near && on(nearLog) {
+		flag := uint8(history.OfNear)
+		if time.Since(s.nearLost) < 2*time.Second { // Δ, and what this takes
+			flag |= history.Twice
+		}
+		losses = append(losses, loss{history.LossBegin, history.LossEnd, flag, []int{history.AllKeys}})
 	}
 	return losses
 }
@@ -240,15 +270,40 @@ func (s *soak) killRedis(f fault) func() {
 	return func() {
 		node.Restart()
 		if !s.plan.cluster { // else it is about the keys of one node, which is not worth telling apart
-			s.rec.Tell(history.Event{Kind: history.Invalidated, Key: history.AllKeys, Start: began})
+			s.rec.Tell(history.Event{Kind: history.Invalidated, Flag: history.Foreign | history.Everything, Key: history.AllKeys, Start: began})
 		}
 	}
+}
+
+// longestStep is by how much the clock of Redis is set forward or back.
+const longestStep = 2 * time.Second
+
+// stepClock sets the clock of all servers forward or back, and right again.
+func (s *soak) stepClock(f fault) func() {
+	step := time.Duration(50+f.luck/2%1950) * ms
+	if f.luck%2 == 0 {
+		step = -step
+	}
+	s.clock.Set(step)
+	return func() { s.clock.Set(0) }
 }
 
 func (s *soak) stopRedis(f fault) func() {
 	node := s.someNode(f)
 	node.Stop()
 	return node.Continue
+}
+
+// pauseWrites has a server answer reads, and let everything else wait: scripts, too. What another fault did at the same time would
+// wait there and be done later, so no fault of keys is.
+func (s *soak) pauseWrites(f fault) func() {
+	node := s.someNode(f)
+	on(node, func(ctx context.Context, node *redis.Client) error {
+		return node.Do(ctx, "CLIENT", "PAUSE", (f.ends - f.at).Milliseconds(), "WRITE").Err()
+	})
+	return func() { // it ends by itself, but perhaps not yet
+		on(node, func(ctx context.Context, node *redis.Client) error { return node.ClientUnpause(ctx).Err() })
+	}
 }
 
 // shortOfMemory has Redis evict whatever it likes.
@@ -258,8 +313,8 @@ func (s *soak) shortOfMemory(fault) func() { return s.memory("allkeys-random") }
 func (s *soak) outOfMemory(fault) func() { return s.memory("noeviction") }
 
 func (s *soak) memory(policy string) func() {
-	set := func(memory, policy string) {
-		s.onEach(func(ctx context.Context, node *redis.Client) error {
+	set := func(memory, policy string) bool {
+		return s.onEach(func(ctx context.Context, node *redis.Client) error {
 			if err := node.ConfigSet(ctx, "maxmemory-policy", policy).Err(); err != nil {
 				return err
 			}
@@ -267,39 +322,62 @@ func (s *soak) memory(policy string) func() {
 		})
 	}
 	set("1mb", policy) // less than an empty server takes
-	return func() { set("0", "noeviction") }
+	return func() {
+		for range undoTries { // another fault may keep a server from answering for as long as it lasts
+			if set("0", "noeviction") {
+				return
+			}
+			time.Sleep(adminTimeout)
+		}
+	}
 }
+
+// undoTries is how often the end of a fault is tried, for ten seconds in all: no other fault lasts that long.
+const undoTries = 100
 
 func (s *soak) flush(fault) func() {
 	began := history.Now()
 	if s.onEach(func(ctx context.Context, node *redis.Client) error { return node.FlushAll(ctx).Err() }) {
-		s.rec.Tell(history.Event{Kind: history.Invalidated, Key: history.AllKeys, Start: began})
+		e := history.Event{Kind: history.Invalidated, Flag: history.Foreign | history.Everything, Key: history.AllKeys, Start: began}
+		if s.plan.cluster {
+			e.Flag |= history.Apart
+		}
+		s.rec.Tell(e)
 	}
 	return nil
 }
 
-// evict deletes an entry, as an eviction does, or redis-cli. Any DEL is an invalidation.
+// evict deletes an entry, as an eviction does, or redis-cli. Any DEL is an invalidation, of which near copies know nothing. What is made from another may be made anew
+// from what is cached of that, so it says nothing then.
 func (s *soak) evict(f fault) func() {
 	began := history.Now()
-	if s.del(s.rows().entry(f.target)) {
-		s.rec.Tell(history.Event{Kind: history.Invalidated, Key: uint16(f.target), Start: began})
+	if s.del(s.rows().entry(f.target)) && !s.rows().isMade(f.target) {
+		s.rec.Tell(history.Event{Kind: history.Invalidated, Flag: history.Foreign, Key: uint16(f.target), Start: began})
 	}
 	return nil
 }
 
-// unindex, unhold and forgetJournal delete what Redis keeps book of tags by, as evictions do.
+// unindex, unhold and forgetJournal delete what Redis keeps book of tags by, as evictions do: the held tags are in the journal.
 func (s *soak) unindex(f fault) func() {
-	s.del(index(f.target))
+	s.del(s.rows().index(f.target))
 	return nil
 }
 
 func (s *soak) unhold(fault) func() {
-	s.del(heldTags)
+	on(s.primaryOf(journal), func(ctx context.Context, node *redis.Client) error {
+		return node.ZRemRangeByScore(ctx, journal, "-inf", "(1e14").Err()
+	})
 	return nil
 }
 
 func (s *soak) forgetJournal(fault) func() {
 	s.del(journal)
+	return nil
+}
+
+// forgetNear deletes what near copies are told by.
+func (s *soak) forgetNear(fault) func() {
+	s.del(nearLog)
 	return nil
 }
 
@@ -321,7 +399,7 @@ func (s *soak) onEach(fn func(ctx context.Context, node *redis.Client) error) bo
 // on reports whether fn could be done on a node. It has a new connection, which a server that is stopped does not greet: what
 // could not be done is not done later, either.
 func on(node *testserver.RedisServer, fn func(ctx context.Context, node *redis.Client) error) bool {
-	rdb := redis.NewClient(&redis.Options{Addr: node.Addr, MaxRetries: -1})
+	rdb := redis.NewClient(&redis.Options{Addr: node.Addr, MaxRetries: -1, ContextTimeoutEnabled: true})
 	defer rdb.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), adminTimeout)
 	defer cancel()
@@ -336,13 +414,32 @@ func (s *soak) migrate(f fault) func() {
 	return nil
 }
 
-// someName is that of an entry, of an index, or of the journal, whose slot the held tags share.
+// reshard moves all that a hot row is about, slot by slot, so that it meets those who hold it.
+func (s *soak) reshard(f fault) func() {
+	s.ring.Settle()
+	rows := s.rows()
+	row := rows.hot(f.luck % sorts * rows.size())
+	names := []string{rows.entry(row), rows.entry(rows.made(row))}
+	if rows.tagged(row) {
+		names = append(names, rows.index(row), journal)
+	}
+	for i, name := range names {
+		s.ring.Migrate(name, func() { time.Sleep(time.Duration(f.luck>>i%150) * ms) })
+	}
+	s.ring.Settle()
+	return nil
+}
+
+// someName is that of an entry, of an index, or of the journal.
 func (s *soak) someName(f fault) string {
 	switch row := f.luck % s.rows().all(); f.luck / 512 % 6 {
 	case 0:
+		if s.plan.near && f.luck%2 == 0 {
+			return nearLog
+		}
 		return journal
 	case 1:
-		return index(row%s.rows().half() + s.rows().half())
+		return s.rows().index(row%(2*s.rows().size()) + s.rows().size())
 	default:
 		return s.rows().entry(row)
 	}
@@ -388,6 +485,7 @@ func (s *soak) failOver(f fault) func() {
 		back()
 		s.ring.Settle()
 		over()
+		s.nearLost = time.Now()
 	}
 }
 

@@ -77,7 +77,7 @@ func (s *soak) job(slot, number int) string {
 	p := s.plan
 	j := job{
 		DSN: s.dsn, Redis: s.addrs(), Via: make(map[string]string), Seed: p.seed<<20 + uint64(number), Rows: p.rows(),
-		Slot: slot, Readers: p.readers, Writers: p.writers, Pause: p.pause, Break: p.mistake,
+		Slot: slot, Readers: p.readers, Writers: p.writers, Pause: p.pause, Near: p.near, Verify: p.verify, Feed: s.feed, Break: p.mistake,
 	}
 	for i, addr := range s.addrs() {
 		j.Via[addr] = s.proxies[slot][i].Addr

@@ -18,10 +18,16 @@ func report(out io.Writer, p plan, faults []fault, r history.Result, took time.D
 	}
 	count := func(k history.Kind) int64 { return r.Counts[k] }
 	tagged := func(k history.Kind) int64 { return r.Tagged[k] }
-	fmt.Fprintf(out, "Redis: %s\n%d processes with %d readers and %d writers each, 2 x %d keys, seed %d, %v\n",
-		p.redis, p.processes, p.readers, p.writers, p.keys, p.seed, took.Round(time.Second))
+	fmt.Fprintf(out, "Redis: %s%s\n%d processes with %d readers and %d writers each, %d x %d keys, seed %d, %v\n",
+		p.redis, map[bool]string{true: ", with near copies"}[p.near], p.processes, p.readers, p.writers, sorts, p.keys, p.seed, took.Round(time.Second))
 	fmt.Fprintf(out, "reads          %12d   %.0f a second; %d of rows with tags\n",
 		count(history.Read), float64(count(history.Read))/took.Seconds(), tagged(history.Read))
+	if p.near {
+		fmt.Fprintf(out, "near hits      %12d   of them\n", r.Near)
+	}
+	if p.verify > 0 {
+		fmt.Fprintf(out, "verified       %12d   hits; %d called stale\n", r.Verified, r.CalledStale)
+	}
 	fmt.Fprintf(out, "loads          %12d   %d of rows with tags\n", count(history.Load), tagged(history.Load))
 	if len(faults) == 0 {
 		fmt.Fprintf(out, "               %12d   pairs of them overlapped, %d without an invalidation or a hold\n",
@@ -31,6 +37,7 @@ func report(out io.Writer, p plan, faults []fault, r history.Result, took time.D
 		count(history.Write), count(history.Commit), count(history.Observed))
 	fmt.Fprintf(out, "invalidations  %12d   confirmed, late ones and foreign ones too; %d by tag; %d failed\n",
 		count(history.Invalidated), r.ByTag, count(history.Failed))
+	fmt.Fprintf(out, "feed           %12v   behind at most, by its own figure\n", r.Behind.Round(time.Millisecond))
 	fmt.Fprintf(out, "faults         %12d   %s\n", len(faults), tally(faults))
 	slowest(out, "under a fault", r.Slowest, faults, name)
 	slowest(out, "without a fault", r.Undisturbed, faults, name)
@@ -38,6 +45,7 @@ func report(out io.Writer, p plan, faults []fault, r history.Result, took time.D
 	excuses(out, "stale reads that the documentation allows", r.Stale)
 	doubtful(out, "failovers", "commits and invalidations that one may have undone", history.Lost, r)
 	doubtful(out, "indexes", "commits and invalidations by tag that may have missed what one had lost", history.Unindexed, r)
+	doubtful(out, "near copies", "commits and invalidations that they may not have been told of", history.NearLate, r)
 	excuses(out, "writes in InTx that did not oblige at their COMMIT", r.Excused)
 	fmt.Fprintf(out, "not decided    %12d   reads of more than a minute; at most %d reads waited for news\n", r.TooOld, r.Waiting)
 }
@@ -82,8 +90,16 @@ func slowest(out io.Writer, title string, r history.Slow, faults []fault, name f
 func doubtful(out io.Writer, title, what string, why history.Excuse, r history.Result) {
 	if n := r.Doubtful[why]; n > 0 {
 		fmt.Fprintf(out, "%-14s %12d   %s; the last read that was stale for it began %v after it, and none may %v after\n",
-			title, n, what, r.Latest[why].Round(time.Millisecond), lost)
+			title, n, what, r.Latest[why].Round(time.Millisecond), limit(why))
 	}
+}
+
+// limit is how long after a loss a read may be stale for it: of what is made from another, twice the TTL.
+func limit(why history.Excuse) time.Duration {
+	if why == history.NearLate {
+		return nearAge
+	}
+	return 2 * lost
 }
 
 func excuses(out io.Writer, title string, counts map[history.Excuse]int64) {

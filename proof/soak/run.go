@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -18,17 +19,20 @@ import (
 
 // A soak is one run.
 type soak struct {
-	t       testing.TB
-	plan    plan
-	dsn     string
-	servers []*testserver.RedisServer
-	ring    *testserver.RedisCluster // of the servers, nil if not a Cluster
-	proxies [][]*proxy.Proxy         // of each process, to each server
-	rec     *history.Recorder        // of this process
-	slots   []*process
-	news    chan news
-	found   chan struct{}  // closed when a mistake that was made on purpose is found
-	pipes   sync.WaitGroup // of processes that have not ended
+	t        testing.TB
+	plan     plan
+	dsn      string
+	feed     string // the replication slot
+	servers  []*testserver.RedisServer
+	ring     *testserver.RedisCluster // of the servers, nil if not a Cluster
+	clock    *testserver.Clock        // of the servers, nil if it cannot be set
+	proxies  [][]*proxy.Proxy         // of each process, to each server
+	rec      *history.Recorder        // of this process
+	slots    []*process
+	news     chan news
+	nearLost time.Time      // when a failover of what near copies are told by was last over
+	found    chan struct{}  // closed when a mistake that was made on purpose is found
+	pipes    sync.WaitGroup // of processes that have not ended
 
 	mu    sync.Mutex // guards the rest
 	names []string   // of the processes ever started
@@ -46,22 +50,32 @@ type news struct {
 // run runs all parts of a plan, prints a report of each and the sum of them, and returns the number of violations.
 func (p plan) run(t testing.TB) int64 {
 	var all sum
+	clock, err := testserver.NewClock(t)
+	switch {
+	case err == nil:
+		p.clocked = true
+	case !errors.Is(err, testserver.ErrNoClock):
+		t.Fatal(err)
+	case slices.Contains(p.faults, "clock"):
+		fmt.Fprintln(p.out, "soak: no clock steps:", err)
+	}
 	for _, part := range p.parts() {
-		all.add(part.runPart(t))
+		all.add(part.runPart(t, clock))
 	}
 	fmt.Fprintln(p.out, all)
 	return all.violations
 }
 
 // runPart runs with one kind of Redis, and prints the report.
-func (p plan) runPart(t testing.TB) sum {
+func (p plan) runPart(t testing.TB, clock *testserver.Clock) sum {
 	s := &soak{
-		t: t, plan: p, news: make(chan news, 256), found: make(chan struct{}),
+		t: t, plan: p, clock: clock, news: make(chan news, 256), found: make(chan struct{}),
 		names: []string{"soak"}, slots: make([]*process, p.processes),
 	}
 	redis.SetLogger(silence{})
 	initial := s.openDatabase()
 	s.openRedis()
+	defer s.closeRedis()
 	s.openProxies()
 	faults := schedule(p)
 	results := make(chan history.Result)
@@ -96,6 +110,7 @@ func (s *soak) watch() (finish func()) {
 	s.news <- news{process: 0, opened: history.Now()}
 	observers.Go(func() { s.rec.Beat(10*time.Millisecond, stop) })
 	observers.Go(func() { s.observe(stop) })
+	observers.Go(func() { s.writeSQL(stop) })
 	return func() {
 		close(stop)
 		observers.Wait()
@@ -114,16 +129,20 @@ func (s *soak) blame(r *history.Result) {
 }
 
 func (s *soak) openDatabase() (initial []int64) {
-	s.dsn = s.plan.postgres(s.t).DSN
+	s.dsn, s.feed = s.plan.postgres(s.t).DSN, fmt.Sprintf("soak_%d", history.Now())
 	ctx := context.Background()
 	db := s.connect(ctx)
 	defer db.Close(ctx)
 	for _, q := range []string{
-		"DROP TABLE IF EXISTS rows", // of a run before
+		// of a run before
+		"SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE NOT active",
+		"DROP PUBLICATION IF EXISTS " + publication,
+		"DROP TABLE IF EXISTS rows",
 		"DROP SEQUENCE IF EXISTS versions",
 		"CREATE SEQUENCE versions",
 		"CREATE TABLE rows (id int PRIMARY KEY, version bigint NOT NULL)",
-		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.rows().all()-1),
+		"CREATE PUBLICATION " + publication + " FOR TABLE rows",
+		fmt.Sprintf("INSERT INTO rows SELECT id, nextval('versions') FROM generate_series(0, %d) AS id", s.plan.rows().sources()-1),
 	} {
 		if _, err := db.Exec(ctx, q); err != nil {
 			s.t.Fatal(err)
@@ -157,7 +176,7 @@ func (s *soak) observe(stop <-chan struct{}) {
 	ctx := context.Background()
 	db := s.connect(ctx)
 	defer db.Close(ctx)
-	seen := make([]int64, s.plan.rows().all())
+	seen := make([]int64, s.plan.rows().sources())
 	tick := time.NewTicker(4 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -168,9 +187,7 @@ func (s *soak) observe(stop <-chan struct{}) {
 		}
 		now, err := versions(ctx, db)
 		if err != nil { // the database has no faults: something has ended the run
-			s.mu.Lock()
-			s.ends = append(s.ends, fmt.Sprintf("VIOLATION: nobody observed the database any more: %v\n", err))
-			s.mu.Unlock()
+			s.accuse(fmt.Sprintf("nobody observed the database any more: %v", err))
 			return
 		}
 		for key, version := range now {
@@ -182,13 +199,27 @@ func (s *soak) observe(stop <-chan struct{}) {
 	}
 }
 
+// accuse notes what must not happen, whatever the schedule does.
+func (s *soak) accuse(what string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends = append(s.ends, fmt.Sprintf("VIOLATION: %s\n", what))
+}
+
 func (s *soak) openRedis() {
 	if s.plan.cluster {
-		s.ring = testserver.Cluster(s.t, 3)
+		s.ring = s.clock.Cluster(s.t, 3)
 		s.ring.Replicate()
 		s.servers = slices.Concat(s.ring.Nodes, s.ring.Replicas)
 	} else {
-		s.servers = []*testserver.RedisServer{testserver.Redis(s.t)}
+		s.servers = []*testserver.RedisServer{s.clock.Redis(s.t)}
+	}
+}
+
+// closeRedis ends the servers of this part, so that the next has the machine for itself.
+func (s *soak) closeRedis() {
+	for _, node := range s.servers {
+		node.Kill()
 	}
 }
 
@@ -218,6 +249,12 @@ func (s *soak) openProxies() {
 			if lost, ok := swallowed[s.plan.mistake]; ok {
 				p.Swallow(lost.verb, lost.n)
 			}
+			switch s.plan.mistake {
+			case breakRenew:
+				p.SwallowAgain()
+			case breakBlind:
+				p.Blind()
+			}
 			proxies = append(proxies, p)
 		}
 		s.proxies = append(s.proxies, proxies)
@@ -229,17 +266,20 @@ var swallowed = map[string]struct {
 	verb proxy.Verb
 	n    int
 }{
-	breakRelease:  {proxy.Invalidate, 10},
-	breakIndex:    {proxy.Index, 10},
-	breakRecord:   {proxy.Record, 1},
-	breakHoldTags: {proxy.HoldTags, 3},
+	breakRelease: {proxy.Invalidate, 10},
+	breakIndex:   {proxy.Index, 10},
 }
 
 // check is the goroutine of the checker.
 func (s *soak) check(faults []fault, initial []int64) history.Result {
 	checker := history.NewChecker(history.Config{
-		Keys: s.plan.rows().all(), Hold: hold, Bound: bound, Lost: lost, Window: time.Minute, Faults: len(faults) > 0,
+		Keys: s.plan.rows().all(), Hold: hold, Brief: brief, Bound: bound, Lost: lost, Lag: lag, Near: s.plan.nearAge(), Window: time.Minute, Faults: len(faults) > 0,
 		Tagged:  func(key uint16) bool { return s.plan.rows().tagged(int(key)) },
+		Lagging: func(key uint16) bool { return s.plan.rows().lagging(int(key)) },
+		Fed:     func(key uint16) bool { return s.plan.rows().fed(int(key)) },
+		Made: func(key uint16) (uint16, bool) {
+			return uint16(s.plan.rows().source(int(key))), s.plan.rows().isMade(int(key))
+		},
 		Fault:   func(number int64) string { return faults[number].String() },
 		Process: s.name,
 	}, initial)

@@ -39,7 +39,7 @@ const (
 func schedule(p plan) []fault {
 	random := rand.New(rand.NewPCG(p.seed, 0))
 	kinds := slices.DeleteFunc(slices.Clone(kinds), func(k kind) bool {
-		return !slices.Contains(p.faults, k.name) || !p.cluster && k.clusterOnly
+		return !slices.Contains(p.faults, k.name) || !p.cluster && k.clusterOnly || !p.near && k.nearOnly || !p.clocked && k.needsClock
 	})
 	for _, k := range slices.Clone(kinds) {
 		if k.clusterOnly {
@@ -56,10 +56,12 @@ func schedule(p plan) []fault {
 		if at > p.length-calmEnd {
 			return all
 		}
-		if f.ends > p.length-calmEnd || busy[f.lock()] > at {
+		if f.ends > p.length-calmEnd || slices.ContainsFunc(f.locks(), func(lock string) bool { return busy[lock] > at }) {
 			continue
 		}
-		busy[f.lock()] = f.ends + 50*time.Millisecond
+		for _, lock := range f.locks() {
+			busy[lock] = f.ends + 50*time.Millisecond
+		}
 		f.number = int64(len(all))
 		all = append(all, f)
 	}
@@ -76,22 +78,24 @@ func draw(random *rand.Rand, kinds []kind, p plan, at time.Duration) fault {
 	case aRow:
 		f.target = random.IntN(p.rows().all())
 	case aTaggedRow:
-		f.target = p.rows().half() + random.IntN(p.rows().half())
+		f.target = p.rows().size() + random.IntN(2*p.rows().size())
 	}
 	return f
 }
 
-// lock names what two faults must not both be at.
-func (f fault) lock() string {
+// locks name what two faults must not both be at.
+func (f fault) locks() []string {
 	switch f.kind.hits {
 	case aProcess:
-		return fmt.Sprintf("process %d", f.target)
+		return []string{fmt.Sprintf("process %d", f.target)}
 	case aProxy:
-		return "proxies"
+		return []string{"proxies"}
 	case theServer:
-		return "server"
+		return []string{"server"}
+	case theServerAndKeys:
+		return []string{"server", "keys"}
 	default:
-		return "keys"
+		return []string{"keys"}
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"os"
 	"reflect"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // postgres is for one run after the other: it takes longer to start than most mistakes to be found.
-var postgres = testserver.Shared[*testserver.PostgresServer]{Start: testserver.Postgres}
+var postgres = testserver.Shared[*testserver.OwnPostgres]{Start: startPostgres}
 
 // soaked runs a few seconds and returns the report.
 func soaked(t *testing.T, args ...string) (violations int64, text string) {
@@ -38,8 +39,12 @@ func soaked(t *testing.T, args ...string) (violations int64, text string) {
 
 func TestEachMistakeIsFound(t *testing.T) {
 	for _, mistake := range breaks[1:] {
+		near := noNear
+		if mistake == breakUntold {
+			near = onlyNear
+		}
 		t.Run(mistake, func(t *testing.T) { // it ends when the mistake is found; a busy machine may take long to do what shows it
-			_, text := soaked(t, "-redis", "single", "-faults", "none", "-break", mistake, "-for", "90s", "-pause", "10ms")
+			_, text := soaked(t, "-redis", "single", "-faults", "none", "-break", mistake, "-near", near, "-for", "90s", "-pause", "10ms")
 			if !strings.Contains(text, "VIOLATION: key") {
 				t.Errorf("no violations in\n%s", text)
 			}
@@ -48,22 +53,43 @@ func TestEachMistakeIsFound(t *testing.T) {
 }
 
 func TestTheLibraryMakesNone(t *testing.T) {
-	if violations, text := soaked(t, "-redis", "single"); violations > 0 || strings.Contains(text, " 0 operations") {
-		t.Errorf("%d violations in\n%s", violations, text)
+	for _, near := range []string{noNear, onlyNear} {
+		if violations, text := soaked(t, "-redis", "single", "-near", near); violations > 0 || strings.Contains(text, " 0 operations") {
+			t.Errorf("%d violations in\n%s", violations, text)
+		}
+	}
+}
+
+// Where nothing dies and no command is lost, each write of these rows is invalidated.
+func TestVerificationCallsNothingStaleThatIsInvalidated(t *testing.T) {
+	called := func(args ...string) (verified, stale int) {
+		_, text := soaked(t, append([]string{"-redis", "single", "-faults", "none", "-verify", "200"}, args...)...)
+		found := regexp.MustCompile(`verified +(\d+) +hits; (\d+) called stale`).FindStringSubmatch(text)
+		if found == nil {
+			t.Fatal(text)
+		}
+		verified, _ = strconv.Atoi(found[1])
+		stale, _ = strconv.Atoi(found[2])
+		return verified, stale
+	}
+	for _, near := range []string{noNear, onlyNear} {
+		if verified, stale := called("-near", near); verified < 100 || stale > 0 {
+			t.Errorf("-near %s: %d hits were verified, and %d called stale", near, verified, stale)
+		}
 	}
 }
 
 // Whether a read meets what a failover lost is up to the machine: that such a read is told from others is the checker's
 // test, and that it happens, one of the library's.
 func TestFailoversLoseNothingForLongerThanTheTTL(t *testing.T) {
-	violations, text := soaked(t, "-redis", "cluster", "-faults", "failover", "-pause", "100ms", "-for", "10s", "-seed", "3")
+	violations, text := soaked(t, "-redis", "cluster", "-near", "off", "-faults", "failover", "-pause", "100ms", "-for", "10s", "-seed", "3")
 	if undone := regexp.MustCompile(`failovers +[1-9]`); violations > 0 || !undone.MatchString(text) {
 		t.Errorf("%d violations, or nothing that could be lost, in\n%s", violations, text)
 	}
 }
 
 func TestASeedReplaysTheSameSchedule(t *testing.T) {
-	p := plan{length: time.Minute, seed: 5, cluster: true, faults: kindNames(), processes: 3, keys: 16}
+	p := plan{length: time.Minute, seed: 5, cluster: true, near: true, clocked: true, faults: kindNames(), processes: 3, keys: 16}
 	describe := func(p plan) (all []string) {
 		for _, m := range moments(schedule(p)) {
 			all = append(all, m.String())
@@ -84,13 +110,15 @@ func TestASeedReplaysTheSameSchedule(t *testing.T) {
 }
 
 func TestFaultsOfOneTargetDoNotOverlap(t *testing.T) {
-	p := plan{length: 10 * time.Minute, seed: 6, faults: kindNames(), processes: 3, keys: 16}
+	p := plan{length: 10 * time.Minute, seed: 6, near: true, clocked: true, faults: kindNames(), processes: 3, keys: 16}
 	ends := make(map[string]time.Duration)
 	for _, f := range schedule(p) {
-		if f.at < ends[f.lock()] {
-			t.Fatalf("%v begins at %v, but one that it must not meet ends at %v", f, f.at, ends[f.lock()])
+		for _, lock := range f.locks() {
+			if f.at < ends[lock] {
+				t.Fatalf("%v begins at %v, but one that it must not meet ends at %v", f, f.at, ends[lock])
+			}
+			ends[lock] = f.ends
 		}
-		ends[f.lock()] = f.ends
 		if f.ends > p.length-calmEnd {
 			t.Fatalf("%v ends at %v, in the calm at the end", f, f.ends)
 		}
@@ -100,7 +128,7 @@ func TestFaultsOfOneTargetDoNotOverlap(t *testing.T) {
 func TestFlagsThatCannotBeAreRefused(t *testing.T) {
 	for _, args := range [][]string{
 		{"-faults", "earthquake"}, {"-break", "everything"}, {"-redis", "ring"}, {"-processes", "0"}, {"-keys", "0"},
-		{"-redis", ""},
+		{"-redis", ""}, {"-near", "far"},
 	} {
 		if _, err := parse(args); err == nil {
 			t.Errorf("%v is accepted", args)

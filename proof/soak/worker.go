@@ -31,6 +31,9 @@ type job struct {
 	Readers int
 	Writers int
 	Pause   time.Duration // between the writes of a writer, on average
+	Near    bool          // there are near copies
+	Verify  float64       // hits a second that each Cache compares with its loader
+	Feed    string        // the replication slot of the feed
 	Break   string
 }
 
@@ -39,7 +42,11 @@ const (
 	ttl         = 4 * time.Second
 	stale       = time.Second
 	hold        = 2 * time.Second
+	brief       = 1500 * time.Millisecond // WithHold of a second Cache of the same name
 	loadTimeout = 5 * time.Second
+	nearAge     = 2 * time.Second
+	lag         = 500 * time.Millisecond // of WithReplicaLag
+	behind      = 400 * time.Millisecond // how far the standby is behind, at most
 
 	// bound is after how long nothing stale is left, whatever went wrong: a load, the lease that it fills under, which
 	// a stopped process or a slow network may keep for some seconds, and the life of what it filled.
@@ -47,8 +54,9 @@ const (
 
 	// lost is after how long nothing is left of what a failover brought back: a value that was stored before, or filled
 	// by a load that had begun before. A fill is refused when its load has taken longer than the loader and four commands
-	// may, of 250 ms each. It is the same for what the index of a tag has lost.
-	lost = loadTimeout + 4*250*time.Millisecond + ttl + stale
+	// may, of 250 ms each. It is the same for what the index of a tag has lost, and for what was kept for longer by a clock of Redis
+	// that was set back.
+	lost = loadTimeout + 4*250*time.Millisecond + ttl + stale + longestStep
 )
 
 // A row is what is cached.
@@ -60,11 +68,14 @@ type row struct {
 // A worker is one process that reads, writes and invalidates.
 type worker struct {
 	job
-	db       *pgxpool.Pool
-	untagged *aside.Cache[int, row]
-	tagged   *aside.Cache[int, row]
-	rec      *history.Recorder
-	owing    owing
+	db     *pgxpool.Pool
+	caches map[string]*aside.Cache[int, row]
+	briefs map[string]*aside.Cache[int, row] // of the same names, with a shorter WithHold: nobody reads them
+	stand  standby
+	rec    *history.Recorder
+	owing  owing
+
+	told map[history.Kind]int64 // how many of a kind were; settle's
 }
 
 // workerMain is the process. It ends when its standard input does.
@@ -99,31 +110,52 @@ func (w *worker) open() error {
 	}
 	redis.SetLogger(silence{})
 	rdb := w.dial()
-	if w.untagged, err = w.newCache(rdb, untaggedCache); err != nil {
-		return err
+	w.caches, w.briefs = make(map[string]*aside.Cache[int, row]), make(map[string]*aside.Cache[int, row])
+	for _, first := range w.Rows.firsts() {
+		name := w.Rows.cache(first)
+		if w.caches[name], err = w.newCache(rdb, first, hold, w.Rows.Keys); err != nil {
+			return err
+		}
+		if w.briefs[name], err = w.newCache(rdb, first, brief, 0); err != nil {
+			return err
+		}
 	}
-	w.tagged, err = w.newCache(rdb, taggedCache, aside.WithTags(w.tagsOf))
-	return err
+	return nil
 }
 
-func (w *worker) newCache(rdb redis.UniversalClient, name string, more ...aside.Option) (*aside.Cache[int, row], error) {
-	return aside.New(rdb, name, w.load, append(more, aside.WithBatch(w.loadMany), aside.WithTTL(ttl),
-		aside.WithStale(stale), aside.WithHold(hold), aside.WithLoadTimeout(loadTimeout),
-		aside.WithLogger(slog.New(slog.DiscardHandler)))...)
+// newCache is the Cache of the rows of which first is one. It has so many near copies, if there are any.
+func (w *worker) newCache(rdb redis.UniversalClient, first int, life time.Duration, near int) (*aside.Cache[int, row], error) {
+	load, loadMany := w.load, w.loadMany
+	if w.Rows.isMade(first) {
+		load, loadMany = w.makeOne, w.makeMany
+	}
+	opts := []aside.Option{
+		aside.WithBatch(loadMany), aside.WithTTL(ttl), aside.WithStale(stale), aside.WithHold(life),
+		aside.WithLoadTimeout(loadTimeout), aside.WithLogger(slog.New(slog.DiscardHandler)),
+	}
+	if w.Rows.tagged(first) {
+		opts = append(opts, aside.WithTags(w.tagsOf))
+	}
+	if w.Rows.lagging(first) && !w.Rows.isMade(first) && w.Break != breakLag {
+		opts = append(opts, aside.WithReplicaLag(lag))
+	}
+	if w.Near && !(w.Break == breakUntold && w.Slot == 0) {
+		opts = append(opts, aside.WithNear(near, nearAge))
+	}
+	// Rows of SQL alone are stale for as long as the feed is behind, and so is what is made from a row that is invalidated without it.
+	if !w.Rows.fed(first) && !w.Rows.isMade(first) {
+		opts = append(opts, aside.WithVerify(w.Verify))
+	}
+	return aside.New(rdb, w.Rows.cache(first), load, opts...)
 }
 
-func (w *worker) cache(key int) *aside.Cache[int, row] {
-	if w.Rows.tagged(key) {
-		return w.tagged
-	}
-	return w.untagged
-}
+func (w *worker) cache(key int) *aside.Cache[int, row] { return w.caches[w.Rows.cache(key)] }
 
 func (w *worker) tagsOf(key int, r row) []string {
 	if w.Break == breakUntagged && r.Version%4 == 0 {
 		return nil
 	}
-	return []string{tag(key)}
+	return []string{w.Rows.tag(key)}
 }
 
 // silence is the log of a client whose server is killed again and again.
@@ -154,33 +186,40 @@ func (w *worker) run(ctx context.Context) {
 	for i := range w.Writers {
 		group.Go(func() { w.write(ctx, rand.New(rand.NewPCG(w.Seed, uint64(1000+i)))) })
 	}
-	for i, first := range []int{0, w.Rows.half()} {
+	for i, first := range w.Rows.firsts() {
 		group.Go(func() { w.readLonely(ctx, rand.New(rand.NewPCG(w.Seed, uint64(2000+i))), first) })
 	}
 	group.Go(func() { w.settle(ctx) })
+	group.Go(func() { w.follow(ctx) })
+	group.Go(func() { w.stand.follow(ctx, w.db) })
 	group.Wait()
 }
 
-// read reads one key or several, again and again.
+// read reads one key or several, again and again: sources, or what is made from them.
 func (w *worker) read(ctx context.Context, random *rand.Rand) {
 	for ctx.Err() == nil {
+		what := w.Rows.source
+		if random.IntN(3) == 0 {
+			what = w.Rows.made
+		}
+		first := w.first(random)
+		if random.IntN(8) == 0 {
+			first = w.Rows.firstFed()
+		}
 		if random.IntN(5) == 0 {
-			w.get(ctx, w.pick(random))
+			w.get(ctx, what(w.pick(random, first)))
 		} else {
-			w.getMany(ctx, w.some(random, w.half(random), 24))
+			w.getMany(ctx, w.some(random, what(first), 24))
 		}
 	}
 }
 
-// half draws the first row of a half. What has tags costs more, and has a third of the reads and writes.
-func (w *worker) half(random *rand.Rand) int {
-	if random.IntN(3) == 0 {
-		return w.Rows.half()
-	}
-	return 0
+// first draws the first row of a sort that is written through the library. What has tags costs more, and has a third of the reads and writes.
+func (w *worker) first(random *rand.Rand) int {
+	return [...]int{0, 0, 0, 0, 1, 2}[random.IntN(6)] * w.Rows.size()
 }
 
-// some draws n keys of the half that begins with first, or all that are not lonely.
+// some draws n keys of the sort that begins with first, or all that are not lonely.
 func (w *worker) some(random *rand.Rand, first, n int) []int {
 	keys := random.Perm(w.Rows.Keys)[:min(w.Rows.Keys, n)]
 	for i := range keys {
@@ -203,16 +242,13 @@ func (w *worker) readLonely(ctx context.Context, random *rand.Rand, first int) {
 	}
 }
 
-// pick draws a key: one in two times the one that all processes are at just then, so that writes meet loads and writes.
-func (w *worker) pick(random *rand.Rand) int {
-	first := w.half(random)
+// pick draws a key of a sort: one in two times the one that all processes are at just then, so that writes meet loads and writes.
+func (w *worker) pick(random *rand.Rand, first int) int {
 	if random.IntN(2) == 0 {
-		return first + int(history.Now()/int64(hotFor))%w.Rows.Keys
+		return w.Rows.hot(first)
 	}
 	return first + random.IntN(w.Rows.Keys)
 }
-
-const hotFor = 500 * time.Millisecond
 
 // get is one recorded read.
 func (w *worker) get(ctx context.Context, key int) {
@@ -227,7 +263,7 @@ func (w *worker) get(ctx context.Context, key int) {
 	w.rec.Add(w.readEvent(key, got, start, end))
 }
 
-// getMany is one recorded read of keys of one half.
+// getMany is one recorded read of keys of one sort.
 func (w *worker) getMany(ctx context.Context, keys []int) {
 	ctx = context.WithoutCancel(ctx)
 	start := history.Now()
@@ -270,7 +306,9 @@ func (e loadError) Unwrap() error { return e.error }
 func (w *worker) load(ctx context.Context, key int) (row, error) {
 	start := history.Now()
 	r := row{ID: key}
-	if err := w.db.QueryRow(ctx, "SELECT version FROM rows WHERE id = $1", key).Scan(&r.Version); err != nil {
+	if had := w.stood([]int{key}, start); had != nil {
+		r = had[key]
+	} else if err := w.db.QueryRow(ctx, "SELECT version FROM rows WHERE id = $1", key).Scan(&r.Version); err != nil {
 		return r, loadError{err}
 	}
 	w.dawdle(key)
@@ -280,21 +318,62 @@ func (w *worker) load(ctx context.Context, key int) (row, error) {
 
 func (w *worker) loadMany(ctx context.Context, keys []int) (map[int]row, error) {
 	start := history.Now()
-	rows, err := w.db.Query(ctx, "SELECT id, version FROM rows WHERE id = ANY($1)", keys)
-	if err != nil {
-		return nil, loadError{err}
-	}
-	all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
-	if err != nil {
-		return nil, loadError{err}
+	found := w.stood(keys, start)
+	if found == nil {
+		rows, err := w.db.Query(ctx, "SELECT id, version FROM rows WHERE id = ANY($1)", keys)
+		if err != nil {
+			return nil, loadError{err}
+		}
+		all, err := pgx.CollectRows(rows, pgx.RowToStructByPos[row])
+		if err != nil {
+			return nil, loadError{err}
+		}
+		found = make(map[int]row, len(all))
+		for _, r := range all {
+			found[r.ID] = r
+		}
 	}
 	w.dawdle(keys[0])
-	found := make(map[int]row, len(all))
-	for _, r := range all {
-		found[r.ID] = r
-		w.rec.Add(history.Event{Kind: history.Load, Key: uint16(r.ID), Start: start, End: history.Now()})
+	for id := range found {
+		w.rec.Add(history.Event{Kind: history.Load, Key: uint16(id), Start: start, End: history.Now()})
 	}
 	return found, nil
+}
+
+// stood are rows as the standby has them, nil if they are not loaded from there.
+func (w *worker) stood(keys []int, now int64) map[int]row {
+	if !w.Rows.lagging(keys[0]) {
+		return nil
+	}
+	return w.stand.rows(keys, now)
+}
+
+// makeOne makes a row from its source, which it reads through a cache.
+func (w *worker) makeOne(ctx context.Context, key int) (row, error) {
+	all, err := w.makeMany(ctx, []int{key})
+	return all[key], err
+}
+
+func (w *worker) makeMany(ctx context.Context, keys []int) (map[int]row, error) {
+	start := history.Now()
+	sources := make([]int, len(keys))
+	for i, key := range keys {
+		sources[i] = w.Rows.source(key)
+	}
+	found, err := w.cache(sources[0]).GetMany(ctx, sources)
+	if err != nil {
+		return nil, err
+	}
+	w.dawdle(keys[0])
+	made := make(map[int]row, len(keys))
+	for i, key := range keys {
+		made[key] = row{ID: key, Version: found[sources[i]].Version}
+		if found[sources[i]].ID != sources[i] {
+			made[key] = row{ID: key, Version: -1} // which nobody wrote
+		}
+		w.rec.Add(history.Event{Kind: history.Load, Key: uint16(key), Start: start, End: history.Now()})
+	}
+	return made, nil
 }
 
 // dawdle makes some loads slow, after they have seen the row: that is when a write overtakes them.

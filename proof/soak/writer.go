@@ -19,16 +19,22 @@ const (
 	breakEarly   = "early"   // plain writes are invalidated before the COMMIT
 	breakNoHold  = "nohold"  // writes in InTx invalidate with a ctx from outside
 	breakRelease = "release" // the proxies lose one in ten invalidations, and answer all the same
+	breakRenew   = "renew"   // the proxies lose each hold that is placed again, as renewals are
+	breakOrder   = "order"   // what is made from a row is invalidated before the row
 
 	// Those that only tags can show.
 	breakUntagged = "untagged" // the loader's values are not all given their tag
 	breakIndex    = "index"    // the proxies lose one in ten entries of indexes
-	breakRecord   = "record"   // the records of the journal
-	breakHoldTags = "holdtags" // and one in three holds of tags
+	breakBlind    = "blind"    // the proxies hide from loads which tags are held
+
+	breakLag    = "lag"    // what is loaded from a standby is cached without WithReplicaLag
+	breakUntold = "untold" // one of the processes has no WithNear, and tells the near copies of the others nothing
+	breakUnfed  = "unfed"  // the feed calls one change in four handled that it has not invalidated
 )
 
 var breaks = []string{
-	"", breakForget, breakEarly, breakNoHold, breakRelease, breakUntagged, breakIndex, breakRecord, breakHoldTags,
+	"", breakForget, breakEarly, breakNoHold, breakRelease, breakRenew, breakOrder,
+	breakUntagged, breakIndex, breakBlind, breakLag, breakUntold, breakUnfed,
 }
 
 // write writes again and again.
@@ -39,6 +45,8 @@ func (w *worker) write(ctx context.Context, random *rand.Rand) {
 			w.plain(ctx, w.drafts(random, 12), false)
 		case n < 40:
 			w.plain(ctx, w.drafts(random, 3), true)
+		case n < 41:
+			w.everythingInTx(ctx, w.drafts(random, 3))
 		case n < 90:
 			w.inTx(ctx, random, w.drafts(random, 4))
 		default:
@@ -50,11 +58,11 @@ func (w *worker) write(ctx context.Context, random *rand.Rand) {
 
 // drafts draws a row to be written, or one in so many times some rows, with tags and without.
 func (w *worker) drafts(random *rand.Rand, several int) []draft {
-	keys := []int{w.pick(random)}
+	keys := []int{w.pick(random, w.first(random))}
 	if random.IntN(several) == 0 {
-		keys = slices.Concat(w.some(random, 0, 2), w.some(random, w.Rows.half(), 2))
+		keys = slices.Concat(w.some(random, 0, 2), w.some(random, w.Rows.size(), 2), w.some(random, 2*w.Rows.size(), 1))
 	} else if random.IntN(5) == 0 {
-		keys[0] = w.half(random) + w.Rows.Keys + random.IntN(w.Rows.Processes)
+		keys[0] = w.first(random) + w.Rows.Keys + random.IntN(w.Rows.Processes)
 	}
 	slices.Sort(keys) // so that two transactions cannot wait for each other
 	drafts := make([]draft, len(keys))
@@ -63,6 +71,8 @@ func (w *worker) drafts(random *rand.Rand, several int) []draft {
 		if w.Rows.tagged(key) && random.IntN(2) == 0 {
 			drafts[i].flag = history.ByTag
 		}
+		drafts[i].both = drafts[i].byTag() || random.IntN(2) == 0
+		drafts[i].by = families[random.IntN(len(families))]
 	}
 	return drafts
 }
@@ -77,6 +87,23 @@ func pause(ctx context.Context, d time.Duration) {
 // plain writes, and invalidates after the COMMIT: what was written, or everything.
 func (w *worker) plain(ctx context.Context, drafts []draft, everything bool) {
 	ctx = context.WithoutCancel(ctx)
+	if w.update(ctx, drafts) != nil {
+		return
+	}
+	switch {
+	case w.Break == breakForget, w.Break == breakEarly:
+		for _, d := range drafts {
+			w.tell(history.Invalidated, d.key, d.version, d.flag, history.Now())
+		}
+	case everything:
+		w.invalidateAll(ctx, drafts)
+	default:
+		w.invalidate(ctx, drafts)
+	}
+}
+
+// update writes rows, and holds nothing.
+func (w *worker) update(ctx context.Context, drafts []draft) error {
 	err := pgx.BeginFunc(ctx, w.db, func(tx pgx.Tx) (err error) {
 		if w.Break == breakEarly {
 			for _, d := range drafts {
@@ -92,21 +119,47 @@ func (w *worker) plain(ctx context.Context, drafts []draft, everything bool) {
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	for i, d := range drafts {
+		drafts[i].committed = w.tell(history.Commit, d.key, d.version, 0, 0)
+	}
+	return nil
+}
+
+// everythingInTx writes rows and invalidates everything, in InTx. That holds nothing: it is done when the transaction has ended.
+func (w *worker) everythingInTx(ctx context.Context, drafts []draft) {
+	ctx = context.WithoutCancel(ctx)
+	first, failed := rand.IntN(2) == 0, false
+	err := aside.InTx(ctx, func(inside context.Context) error {
+		if first {
+			failed = w.every().InvalidateAll(inside) != nil
+		}
+		if err := w.update(ctx, drafts); err != nil {
+			return err
+		}
+		if !first {
+			failed = w.every().InvalidateAll(inside) != nil
+		}
+		return nil
+	})
+	if err != nil || failed {
 		return
 	}
-	for _, d := range drafts {
-		w.tell(history.Commit, d.key, d.version, 0, 0)
+	all := draft{key: history.AllKeys, flag: history.Everything}
+	if start := drafts[len(drafts)-1].committed; w.owes() || w.Break == breakForget || w.Break == breakEarly {
+		w.barred(all, start)
+	} else {
+		w.tell(history.Invalidated, all.key, 0, all.flag, start)
 	}
-	switch {
-	case w.Break == breakForget, w.Break == breakEarly:
-		for _, d := range drafts {
-			w.tell(history.Invalidated, d.key, d.version, d.flag, history.Now())
-		}
-	case everything:
-		w.invalidateAll(ctx, drafts)
-	default:
-		w.invalidate(ctx, drafts)
+}
+
+// every is all caches that are read.
+func (w *worker) every() (all aside.Caches) {
+	for _, first := range w.Rows.firsts() {
+		all = append(all, w.cache(first))
 	}
+	return all
 }
 
 // update writes a row. Under the lock of the row the versions grow in the order of the commits, and one that is rolled
@@ -123,43 +176,108 @@ func (w *worker) tell(kind history.Kind, key int, version int64, flag uint8, sta
 	return w.rec.Tell(history.Event{Kind: kind, Key: uint16(key), Version: version, Flag: flag, Start: start})
 }
 
-// invalidate is recorded invalidations, of all tags at once; the versions are 0 if nothing was written.
+// invalidate is recorded invalidations, of all tags at once, or of all in one call; the versions are 0 if nothing was written.
 func (w *worker) invalidate(ctx context.Context, drafts []draft) {
 	ctx = context.WithoutCancel(ctx)
+	if rand.IntN(4) == 0 && w.Break != breakOrder {
+		w.together(ctx, drafts)
+		return
+	}
 	var tags []draft
 	for _, d := range drafts {
-		if d.byTag() {
+		switch {
+		case d.byTag():
 			tags = append(tags, d)
-			continue
+		case d.both && (rand.IntN(2) == 0 || w.Break == breakOrder):
+			w.oneByOne(ctx, d)
+		default:
+			w.together(ctx, []draft{d})
 		}
-		start := history.Now()
-		err := w.cache(d.key).Invalidate(ctx, d.key)
-		w.invalidated([]draft{d}, []draft{d}, start, err)
 	}
 	if tags != nil {
 		start := history.Now()
 		err := w.invalidateTags(ctx, tags...)
-		w.invalidated(tags, tags, start, err)
+		w.invalidated(tags, w.andMade(tags), start, err)
 	}
 }
 
-// invalidateTags asks either cache: one without tags invalidates those of the other, too.
+// together invalidates drafts in one call.
+func (w *worker) together(ctx context.Context, drafts []draft) {
+	var changes []aside.Change
+	for _, d := range drafts {
+		changes = append(changes, w.changes(d, usual)...)
+	}
+	start := history.Now()
+	err := aside.Invalidate(ctx, changes...)
+	w.invalidated(drafts, w.andMade(drafts), start, err)
+}
+
+// changes are those of a draft. Their order says nothing.
+func (w *worker) changes(d draft, of family) []aside.Change {
+	if d.byTag() {
+		return []aside.Change{w.of(of, d.key).Tags(w.Rows.tag(d.key))}
+	}
+	source := w.of(of, d.key).Keys(d.key)
+	if !d.both {
+		return []aside.Change{source}
+	}
+	made := w.Rows.made(d.key)
+	return []aside.Change{w.of(of, made).Keys(made), source}
+}
+
+// oneByOne invalidates a row and then what is made from it.
+func (w *worker) oneByOne(ctx context.Context, d draft) {
+	made := d
+	made.key = w.Rows.made(d.key)
+	order := []draft{d, made}
+	if w.Break == breakOrder {
+		slices.Reverse(order)
+	}
+	start := history.Now()
+	var errs [2]error
+	for i, d := range order {
+		errs[i] = w.cache(d.key).Invalidate(ctx, d.key)
+		if i == 0 {
+			time.Sleep(rand.N(5 * time.Millisecond))
+		}
+	}
+	w.invalidated([]draft{d}, []draft{d}, start, errs[0])
+	w.invalidated(nil, []draft{made}, start, errors.Join(errs[:]...))
+}
+
+// andMade adds what is made from them, to those that are invalidated with it.
+func (w *worker) andMade(drafts []draft) []draft {
+	all := slices.Clone(drafts)
+	for _, d := range drafts {
+		if d.both {
+			d.key = w.Rows.made(d.key)
+			all = append(all, d)
+		}
+	}
+	return all
+}
+
+// invalidateTags asks any cache: one without tags invalidates those of the others, too.
 func (w *worker) invalidateTags(ctx context.Context, drafts ...draft) error {
 	var tags []string
 	for _, d := range drafts {
-		tags = append(tags, tag(d.key))
+		tags = append(tags, w.Rows.tag(d.key))
 	}
-	if rand.IntN(2) == 0 {
-		return w.untagged.InvalidateTags(ctx, tags...)
-	}
-	return w.tagged.InvalidateTags(ctx, tags...)
+	return w.cache(rand.IntN(w.Rows.all())).InvalidateTags(ctx, tags...)
 }
 
-// invalidateAll is a recorded invalidation of all rows, for the sake of those that were written.
+// invalidateAll is a recorded invalidation of all rows, for the sake of those that were written: in one scan, or of the sources
+// first.
 func (w *worker) invalidateAll(ctx context.Context, drafts []draft) {
+	all := w.every()
 	start := history.Now()
-	err := errors.Join(w.untagged.InvalidateAll(ctx), w.tagged.InvalidateAll(ctx))
-	w.invalidated(drafts, []draft{{key: history.AllKeys}}, start, err)
+	var err error
+	if rand.IntN(2) == 0 {
+		err = all.InvalidateAll(ctx)
+	} else {
+		err = errors.Join(all[:sorts].InvalidateAll(ctx), all[sorts:].InvalidateAll(ctx))
+	}
+	w.invalidated(drafts, []draft{{key: history.AllKeys, flag: history.Everything}}, start, err)
 }
 
 // invalidated tells what has become of an invalidation of some rows, for the sake of those that were written.
@@ -169,8 +287,7 @@ func (w *worker) invalidated(written, rows []draft, start int64, err error) {
 			w.tell(history.Invalidated, d.key, d.version, d.flag, start)
 			continue
 		}
-		w.tell(history.Barred, d.key, d.version, d.flag, start)
-		w.owing.add(debt{d, start})
+		w.barred(d, start)
 	}
 	if err != nil {
 		for _, d := range written {
@@ -179,14 +296,52 @@ func (w *worker) invalidated(written, rows []draft, start int64, err error) {
 	}
 }
 
+// barred tells that an invalidation is not confirmed yet. Its process reads the row from the loader then, unless that of a row that
+// is made from another is confirmed and only that of the other is not: another process may have made it from what it knew.
+func (w *worker) barred(d draft, start int64) {
+	if d.key == history.AllKeys || !w.Rows.isMade(d.key) || d.byTag() {
+		w.tell(history.Barred, d.key, d.version, d.flag, start)
+	}
+	w.owing.add(debt{d, start})
+}
+
+// A family is the Caches that are read, or those of the same names with the shorter WithHold.
+type family int
+
+const (
+	usual family = iota
+	short
+)
+
+func (w *worker) of(f family, key int) *aside.Cache[int, row] {
+	name := w.Rows.cache(key)
+	if f == short {
+		return w.briefs[name]
+	}
+	return w.caches[name]
+}
+
+// families are who may hold a row: the end of the short holds ends none of the others.
+var families = [][]family{{usual}, {usual}, {short}, {usual, short}, {short, usual}}
+
 // A draft is one of the writes of a transaction.
 type draft struct {
 	key       int
 	version   int64
 	flag      uint8 // ByTag, or not
+	both      bool  // what is made from the row is invalidated with it
+	by        []family
 	held      bool
 	heldFrom  int64
 	committed int64
+}
+
+// brief is a flag of its Held.
+func (d draft) brief() uint8 {
+	if slices.Contains(d.by, usual) {
+		return 0
+	}
+	return history.Brief
 }
 
 func (d draft) byTag() bool { return d.flag&history.ByTag != 0 }
@@ -216,7 +371,12 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, drafts []draft) {
 		if random.IntN(5) == 0 {
 			w.get(inside, drafts[0].key)
 		}
-		linger(random)
+		if random.IntN(100) == 0 {
+			if err := w.holdMany(inside, random); err != nil {
+				return err // the holds of the rows may have expired
+			}
+		}
+		w.linger(random)
 		if rollBack {
 			return errRollBack
 		}
@@ -261,10 +421,24 @@ func (w *worker) leave(tx pgx.Tx, drafts []draft) error {
 	return errUnknown
 }
 
+// holdMany holds thousands of keys that nobody reads, for a short WithHold: those of the rows must be renewed meanwhile.
+func (w *worker) holdMany(inside context.Context, random *rand.Rand) error {
+	const many = 3000
+	keys := make([]int, many)
+	first := firstUnread + random.IntN(10*many)
+	for i := range keys {
+		keys[i] = first + i
+	}
+	return w.briefs[w.Rows.cache(0)].Invalidate(inside, keys...)
+}
+
+// firstUnread is more than there can be rows.
+const firstUnread = 1 << 20
+
 // linger has some transactions last longer than their holds, which are renewed meanwhile.
-func linger(random *rand.Rand) {
+func (w *worker) linger(random *rand.Rand) {
 	switch n := random.IntN(400); {
-	case n == 0:
+	case n == 0, n < 100 && w.Break == breakRenew:
 		time.Sleep(hold + hold/4)
 	case n < 32:
 		time.Sleep(time.Duration(3*n) * time.Millisecond)
@@ -288,7 +462,9 @@ func (w *worker) draft(inside context.Context, tx pgx.Tx, d *draft, holdFirst, r
 		w.hold(inside, d)
 	}
 	if d.held {
-		w.tell(history.Held, d.key, d.version, d.flag, d.heldFrom)
+		for _, d := range w.andMade([]draft{*d}) {
+			w.tell(history.Held, d.key, d.version, d.flag|d.brief(), d.heldFrom)
+		}
 	} else if !insist { // else it writes without Redis
 		return errRollBack
 	}
@@ -303,28 +479,36 @@ func (w *worker) hold(inside context.Context, d *draft) {
 	d.held = w.invalidateOne(inside, *d) == nil
 }
 
+// invalidateOne asks the Caches of a draft.
 func (w *worker) invalidateOne(ctx context.Context, d draft) error {
-	if d.byTag() {
-		return w.invalidateTags(ctx, d)
+	var errs []error
+	for _, of := range d.by {
+		errs = append(errs, aside.Invalidate(ctx, w.changes(d, of)...))
 	}
-	return w.cache(d.key).Invalidate(ctx, d.key)
+	return errors.Join(errs...)
 }
 
 // released tells that InTx has returned nil: what it held is invalidated, or owed.
 func (w *worker) released(drafts []draft) {
 	confirmed := !w.owes()
-	for _, d := range drafts {
+	for _, d := range w.andMade(drafts) {
 		if confirmed && w.Break != breakNoHold {
 			w.tell(history.Invalidated, d.key, d.version, d.flag, d.committed)
 			continue
 		}
-		w.tell(history.Barred, d.key, d.version, d.flag, d.committed)
-		w.owing.add(debt{d, d.committed})
+		w.barred(d, d.committed)
 	}
 }
 
 // owes reports whether Redis has yet to confirm an invalidation that has failed: of a key of either cache, or of a tag.
-func (w *worker) owes() bool { return w.untagged.Stats().Owed+w.tagged.Stats().Owed > 0 }
+func (w *worker) owes() bool {
+	for _, c := range w.caches {
+		if c.Stats().PendingInvalidations > 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // owing are invalidations that Redis has not confirmed, and that the cache tries again.
 type owing struct {
@@ -367,6 +551,24 @@ func (w *worker) settle(ctx context.Context) {
 				w.owing.add(d)
 			}
 		}
+		w.tellStats()
 		pause(ctx, 20*time.Millisecond)
 	}
+}
+
+// tellStats tells how many hits came from near copies, and what verification has found, since the last time.
+func (w *worker) tellStats() {
+	now := make(map[history.Kind]int64)
+	for _, c := range w.caches {
+		s := c.Stats()
+		now[history.NearHits] += int64(s.NearHits)
+		now[history.Verified] += int64(s.Verified.Match + s.Verified.Unstable + s.Verified.Overtaken + s.Verified.Stale)
+		now[history.CalledStale] += int64(s.Verified.Stale)
+	}
+	for kind, n := range now {
+		if more := n - w.told[kind]; more > 0 {
+			w.rec.Add(history.Event{Kind: kind, Version: more, End: history.Now()})
+		}
+	}
+	w.told = now
 }

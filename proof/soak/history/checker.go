@@ -26,8 +26,19 @@ import (
 // until then are counted apart. If the failover was planned, they must end with it. What is done by tag may also miss an
 // entry that the index of the tag has lost, with the same bound. That the journal is deleted excuses nothing.
 //
+// Rows whose writer knows SQL alone are invalidated by a feed (asidepg), and oblige by that as by any invalidation that is confirmed. Whatever
+// the feed does, they oblige as soon as its own figure of how far it is behind says that it has come that far (Fed).
+//
+// Rows that are loaded from a standby, and invalidations that near copies are not told of, oblige later: see late.go. After a failover of
+// the server that near copies are told by, or a step of its clock, near copies may be old for Δ (OfNear).
+//
 // Redis paused, hung, refused, cut off, delayed, or executing commands twice excuses nothing: neither a stale read
 // after one of these, nor an error of a read.
+//
+// A row that is made from another one, which its loader reads through a cache, has the versions of its source. It obliges as its
+// source does, by what was done to both: in one call, by a tag that both have, in one InTx, or to the source first. What may lose
+// the hold of the source, or what is done to it, may do so for what is made from it. Bound and Lost are twice as long then: the
+// TTLs add up.
 //
 // The events of a process arrive late, most of all when it was stopped. So a read is decided once every process has told
 // what it did before the read ended.
@@ -49,11 +60,17 @@ type Checker struct {
 type Config struct {
 	Keys    int
 	Hold    time.Duration         // of WithHold
+	Brief   time.Duration         // of WithHold, where a Held is Brief
 	Bound   time.Duration         // after which no stale value is left
 	Lost    time.Duration         // the same, after a failover has brought it back
+	Lag     time.Duration         // of WithReplicaLag, of the rows that are Lagging
+	Near    time.Duration         // the age of WithNear, 0 if there are no near copies
 	Window  time.Duration         // for how long floors are remembered; no read should take longer
 	Faults  bool                  // there are some, so that overlapping loads say nothing
 	Tagged  func(key uint16) bool // of the rows that have tags, which are counted
+	Made    func(key uint16) (from uint16, made bool)
+	Lagging func(key uint16) bool // of the rows that are loaded from a standby, and what is made from them; nil: none
+	Fed     func(key uint16) bool // of the rows that a feed invalidates, and what is made from them; nil: none
 	Fault   func(number int64) string
 	Process func(number int) string
 }
@@ -89,11 +106,20 @@ type way struct {
 	byTag bool
 }
 
-// NewChecker returns a Checker for keys 0 to cfg.Keys-1 that have the versions of initial.
+// NewChecker returns a Checker for keys 0 to cfg.Keys-1. Those that are not made from others, which come first, have the versions of
+// initial.
 func NewChecker(cfg Config, initial []int64) *Checker {
 	c := &Checker{cfg: cfg, streams: make(map[int]*stream), died: make(map[int]int64), result: newResult()}
-	for _, v := range initial {
-		c.keys = append(c.keys, newRegister(v))
+	for i := range cfg.Keys {
+		from, made := cfg.Made(uint16(i))
+		if made {
+			c.keys[from].makes = append(c.keys[from].makes, uint16(i))
+		} else {
+			from = uint16(i)
+		}
+		c.keys = append(c.keys, newRegister(initial[from]))
+		c.keys[i].made = made
+		c.keys[i].lags = cfg.Lagging != nil && cfg.Lagging(uint16(i))
 	}
 	return c
 }
@@ -119,7 +145,7 @@ func (c *Checker) Take(process int, f Frame) {
 		case Read, ReadError, LoadError, Load:
 			s.reads = append(s.reads, e)
 		default:
-			heap.Push(&c.pending, happened{e, process})
+			heap.Push(&c.pending, happened{Event: e, process: process})
 		}
 	}
 	s.until = f.Until
@@ -198,6 +224,7 @@ func (c *Checker) forget() {
 type happened struct {
 	Event
 	process int
+	doubt   *doubt // of late
 }
 
 // events are a heap, by their ends.

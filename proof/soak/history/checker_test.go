@@ -322,8 +322,9 @@ func TestVerdicts(t *testing.T) {
 
 // tell gives a story to a Checker, one event a frame, but what a process did only when the next thing happens to it: news
 // come late, and in an order of their own.
-func tell(events []told) Result {
-	c := newTestChecker()
+func tell(events []told) Result { return tellOf(newTestChecker(), events) }
+
+func tellOf(c *Checker, events []told) Result {
 	for process := range 4 {
 		c.Open(process, 0)
 	}
@@ -352,7 +353,7 @@ func tell(events []told) Result {
 
 func newTestChecker() *Checker {
 	return NewChecker(Config{
-		Keys: 1, Tagged: func(uint16) bool { return true }, Hold: 5 * time.Second, Bound: 10 * time.Second, Lost: 3 * time.Second, Window: time.Minute,
+		Keys: 1, Made: func(uint16) (uint16, bool) { return 0, false }, Brief: time.Second, Tagged: func(uint16) bool { return true }, Hold: 5 * time.Second, Bound: 10 * time.Second, Lost: 3 * time.Second, Window: time.Minute,
 		Fault:   func(n int64) string { return fmt.Sprint("fault ", n) },
 		Process: func(n int) string { return fmt.Sprint("p", n) },
 	}, []int64{1})

@@ -42,11 +42,11 @@ const (
 
 	// Invalidated: an invalidation of Key, or of all keys, that began at Start is confirmed. What had been committed by
 	// Start must be read from End on. A DEL is one, as are a FLUSHALL, an empty restart, and the release of a hold. Flag says
-	// if it was ByTag, as it does of Held and Barred.
+	// if it was ByTag, as it does of Held and Barred. What is made from Key is not meant, which has an event of its own.
 	Invalidated
 
 	// Barred: an invalidation that began at Start is not confirmed, or need not be: what had been committed by Start
-	// must be read from End on in this process alone.
+	// must be read from End on in this process alone. Of AllKeys, it does not tell of those that are made from others.
 	Barred
 
 	// Failed: the invalidation of Version, whose COMMIT had been acknowledged, was not confirmed.
@@ -65,6 +65,19 @@ const (
 	LossBegin
 	LossEnd
 
+	// NearHits: Version more reads than at the last such event were served from near copies.
+	NearHits
+
+	// Verified, CalledStale: Version more hits than at the last such event were compared with the loader by WithVerify, or called stale.
+	Verified
+	CalledStale
+
+	// Fed: a feed says that it has invalidated whatever had been committed by Start. Version is by how many nanoseconds it was behind.
+	Fed
+
+	// late: what was done before obliges now. The Checker makes it.
+	late
+
 	// bound: by now Version must be read, whatever went wrong. The Checker makes it.
 	bound
 )
@@ -74,7 +87,7 @@ var kindNames = [...]string{
 	Commit: "committed", Left: "left with an error, the COMMIT may land:", Observed: "seen in the database", Invalidated: "invalidated", Barred: "barred in its process",
 	Failed: "invalidation failed", FaultBegin: "fault begins", FaultEnd: "fault ends", WipeBegin: "holds may be lost",
 	WipeEnd: "holds are safe again", LossBegin: "what is confirmed may be lost", LossEnd: "nothing is lost any more",
-	bound: "bound of the TTL",
+	NearHits: "near hits", Verified: "verified", CalledStale: "called stale", Fed: "the feed has come to", late: "obliges", bound: "bound of the TTL",
 }
 
 func (k Kind) String() string { return kindNames[k] }
@@ -83,16 +96,33 @@ func (k Kind) String() string { return kindNames[k] }
 const (
 	InTx       = 1 << iota // it is held before its COMMIT
 	RolledBack             // its COMMIT is never sent
+	SQL                    // its writer does not know of the cache
 )
 
 // ByTag is the flag of what is done to the tag of a row, and reaches its entry only by what Redis keeps book of.
 const ByTag = 1
+
+// Brief is the flag of a Held whose hold has the shorter life, Config.Brief.
+const Brief = 2
+
+// Apart is the flag of an Invalidated of AllKeys that came to one server after the other: in between, a row may have been made
+// from an old source.
+const Apart = 2
+
+// Foreign is the flag of an Invalidated that was not done by the library, and Everything of one that was done by InvalidateAll or
+// wiped all.
+const (
+	Foreign    = 4
+	Everything = 8
+)
 
 // Flags of a loss.
 const (
 	Planned = 1 << iota // nothing is lost: while it lasts, the old primary may serve what it has
 	OfBooks             // of the journal and of the held tags, not of the entry
 	OfIndex             // the index of the tag may have lost the entry, or an entry has come back that is not in it
+	OfNear              // what near copies are told by may be lost, or come to nothing
+	Twice               // of OfNear: the second within Δ
 )
 
 // AllKeys stands for every key.

@@ -21,6 +21,10 @@ import (
 // above. The index may lose the entry, or a failover may bring an entry back that is not in it (OfIndex). Who invalidates
 // the tag then does not find the entry, also long after: until it has expired. It was filled by a load that had entered it
 // into the index before the end, so the bound is the same.
+//
+// Near copies are told by records on one server (OfNear). If a failover loses them, or who may serve copies, or if the clock of
+// the server steps, a process may serve an old copy until its right to is over, which it is Δ later; or, after a second failover within
+// that time (Twice), until the copy is too old.
 type losses struct {
 	all []loss // in the order of their beginnings
 }
@@ -38,6 +42,7 @@ type doubt struct {
 	since, done, from int64
 	version           int64
 	byTag             bool
+	unheld            bool  // nothing may have been left for the lag of a standby
 	at                int64 // from when on it is, as far as is known
 }
 
@@ -52,6 +57,8 @@ func (f *loss) undoes(d doubt) bool {
 		return false
 	case f.flag&OfIndex != 0:
 		return f.begin <= d.done && (f.end == 0 || f.until >= d.since)
+	case f.flag&OfNear != 0:
+		return f.begin <= d.from && (f.end == 0 || f.until >= d.since)
 	default:
 		return f.begin <= d.from && (f.end == 0 || f.end >= d.since)
 	}
@@ -59,7 +66,7 @@ func (f *loss) undoes(d doubt) bool {
 
 // cleared is when nothing is left of the loss, once it is over, that d is about.
 func (f *loss) cleared(d doubt) int64 {
-	if f.flag&OfIndex != 0 {
+	if f.flag&(OfIndex|OfNear) != 0 {
 		return f.until
 	}
 	return max(d.from, f.end) + f.until - f.end
@@ -72,10 +79,7 @@ func (l *losses) begin(h happened) {
 func (l *losses) close(h happened, life time.Duration, sure *stairs) {
 	i := slices.IndexFunc(l.all, func(f loss) bool { return f.end == 0 && f.fault == h.Version && f.flag == h.Flag })
 	over := &l.all[i]
-	over.end, over.until = h.End, h.End
-	if over.flag&Planned == 0 {
-		over.until += life.Nanoseconds()
-	}
+	over.end, over.until = h.End, h.End+life.Nanoseconds()
 	for _, d := range over.doubtful {
 		d.at = max(d.at, over.cleared(d))
 		l.decide(d, sure)
@@ -134,6 +138,10 @@ func (f *loss) excuse(other Excuse) Excuse {
 		return Switched
 	case f.flag&OfIndex != 0:
 		return Unindexed
+	case f.flag&OfNear != 0 && other != "" && other != Switched:
+		return other // it explains less
+	case f.flag&OfNear != 0:
+		return NearLate
 	default:
 		return Lost
 	}

@@ -26,14 +26,14 @@ const before = 250 * int64(time.Millisecond)
 // patience is how long after a load everything is known that may have touched it.
 const patience = 5 * int64(time.Second)
 
-// touch notes an invalidation or a hold.
-func (l *loads) touch(h happened, hold time.Duration) {
+// touch notes an invalidation or a hold. Either lasts longer by the lag of a standby.
+func (l *loads) touch(h happened, hold time.Duration, lag int64) {
 	switch h.Kind {
 	case Invalidated, Barred:
-		l.touches = append(l.touches, touch{h.Start, h.End, 0})
+		l.touches = append(l.touches, touch{h.Start, h.End + lag, 0})
 		for i, t := range l.touches {
 			if h.Version != 0 && t.version == h.Version {
-				l.touches[i].to = h.End // the hold was released
+				l.touches[i].to = h.End + lag // the hold was released
 			}
 		}
 	case Held:

@@ -18,6 +18,10 @@ type Result struct {
 	Undisturbed Slow                     // slowest read during which there was no fault
 	Tagged      map[Kind]int64           // of Counts, those of rows that have tags
 	ByTag       int64                    // of Counts[Invalidated], those by tag
+	Near        int64                    // reads that were served from near copies
+	Verified    int64                    // hits that WithVerify has compared with the loader
+	CalledStale int64                    // and called stale
+	Behind      time.Duration            // the most by which a feed said that it was behind
 	Doubtful    map[Excuse]int64         // versions that became obligatory by what a loss may have undone
 	Latest      map[Excuse]time.Duration // after the end of a loss, when the last read began that it excuses
 	Overlaps    int64                    // pairs of loads of a key that overlapped, see loads
@@ -57,7 +61,7 @@ func (c *Checker) read(s *stream, r Event) {
 	}
 	if r.Kind == Load && !c.cfg.Faults {
 		k := &c.keys[r.Key]
-		k.loads.recent = append(k.loads.recent, happened{r, s.number})
+		k.loads.recent = append(k.loads.recent, happened{Event: r, process: s.number})
 	}
 	if r.Kind != Read {
 		return
@@ -78,7 +82,7 @@ func (c *Checker) read(s *stream, r Event) {
 	}
 	if r.Version != k.last {
 		k.last = r.Version
-		k.note(happened{r, s.number})
+		k.note(happened{Event: r, process: s.number})
 	}
 }
 
@@ -158,6 +162,12 @@ func (c *Checker) excuseOf(k *register, r Event) Excuse {
 		if last, ended := c.died[w.process]; ended && last < r.Start && w.flag&InTx == 0 {
 			return Died
 		}
+		switch {
+		case r.Start < w.committed+c.lateBy(k):
+			return Lagging
+		case w.excuse == "":
+			return LagLost
+		}
 		return w.excuse
 	}
 	return Pending
@@ -177,7 +187,7 @@ func (c *Checker) violation(s *stream, r Event, why string) {
 func (c *Checker) explain(s *stream, r Event, why string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "VIOLATION: key %d, %s\n", r.Key, why)
-	all := slices.Concat(c.recent, c.keys[r.Key].log, []happened{{r, s.number}})
+	all := slices.Concat(c.recent, c.keys[r.Key].log, []happened{{Event: r, process: s.number}})
 	slices.SortStableFunc(all, func(a, b happened) int { return int(min(max(a.End-b.End, -1), 1)) })
 	for _, h := range all {
 		if h.End < r.Start-3*time.Second.Nanoseconds() || h.End > r.End+time.Second.Nanoseconds() {
@@ -205,6 +215,8 @@ func (c *Checker) line(h happened, zero int64) string {
 		how := "plain"
 		if h.Flag&InTx != 0 {
 			how = "InTx"
+		} else if h.Flag&SQL != 0 {
+			how = "SQL alone"
 		}
 		return fmt.Sprintf("%s  %-8s write %d (%s), COMMIT comes next", at, c.cfg.Process(h.process), h.Version, how)
 	}
@@ -213,12 +225,28 @@ func (c *Checker) line(h happened, zero int64) string {
 
 func flagText(e Event) string {
 	switch e.Kind {
-	case Held, Invalidated, Barred, WipeBegin, WipeEnd:
-		return [...]string{0: "", ByTag: " (by tag)"}[e.Flag]
+	case Held:
+		return named(e.Flag, "by tag", "briefly")
+	case Invalidated, Barred, WipeBegin, WipeEnd:
+		return named(e.Flag, "by tag", "one server after the other", "by others", "everything")
 	case LossBegin, LossEnd:
-		return [...]string{0: "", Planned: " (planned)", OfBooks: " (books of tags)", OfIndex: " (index)"}[e.Flag]
+		return named(e.Flag, "planned", "books of tags", "index", "near copies", "twice")
 	}
 	return ""
+}
+
+// named is the names of the bits that are set.
+func named(flags uint8, names ...string) string {
+	var set []string
+	for i, name := range names {
+		if flags&(1<<i) != 0 {
+			set = append(set, name)
+		}
+	}
+	if set == nil {
+		return ""
+	}
+	return " (" + strings.Join(set, ", ") + ")"
 }
 
 // Sorted returns the excuses of a count, the most frequent first.

@@ -26,13 +26,17 @@ const (
 	Invalidate
 	Record   // of an invalidation of tags, in the journal
 	Index    // what is about to be filled, under its tags
+	Mark     // asks the journal, before a load, for its last record and what is held
 	Since    // asks the journal what was invalidated during a load
 	HoldTags // and their end
+	News     // asks what near copies are to be dropped
+	Note     // records what near copies are to be dropped
+	Low      // asks whether they are
 	Script   // another script
 )
 
 var verbNames = [...]string{
-	"other", "lease", "fill", "hold", "invalidate", "record", "index", "since", "holdtags", "script",
+	"other", "lease", "fill", "hold", "invalidate", "record", "index", "mark", "since", "holdtags", "news", "note", "low", "script",
 }
 
 func (v Verb) String() string { return verbNames[v] }
@@ -83,10 +87,14 @@ func scriptVerb(script []byte) Verb {
 		{Lease, `local lease = '{"lease":"' ..`},
 		{Fill, `redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[4])`},
 		{Invalidate, `'{"hold":' then return 0`},
-		{Record, `redis.call('XADD', KEYS[1], 'MAXLEN'`},
+		{Record, `redis.call('ZADD', KEYS[1], 'NX'`},
 		{Index, `redis.call('ZINCRBY', KEYS[1]`},
-		{Since, `redis.call('XRANGE', KEYS[1]`},
-		{HoldTags, "local function hold("},
+		{Since, `if about == '%all'`},
+		{Mark, blindAt},
+		{HoldTags, "local done, ended = 1"},
+		{News, "local reply = {first and 1 or 0"},
+		{Note, "return {text(id), alone, readers}"},
+		{Low, "local low, reply = lowest"},
 	} {
 		if bytes.Contains(script, []byte(known.has)) {
 			return known.verb

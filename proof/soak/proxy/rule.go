@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -89,7 +90,7 @@ func (p *Proxy) Delay(n int, d time.Duration) (end func()) {
 // Resend has each nth script executed a second time, at most d later.
 func (p *Proxy) Resend(n int, d time.Duration) (end func()) {
 	return p.add(&rule{
-		verbs: []Verb{Lease, Fill, Hold, Invalidate, Record, Index, Since, HoldTags, Script}, every: int64(n),
+		verbs: []Verb{Lease, Fill, Hold, Invalidate, Record, Index, Mark, Since, HoldTags, News, Note, Low, Script}, every: int64(n),
 		strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
 			p.again(bytes.Clone(cmd.Raw), random(d))
 			return true
@@ -104,6 +105,42 @@ func (p *Proxy) CutAt(n int) (end func()) {
 		out.Write(cmd.Raw)
 		out.Flush()
 		return false
+	}})
+}
+
+// SwallowAgain does as Swallow does with each hold, of an entry or of tags, that its holder has placed before: with renewals.
+func (p *Proxy) SwallowAgain() (end func()) {
+	var mu sync.Mutex
+	placed := make(map[string]bool)
+	return p.add(&rule{verbs: []Verb{Hold, HoldTags}, strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
+		keys, err := strconv.Atoi(string(cmd.Args[2]))
+		if err != nil || len(cmd.Args) < 5+keys || string(cmd.Args[4+keys]) == "0" { // a release
+			return true
+		}
+		what := slices.Concat(cmd.Args[3:4+keys], cmd.Args[min(len(cmd.Args), 8+keys):]) // the entry and the holder, or the holder and the tags
+		hold := string(bytes.Join(what, []byte{0}))
+		mu.Lock()
+		again := placed[hold]
+		placed[hold] = true
+		mu.Unlock()
+		if again {
+			cmd.Args[2+keys][0] = '!'
+		}
+		return true
+	}})
+}
+
+// blindAt is where the script of marks lists the tags that are held.
+const blindAt = "for i = 1, #held, 2 do"
+
+// Blind has loads begin without seeing which tags are held.
+func (p *Proxy) Blind() (end func()) {
+	return p.add(&rule{verbs: []Verb{Mark}, strike: func(p *Proxy, c *conn, cmd Command, out *bufio.Writer) bool {
+		// Only EVAL has the text. What the server learns has another hash, so each EVALSHA is followed by an EVAL.
+		if i := bytes.Index(cmd.Args[1], []byte(blindAt)); i >= 0 {
+			copy(cmd.Args[1][i:], "for i = 1, 0    , 2 do")
+		}
+		return true
 	}})
 }
 

@@ -1,0 +1,278 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside/internal/testserver"
+)
+
+// InvalidateAll where commands are lost, and servers replaced.
+
+// A lossy network loses one in so many round trips.
+type lossy struct {
+	tap
+	oneIn, trips atomic.Int64
+	mu           sync.Mutex
+	begun        int // scans from the start of the key space that were not lost
+}
+
+func (l *lossy) loses(cmds ...redis.Cmder) bool {
+	n := l.oneIn.Load()
+	if !internal(cmds[0]) && n > 0 && l.trips.Add(1)%n == 0 {
+		for _, cmd := range cmds {
+			cmd.SetErr(errDown)
+		}
+		return true
+	}
+	if cmds[0].Name() == "scan" && cmds[0].Args()[1] == uint64(0) {
+		l.mu.Lock()
+		l.begun++
+		l.mu.Unlock()
+	}
+	return false
+}
+
+func (l *lossy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if l.loses(cmd) {
+			return errDown
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (l *lossy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if l.loses(cmds...) {
+			return errDown
+		}
+		return next(ctx, cmds)
+	}
+}
+
+// putMany stores so many entries that a walk over them takes many commands.
+func putMany(t *testing.T, rdb redis.UniversalClient, n int) {
+	t.Helper()
+	for chunk := range slices.Chunk(upTo(n), 1000) {
+		_, err := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
+			for _, id := range chunk {
+				p.Set(t.Context(), "test:"+itoa(id), "x", 0)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// left counts the keys of a server, or of all primaries of a Cluster.
+func left(t *testing.T, rdb redis.UniversalClient) int64 {
+	t.Helper()
+	n, err := rdb.DBSize(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestInvalidateAllEndsThoughCommandsAreLost(t *testing.T) {
+	for name, rig := range map[string]func(*testing.T) *rig{"redis": realRig, "cluster": clusterRig} {
+		t.Run(name, func(t *testing.T) {
+			r, l := rig(t), new(lossy)
+			rdb, primaries := r.dial(t), 1
+			if cluster, ok := rdb.(*redis.ClusterClient); ok {
+				primaries = 3
+				cluster.OnNewNode(func(node *redis.Client) { node.AddHook(l) })
+			} else {
+				rdb.AddHook(l)
+			}
+			c := newCache(t, rdb, newTable().load, patient)
+			_, _ = c.Get(t.Context(), 1) // so that a Cluster is known
+			putMany(t, r.raw, 20_000)
+			l.oneIn.Store(10)
+			equal(t, "its error", c.InvalidateAll(t.Context()), nil)
+			l.oneIn.Store(0)
+			equal(t, "the keys that are left", left(t, r.raw), 0)
+			equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
+			if l.begun != 2*primaries && name == "redis" {
+				t.Errorf("%d walks began", l.begun)
+			}
+		})
+	}
+}
+
+// A replica that was promoted knows nothing of the cursor of the one before it. go-redis dials again by itself, so no command
+// need fail.
+func TestInvalidateAllBeginsAgainOnAServerThatHasTakenOver(t *testing.T) {
+	t.Parallel()
+	before, after := testserver.Redis(t), testserver.Redis(t)
+	const entries = 20_000
+	var addr atomic.Value
+	addr.Store(before.Addr)
+	var mu sync.Mutex
+	var conns []net.Conn
+	dialled := redis.NewDialer(&redis.Options{})
+	rdb := closed(t, redis.NewClient(&redis.Options{Addr: before.Addr, Dialer: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		conn, err := dialled(ctx, network, addr.Load().(string))
+		mu.Lock()
+		defer mu.Unlock()
+		conns = append(conns, conn)
+		return conn, err
+	}}))
+	successor := closed(t, redis.NewClient(&redis.Options{Addr: after.Addr}))
+	for _, rdb := range []*redis.Client{rdb, successor} {
+		putMany(t, rdb, entries)
+		putOthers(t, rdb, entries)
+	}
+	var once sync.Once
+	walks := new(lossy)
+	rdb.AddHook(walks)
+	scans := 0
+	rdb.AddHook(&scanHook{after: func() {}, before: func() { // in the second walk: what the first missed, it would find
+		if walks.begun == 2 {
+			scans++
+		}
+		if scans < 6 {
+			return
+		}
+		once.Do(func() {
+			addr.Store(after.Addr)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, conn := range conns {
+				conn.Close()
+			}
+		})
+	}})
+	c := newCache(t, redis.UniversalClient(rdb), newTable().load, patient)
+	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
+	equal(t, "the keys that are left", left(t, successor), entries)
+}
+
+// putOthers puts keys that are no entries.
+func putOthers(t *testing.T, rdb redis.UniversalClient, n int) {
+	t.Helper()
+	args := make([]any, 0, 2*n)
+	for i := range n {
+		args = append(args, "others"+itoa(i), "x")
+	}
+	if err := rdb.MSet(t.Context(), args...).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Where a server does not tell its run, nobody knows whether the one that answers is that of the cursor.
+func TestAScanThatWasLostBeginsAgainWhereTheRunIsNotKnown(t *testing.T) {
+	r, l := realRig(t), new(lossy)
+	rdb := r.dial(t)
+	rdb.AddHook(l)
+	rdb.AddHook(new(noInfo))
+	c := newCache(t, rdb, newTable().load, patient)
+	putMany(t, r.raw, 5000)
+	var lost atomic.Bool
+	rdb.AddHook(&losesOne{lost: &lost})
+	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
+	equal(t, "the keys that are left", left(t, r.raw), 0)
+	equal(t, "whether a scan was lost", lost.Load(), true)
+	equal(t, "the walks that began", l.begun, 3) // two, and one of them once more
+}
+
+// NoInfo is a server that refuses INFO.
+type noInfo struct{ tap }
+
+func (*noInfo) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (*noInfo) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		err := next(ctx, cmds)
+		if info, ok := cmds[len(cmds)-1].(*redis.StringCmd); ok && info.Name() == "info" {
+			info.SetVal("")
+			info.SetErr(redisError("NOPERM this user has no permissions to run the 'info' command"))
+		}
+		return err
+	}
+}
+
+// LosesOne loses the second scan.
+type losesOne struct {
+	tap
+	scans int
+	lost  *atomic.Bool
+}
+
+func (h *losesOne) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (h *losesOne) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		if cmds[0].Name() != "scan" {
+			return next(ctx, cmds)
+		}
+		if h.scans++; h.scans != 2 {
+			return next(ctx, cmds)
+		}
+		h.lost.Store(true)
+		for _, cmd := range cmds {
+			cmd.SetErr(errDown)
+		}
+		return errDown
+	}
+}
+
+func TestReadsUseRedisWhileInvalidateAllRunsForTheFirstTime(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		scanning, goOn := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		hook := &scanHook{after: func() {}, before: func() {
+			once.Do(func() { close(scanning) })
+			<-goOn
+		}}
+		if cluster, ok := rdb.(*redis.ClusterClient); ok {
+			cluster.OnNewNode(func(node *redis.Client) { node.AddHook(hook) })
+		} else {
+			rdb.AddHook(hook)
+		}
+		c := newCache(t, rdb, newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load, patient)
+		mustGet(t, c, 1)
+		done := make(chan error, 1)
+		go func() { done <- c.InvalidateAll(context.Background()) }()
+		<-scanning
+		hits := c.Stats().Hits
+		mustGet(t, c, 1)
+		mustGet(t, c, 2)
+		mustGet(t, c, 2)
+		equal(t, "Hits meanwhile", c.Stats().Hits-hits, 2)
+		close(goOn)
+		equal(t, "its error", <-done, nil)
+	})
+}
+
+func TestInvalidateAllOfARedisThatIsDownEndsSoon(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, w := inWeather(r, newTable().load)
+		w.hang("scan")
+		var err error
+		took := took(func() { err = c.InvalidateAll(t.Context()) })
+		if err == nil || took > 5*redisTimeout+redisTimeout {
+			t.Errorf("it returned %v after %v", err, took)
+		}
+		if !strings.Contains(err.Error(), "no answer") {
+			t.Errorf("the error is %v", err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), redisTimeout+redisTimeout/8)
+		defer cancel()
+		if err := c.InvalidateAll(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("with a deadline it returned %v", err)
+		}
+	})
+}

@@ -1,0 +1,552 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/asidecache/aside/internal/document"
+	"github.com/asidecache/aside/internal/redisstore"
+)
+
+// A Want is one entry that a call needs and its look did not give.
+type Want struct {
+	Row      any // the key, and the value once there is one; only the edge looks at it
+	Name     string
+	Read     *Reading        // by GetMany; nil for Get and for a refresh
+	Unusable []byte          // the document that was found and could not be used: to be replaced if it is still that
+	Source   *document.Entry // what a fill replaces: the lease, or the document that is refreshed; nil: nothing may be filled
+	since    int64           // when the load began to have the right to, in ms since 1970, by the server's clock
+	snapshot *tagSnapshot    // of then
+	Fresh    time.Time       // until when what is stored is, as its document says
+	FilledAs Witness         // the document that its fill has stored; none without a verifier
+	lags     bool            // it met a hold that is there because replicas of the database lag
+	barred   bool            // from being filled: one of its tags was invalidated during the load, or the load met a lag
+
+	waiter  *waiter         // somebody else has the lease, and this waits for it; else nil
+	waited  bool            // at some time somebody else had
+	direct  bool            // load, and fill nothing
+	decided bool            // by Redis: it gave the document, or accepted the fill
+	Adopted *document.Entry // the document that it gave
+	Joined  context.Context // of the load of another caller's flight, whose result it is
+	rounds  int             // leases asked for
+	Loaded
+	done atomic.Bool // loaded is the result, and is not written to any more: a caller who leaves may take it
+}
+
+// got takes the result of a want.
+func (w *Want) got(l Loaded) {
+	w.Loaded = l
+	w.done.Store(true)
+}
+
+// leased reports whether a want has a lease.
+func (w *Want) leased() bool { return w.Source != nil && w.Source.State == document.Leased }
+
+// stores reports whether the value of a want is to be stored.
+func (w *Want) stores() bool { return w.err == nil && w.Data != nil && w.Life > 0 }
+
+// maxRounds is how often a want asks for a lease before it loads without one: enough for a lease that expired and a
+// document that was unusable, few enough to end under a stream of foreign writes.
+const maxRounds = 8
+
+// A fetch brings the entries that are wanted, each by the first of these that works: the document that Redis has by now,
+// a load under this process's lease, the document that another process fills, a load without a lease.
+//
+// It is a loop on one goroutine; only loads run beside it. A want goes through these lists:
+//
+//	ready     it is to be loaded, and waits for a place
+//	seated    it has a place, and asks for its lease: no lease waits in a queue for a place
+//	          then it is loaded under the lease, or without one if it may not have one; or
+//	waiting   somebody else has the lease: it becomes ready again, or is done, by what the poll of its name finds
+//	ended     it is loaded, and is to be filled; then it is done
+//
+// All that are seated and ended at the same time share a round trip. A lease lives as long as its own load: what is loaded one
+// by one takes its lease, and fills, one by one.
+type fetch struct {
+	documents
+	wanted   context.Context // ends when no caller is left
+	before   <-chan struct{} // closed when the flight before this one has landed: two of them do not load without a lease at a time
+	queued   *atomic.Bool    // it waits for a place, or left without one
+	patience patience        // with others
+	many     bool            // use the batch loader
+
+	ready, seated, ended []*Want
+	waiting              map[*Want]struct{}
+	loads                int             // under way
+	slots                int             // loads that may be
+	held                 int             // places of those that are seated
+	entered              bool            // Close waits for it
+	events               chan func()     // ends of loads, and news of leases: for the loop to run
+	closing              <-chan struct{} // closed when the Cache is; nil once that is known
+	leaving              <-chan struct{} // closed when no caller is left; nil once that is known
+	quit                 error           // why what has no place is given up; nil while callers are there, and the Cache is open
+	gaveUp               error           // quit, if anything was
+}
+
+// A patience bounds how long a fetch waits for what others do, from when it first waits.
+type patience struct {
+	limit time.Duration
+	tired <-chan time.Time // when it is over; nil while there was nothing to wait for
+	over  bool
+}
+
+func (p *patience) begin() {
+	if p.tired == nil {
+		p.tired = time.After(p.limit)
+	}
+}
+
+// sideBySide is how many loads GetMany has under way without a batch loader.
+const sideBySide = 16
+
+// newFetch makes a fetch of what a caller with this ctx needs, whose loads have a ctx of their own.
+func (c *Core) newFetch(ctx, loadCtx context.Context, b redisstore.Budget) *fetch {
+	return &fetch{
+		documents: c.newDocuments(loadCtx, b), wanted: ctx,
+		queued: new(atomic.Bool), patience: patience{limit: c.patience(loadCtx)},
+		waiting: make(map[*Want]struct{}),
+	}
+}
+
+// run ends when all wants are done.
+func (f *fetch) run(wants []*Want) {
+	f.begin(wants)
+	f.loop()
+}
+
+func (f *fetch) loop() {
+	defer f.end()
+	for f.unfinished() {
+		f.gather()
+		f.exchange()
+		f.load()
+	}
+}
+
+func (f *fetch) begin(wants []*Want) {
+	for _, w := range wants {
+		w.direct = w.direct || !f.refreshes && f.skipsRedis(w.Name)
+		switch f.loadsAbove(f.ctx, w.Name) {
+		case 0:
+		case 1:
+			w.direct = true // its caller would wait for itself
+		default:
+			w.got(Loaded{err: f.cycle()})
+		}
+	}
+	f.ready = only(wants, func(w *Want) bool { return !w.done.Load() })
+	f.events = make(chan func(), 2*len(wants)) // of each want one, and one that came too late
+	f.closing, f.leaving = f.background.Closing.Done(), f.wanted.Done()
+	f.slots = 1
+	if !f.batched() {
+		f.slots = min(len(wants), sideBySide)
+	}
+}
+
+// skipsRedis reports whether a name is to be loaded without a lease.
+func (f *fetch) skipsRedis(name string) bool {
+	return f.budget.Spent() || !f.fillable(name)
+}
+
+func (f *fetch) end() {
+	f.stop()
+	if f.entered {
+		f.background.Leave()
+	}
+}
+
+func (f *fetch) unfinished() bool {
+	return len(f.ready)+len(f.seated)+len(f.ended)+len(f.waiting)+f.loads > 0
+}
+
+// batched reports whether what is to be loaded is loaded in one call.
+func (f *fetch) batched() bool { return f.many && f.Batches }
+
+// gather waits until there is something to ask Redis for, or nothing left to do.
+func (f *fetch) gather() {
+	for {
+		f.hear()
+		if f.quit != nil {
+			f.giveUpRest(f.quit)
+		}
+		f.seat()
+		if len(f.seated)+len(f.ended) > 0 || !f.unfinished() {
+			return
+		}
+		f.await()
+	}
+}
+
+// hear takes all that is there: what is ready at the same time shares a round trip.
+func (f *fetch) hear() {
+	if f.loads > 1 {
+		runtime.Gosched() // several may have ended at the same time, and be about to say so
+	}
+	for {
+		select {
+		case happened := <-f.events:
+			happened()
+		case <-f.leaving:
+			f.left()
+		case <-f.closing:
+			f.closed()
+		default:
+			return
+		}
+	}
+}
+
+// await waits for the next thing to happen.
+func (f *fetch) await() {
+	var place chan<- struct{}
+	if f.needsPlace() {
+		place = f.places
+	}
+	if f.inside() && (place != nil || f.before != nil) {
+		f.patience.begin()
+	}
+	select {
+	case place <- struct{}{}:
+		f.take(1)
+	case happened := <-f.events:
+		happened()
+	case <-f.before:
+		f.before = nil
+	case <-f.renewal:
+		f.renew()
+	case <-f.patience.tired:
+		f.tire()
+	case <-f.leaving:
+		f.left()
+	case <-f.closing:
+		f.closed()
+	}
+}
+
+// needsPlace reports whether there is something to be loaded that only needs a place.
+func (f *fetch) needsPlace() bool {
+	return len(f.ready) > 0 && f.loads+len(f.seated) < f.slots && !(f.before != nil && f.ready[0].direct)
+}
+
+// seat gives what is ready the places that are free.
+func (f *fetch) seat() {
+	for f.needsPlace() && f.places.try() {
+		f.take(1)
+	}
+	idle := f.loads+len(f.seated) == 0
+	switch {
+	case !f.needsPlace():
+	case f.refreshes && idle:
+		f.giveUp(f.ready, nil) // a refresh can wait
+		f.ready = nil
+	case f.inside() && f.patience.over && idle:
+		f.take(0) // it is loaded in the place of the load that it is read for
+	default:
+		f.queued.Store(true)
+	}
+}
+
+// take seats what is loaded in one place, for which that many places are held: one or none. From here on Close waits.
+func (f *fetch) take(places int) {
+	f.queued.Store(false)
+	f.held += places
+	if f.entered = f.entered || f.background.Enter(); !f.entered {
+		f.closed()
+		f.giveUpRest(f.quit)
+		f.giveBack()
+		return
+	}
+	n := 1
+	if f.batched() {
+		n = len(f.ready)
+	}
+	f.seated, f.ready = append(f.seated, f.ready[:n]...), f.ready[n:]
+}
+
+// giveBack gives back the places that no load is begun in.
+func (f *fetch) giveBack() {
+	for ; f.held > 0; f.held-- {
+		f.places.give()
+	}
+}
+
+// left ends what nobody needs any more; loads under way go on, and fill.
+func (f *fetch) left() {
+	f.leaving, f.quit = nil, f.wanted.Err()
+	f.giveUp(f.seated, f.quit)
+	f.seated = nil
+	f.giveBack()
+}
+
+// errClosed says that the Cache was closed before there was a place for the load: its caller goes on as a read of a closed Cache.
+var errClosed = errors.New("aside: closed")
+
+// closed leaves to the callers what has no place.
+func (f *fetch) closed() {
+	f.closing, f.quit = nil, errClosed
+	f.queued.Store(false)
+}
+
+// giveUpRest ends all wants that have no place.
+func (f *fetch) giveUpRest(err error) {
+	f.giveUp(slices.Concat(f.ready, slices.Collect(maps.Keys(f.waiting))), err)
+	f.ready = nil
+}
+
+// giveUp ends wants without a result.
+func (f *fetch) giveUp(wants []*Want, err error) {
+	for _, w := range wants {
+		f.stopWaiting(w)
+		w.err, f.gaveUp = err, err
+		f.finish(w)
+	}
+}
+
+// finish ends a want.
+func (f *fetch) finish(w *Want) {
+	if f.refreshes {
+		f.refreshing.end(w.Name)
+	}
+}
+
+// exchange asks for the leases of what is seated, and fills what has ended.
+//
+// While it does, others are being loaded: the call is charged with that part of the time for which its loads stand still.
+func (f *fetch) exchange() {
+	if f.refreshes {
+		f.budget = redisstore.NewBudget(f.Config.Timeout) // nobody waits
+	}
+	left, still := f.budget.Left, f.slots-f.loads
+	asked := only(f.seated, func(w *Want) bool { return !w.direct })
+	f.answered(asked, f.fillAndLease(f.ended, asked))
+	for _, w := range f.ended {
+		f.finish(w)
+	}
+	f.ended = nil
+	if !f.budget.Spent() {
+		f.budget.Left = left - (left-f.budget.Left)*time.Duration(still)/time.Duration(f.slots)
+	}
+}
+
+// answered takes what Redis answered to leaseOps. A want that Redis has a document for is done.
+func (f *fetch) answered(wants []*Want, replies []redisstore.Reply) {
+	for i, w := range wants {
+		r := replies[i]
+		switch {
+		case f.refreshes && r.OK:
+			w.since = r.At
+		case f.refreshes:
+			w.got(Loaded{}) // others refresh it, or it is gone
+			f.finish(w)
+		case r.Err == nil && r.OK:
+			e := document.Parse(r.Doc)
+			w.Source, w.since = &e, e.LeasedAt()
+		default:
+			f.settle(w, r)
+		}
+	}
+}
+
+// settle takes what Redis holds for a want whose lease this process does not have.
+func (f *fetch) settle(w *Want, r redisstore.Reply) {
+	if r.Err != nil {
+		f.lost(w, r.Err)
+		return
+	}
+	e := document.Parse(r.Doc)
+	switch e.State {
+	case document.None:
+		// The holder died, or the entry was invalidated: ask for the lease.
+	case document.Leased:
+		f.wait(w)
+	case document.Held, document.Returned:
+		f.meets(w, e.Lagging)
+		// All that waited for a lease that came back without a value load at once: one after the other would each wait for
+		// the failure of the one before.
+		w.direct = true
+	default:
+		if f.adopt(w, &e) {
+			w.decided = true
+			f.finish(w)
+		} else {
+			w.Unusable, w.direct = r.Doc, w.rounds >= maxRounds
+			f.n.unusable.Add(1)
+		}
+	}
+}
+
+// wait has a want wait for another process's lease, unless this has waited for long enough.
+func (f *fetch) wait(w *Want) {
+	if !w.waited {
+		f.n.waits.Add(1)
+	}
+	w.waited = true
+	if f.patience.over {
+		w.direct = true
+		return
+	}
+	f.patience.begin()
+	f.waiting[w] = struct{}{}
+	self := new(waiter)
+	self.tell = func(r redisstore.Reply, sealed uint64) {
+		f.events <- func() {
+			if w.waiter == self { // it still waits
+				f.told(w, r, sealed)
+			}
+		}
+	}
+	w.waiter = self
+	f.polls.wait(f.ctx, w.Name, self)
+}
+
+// told takes what a poll found for a want.
+func (f *fetch) told(w *Want, r redisstore.Reply, sealed uint64) {
+	w.waiter = nil
+	delete(f.waiting, w)
+	f.flight.sealAt(sealed)
+	if errors.As(r.Err, new(redisstore.TimeoutError)) {
+		f.budget.Spend()
+	}
+	if f.settle(w, r); !w.done.Load() {
+		f.ready = append(f.ready, w)
+	}
+}
+
+func (f *fetch) stopWaiting(w *Want) {
+	if w.waiter != nil {
+		f.polls.leave(w.Name, w.waiter)
+		w.waiter = nil
+		delete(f.waiting, w)
+	}
+}
+
+// tire ends the wait for what others load.
+func (f *fetch) tire() {
+	f.patience.over = true
+	if f.inside() {
+		f.before = nil
+	}
+	insideOf(f.ctx).waited(f.patience.limit)
+	for w := range f.waiting {
+		f.stopWaiting(w)
+		w.direct = true
+		f.ready = append(f.ready, w)
+	}
+}
+
+// inside reports whether what is wanted is read inside a load.
+func (f *fetch) inside() bool { return insideOf(f.ctx) != nil }
+
+// lost has a want loaded without a fill: Redis failed, or the name belongs to somebody else.
+func (c *Core) lost(w *Want, err error) {
+	w.direct = true
+	if redisstore.IsWrongType(err) {
+		c.foreign(w.Name)
+	}
+}
+
+// adopt takes a document as the result, if it can be used.
+func (f *fetch) adopt(w *Want, e *document.Entry) bool {
+	if !f.Answers(w.Name, e, nil) {
+		return false
+	}
+	data := e.Value
+	// The codec may modify what it is given, even if it then fails, and a lease must find the document as it is. It is called as
+	// a loader is: it may call runtime.Goexit.
+	e.Value = f.unshared(data)
+	got, err := isolated(context.Background(), func() error { return f.edge.Read(w, e) })
+	switch {
+	case err != nil && e.State == document.Absent: // WithNotFoundFunc's func panicked: no load would change that
+		got = err
+	case err != nil || got == ErrUnusable:
+		return false
+	}
+	if !w.waited {
+		w.Adopted = e
+	}
+	w.got(Loaded{Data: data, err: got})
+	f.lastTook.Store(e.Took)
+	return true
+}
+
+// load begins to load what is seated, now that it is known under which right. What may not be loaded yet waits.
+func (f *fetch) load() {
+	var mine []*Want
+	for _, w := range f.seated {
+		switch {
+		case w.done.Load() || w.waiter != nil:
+		case w.Source != nil || w.direct && f.before == nil:
+			mine = append(mine, w)
+		default:
+			f.ready = append(f.ready, w)
+		}
+	}
+	f.seated = nil
+	switch {
+	case len(mine) == 0:
+	case f.batched():
+		f.start(mine)
+	default:
+		for _, w := range mine {
+			f.start([]*Want{w})
+		}
+	}
+	f.giveBack()
+}
+
+// start has wants loaded in one of the places that are held, which is given back when that load has ended.
+func (f *fetch) start(wants []*Want) {
+	f.loads++
+	f.flight.begin(wants[0].Source != nil)
+	for _, w := range wants {
+		f.meets(w, w.Source == nil && f.mayLag())
+	}
+	f.keep(wants)
+	places := min(f.held, 1)
+	f.held -= places
+	go func() {
+		for i, l := range f.loadAll(f.ctx, wants, f.batched(), f.refreshes) {
+			wants[i].got(l)
+		}
+		for range places {
+			f.places.give()
+		}
+		f.events <- func() { f.landed(wants) }
+	}()
+}
+
+// landed takes the end of a load.
+func (f *fetch) landed(wants []*Want) {
+	f.loads--
+	f.letGo(wants)
+	f.lastTook.Store(wants[0].took.Milliseconds())
+	f.ended = append(f.ended, wants...)
+}
+
+// usual is how long the last load took that this process knows of, its own or one that it waited for.
+func (c *Core) usual() time.Duration {
+	return time.Duration(c.lastTook.Load()) * time.Millisecond
+}
+
+func namesIn(wants []*Want) []string {
+	names := make([]string, len(wants))
+	for i, w := range wants {
+		names[i] = w.Name
+	}
+	return names
+}
+
+func only[T any](all []T, keep func(T) bool) []T {
+	var some []T
+	for _, x := range all {
+		if keep(x) {
+			some = append(some, x)
+		}
+	}
+	return some
+}

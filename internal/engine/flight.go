@@ -1,0 +1,274 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"github.com/asidecache/aside/internal/document"
+	"github.com/asidecache/aside/internal/protocol"
+	"github.com/asidecache/aside/internal/redisstore"
+)
+
+// A flight is one search for one entry, from its lease to its fill, shared by the callers of this process that miss it
+// at the same time. It is open at first: a caller that misses the entry joins it. It is closed when it could serve nobody who comes
+// from then on: when its load begins without the right to fill, when its fill is about to be sent, and when its last caller
+// leaves before its load has begun. When it has its result, it lands, and those who joined it wake. If the last caller leaves, a
+// load that has begun goes on; a wait ends.
+//
+// Sharing is where a cache that is coherent in Redis becomes incoherent in the process: a caller that starts after an
+// Invalidate has returned must not get what a load found that began before. Nothing in the process needs to know of that
+// Invalidate (it may have happened in another one), so the rule is about order alone, and a counter gives it:
+//
+//	A caller may use a flight's result if the flight's load began after the caller arrived, or if the caller arrived before
+//	the flight sent the command that decided it: the look that hit, or the fill that Redis accepted.
+//
+// In the first case the load began later than any Invalidate that the caller may know of. In the second, Redis executed
+// the command after the caller arrived, and found the entry not invalidated since the load began. It is the sending that
+// counts: a caller that arrives while the command is under way may know of an Invalidate that overtook its reply.
+//
+// A caller who may not use a result, since its fill was refused, asks again, and finds a flight that began later. So a caller waits
+// for two flights at most.
+//
+// A caller who finds the last flight closed begins one of its own at once. If that has to load without a lease, it waits for the one
+// before to land: loads that fill nothing do not run side by side, however many callers come.
+type flight struct {
+	of      *flights
+	name    string
+	wanted  context.Context // ends when no caller is left
+	queued  atomic.Bool     // it waits for a place, or left without one
+	before  *flight         // of this name, if it had not landed when this one set out
+	landed  chan struct{}   // closed when the rest may be read
+	callers int             // guarded by of.mu, as these are until it has landed:
+	loads   bool            // its load has begun
+	closed  bool            // it would not serve a caller that arrives from now on
+	began   uint64          // ticks of the Cache's clock: when its load began
+	unwant  func()          // ends wanted; nil if a caller stays to the end
+
+	sealed   uint64        // just before the last command was sent that could decide
+	decided  bool          // that command did
+	onRedis  time.Duration // the time that Redis took of it
+	row      any           // of the owner's want
+	adopted  *document.Entry
+	decoding redisstore.Decoding // of what was loaded, for the joiners
+	Loaded
+}
+
+// serves is the rule.
+func (f *flight) serves(arrived uint64) bool {
+	if f.err != nil && !f.Absent() {
+		return true // an error is no value: it cannot be stale
+	}
+	return protocol.Serves(arrived, f.began, f.sealed, f.decided)
+}
+
+// A clock orders arrivals, begins and seals in this process.
+type clock struct{ ticks atomic.Uint64 }
+
+func (c *clock) Tick() uint64 { return c.ticks.Add(1) }
+
+// flights are those of one Cache that use Redis, or those that do not.
+type flights struct {
+	clock *clock
+	group singleflight.Group // collapses the callers of one flight
+	mu    sync.Mutex         // guards last, and parts of the flights
+	last  map[string]*flight // of each name, until it lands
+}
+
+func (g *flights) init(c *clock) { g.clock, g.last = c, make(map[string]*flight) }
+
+// join returns the flight that a caller waits for, and what tells that it has landed: the last flight of that name if it might
+// serve the caller, else one that the caller begins by this, its own.
+func (g *flights) join(
+	ctx context.Context, name string, arrived uint64, fly func(*flight),
+) (f *flight, own bool, landed <-chan singleflight.Result) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	last := g.last[name]
+	f, own = last, last == nil || !protocol.MayServe(arrived, last.began, last.closed)
+	if own {
+		f = &flight{of: g, name: name, wanted: context.WithoutCancel(ctx), before: last, landed: make(chan struct{})}
+		if ctx.Done() != nil {
+			f.wanted, f.unwant = context.WithCancel(f.wanted)
+		}
+		g.last[name] = f
+		g.group.Forget(name) // of the last one, which may still be under way
+	}
+	f.callers++
+	return f, own, g.group.DoChan(name, func() (any, error) { fly(f); return nil, nil })
+}
+
+// leave is called by a caller that waits no more. A load that has not begun when the last caller leaves does not begin.
+func (f *flight) leave() {
+	f.of.mu.Lock()
+	defer f.of.mu.Unlock()
+	if f.callers--; f.callers == 0 && f.unwant != nil {
+		f.closed = f.closed || !f.loads
+		f.unwant()
+	}
+}
+
+// begin notes that the load begins. If its result may not be filled, no command will decide it: a caller that arrives from now
+// on would wait for it in vain.
+func (f *flight) begin(mayFill bool) {
+	if f == nil {
+		return
+	}
+	f.of.mu.Lock()
+	defer f.of.mu.Unlock()
+	f.loads, f.closed = true, f.closed || !mayFill
+	f.began = f.of.clock.Tick()
+}
+
+// close is called before the fill is sent: it would not serve a caller that arrives from now on.
+func (f *flight) close() {
+	if f == nil {
+		return
+	}
+	f.of.mu.Lock()
+	defer f.of.mu.Unlock()
+	f.closed = true
+}
+
+// seal is called just before each command that may decide.
+func (f *flight) seal() {
+	if f != nil {
+		f.sealed = f.of.clock.Tick()
+	}
+}
+
+// sealAt is seal for a command that was sent for others as well, just after that tick.
+func (f *flight) sealAt(tick uint64) {
+	if f != nil {
+		f.sealed = tick
+	}
+}
+
+// land ends the flight.
+func (f *flight) land() {
+	f.of.mu.Lock()
+	defer f.of.mu.Unlock()
+	if f.of.last[f.name] == f {
+		delete(f.of.last, f.name)
+	}
+	f.before = nil
+	if f.unwant != nil {
+		f.unwant()
+	}
+	close(f.landed)
+}
+
+// Miss finds what the look did not give: through a flight that this caller owns or joins. The value is then in the want's row.
+func (c *Core) Miss(ctx context.Context, m *Mode, arrived uint64, w *Want, b redisstore.Budget) error {
+	if m.inTx() {
+		return c.LoadHere(ctx, w)
+	}
+	switch c.loadsAbove(ctx, w.Name) {
+	case 0:
+	case 1:
+		return c.LoadHere(ctx, w) // it would wait for itself
+	default:
+		return c.cycle()
+	}
+	loadCtx, err := c.ctxOfLoad(ctx)
+	if err != nil {
+		return err
+	}
+	for {
+		flights := &c.flights
+		if b.Spent() || !c.fillable(w.Name) {
+			flights, b.Left = &c.direct, 0 // nobody in these waits for Redis
+		}
+		f, own, landed := flights.join(ctx, w.Name, arrived, func(f *flight) { c.fly(loadCtx, f, w, b) })
+		if own && flights == &c.flights {
+			c.streak.miss()
+		}
+		err := c.await(ctx, f, own, landed)
+		switch {
+		case err == errImpatient || err == nil && f.err == errClosed:
+			return c.LoadHere(ctx, w)
+		case err != nil:
+			return err
+		case f.lagged:
+			insideOf(ctx).lags()
+		}
+		switch {
+		case own:
+			return repanic(f.err)
+		case f.serves(arrived):
+			return c.share(ctx, f, w)
+		default:
+			b.Left -= f.onRedis
+		}
+	}
+}
+
+// errImpatient says that a read inside a load has waited for others for long enough.
+var errImpatient = errors.New("aside: the load of others takes too long")
+
+// await waits until a flight has landed or ctx ends, and inside a load no longer for another's flight than there is patience.
+func (c *Core) await(ctx context.Context, f *flight, own bool, landed <-chan singleflight.Result) error {
+	var tired <-chan time.Time
+	patience := c.patience(ctx)
+	if !own && insideOf(ctx) != nil {
+		tired = time.After(patience)
+	}
+	select {
+	case <-landed:
+		return nil
+	case <-tired:
+		f.leave()
+		insideOf(ctx).waited(patience)
+		return errImpatient
+	case <-ctx.Done():
+		defer f.leave()
+		if f.queued.Load() {
+			return c.overloaded(ctx)
+		}
+		return EndOf(ctx)
+	}
+}
+
+// fly runs a flight. It must not panic or end its goroutine: singleflight would take the process with it, or leave the
+// callers waiting. All of the user's code in it runs guarded.
+func (c *Core) fly(loadCtx context.Context, f *flight, w *Want, b redisstore.Budget) {
+	defer f.land()
+	search := c.newFetch(f.wanted, loadCtx, b)
+	search.flight, search.queued = f, &f.queued
+	if f.before != nil {
+		search.before = f.before.landed
+	}
+	search.run([]*Want{w})
+	f.decided = w.decided
+	f.onRedis = b.Left - search.budget.Left
+	f.Loaded, f.row, f.adopted = w.Loaded, w.Row, w.Adopted
+	f.lagged = f.lagged || w.lags
+	f.Data = c.unshared(f.Data) // which joiners decode when the owner may be modifying the value
+}
+
+// share gives a joiner what a hit would have: the owner has the flight's own value.
+func (c *Core) share(ctx context.Context, f *flight, w *Want) error {
+	w.Adopted = f.adopted
+	switch {
+	case f.err != nil || c.edge.Share(w, f.Data, &f.decoding) == nil:
+	case c.Config.Shared:
+		w.Row = f.row
+	default:
+		return c.loadOwn(ctx, w) // it has no encoding to be shared by
+	}
+	w.Joined = f.ctx
+	c.n.joins.Add(1)
+	return repanic(f.err)
+}
+
+// repanic lets a loader's panic go on in a caller, and hands all other errors through.
+func repanic(err error) error {
+	if p := (*panicError)(nil); errors.As(err, &p) {
+		panic(p.value)
+	}
+	return err
+}

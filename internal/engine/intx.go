@@ -1,0 +1,458 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/asidecache/aside/internal/durations"
+	"github.com/asidecache/aside/internal/redisstore"
+	"github.com/asidecache/aside/internal/watch"
+)
+
+// InTx is that of package aside.
+func InTx(ctx context.Context, fn func(ctx context.Context) error) error {
+	if outer := runOf(ctx); outer != nil && !outer.tx.over() {
+		return (&run{tx: outer.tx, outer: outer}).call(ctx, fn)
+	}
+	t := new(tx)
+	defer t.end(context.WithoutCancel(ctx)) // after a panic too
+	return (&run{tx: t}).call(ctx, fn)
+}
+
+// A run is one call of InTx: the one that begins a tx, or one inside it.
+type run struct {
+	tx    *tx
+	outer *run // nil if it began the tx
+	known bool // its function returned nil, or RolledBack; guarded by tx.mu
+}
+
+// call calls fn with a ctx by which invalidations know the run.
+func (r *run) call(ctx context.Context, fn func(ctx context.Context) error) error {
+	m := ModeOf(ctx)
+	err := fn(context.WithValue(ctx, modeKey{}, &Mode{bypass: m != nil && m.bypass, run: r}))
+	r.tx.mu.Lock()
+	defer r.tx.mu.Unlock()
+	var rolledBack *rolledBackError
+	r.known = err == nil || errors.As(err, &rolledBack)
+	if r.outer == nil && err == error(rolledBack) && rolledBack != nil {
+		return rolledBack.err
+	}
+	return err
+}
+
+// RolledBack is that of package aside.
+func RolledBack(err error) error { return &rolledBackError{err} }
+
+type rolledBackError struct{ err error }
+
+func (e *rolledBackError) Error() string {
+	if e.err == nil {
+		return "aside: rolled back"
+	}
+	return e.err.Error()
+}
+
+func (e *rolledBackError) Unwrap() error { return e.err }
+
+// isKnown reports whether it is known what became of all that was written in r. r.tx.mu is held.
+func (r *run) isKnown() bool {
+	return r.known && (r.outer == nil || r.outer.isKnown())
+}
+
+// A tx is one run of InTx, with those inside it.
+type tx struct {
+	mu     sync.Mutex // guards the rest
+	parts  []*part
+	runs   []*run // in which something was invalidated
+	tagged bool   // InvalidateTags was called
+	ended  bool
+	isLate bool // holds were once not renewed in time
+}
+
+// A part is what was invalidated of one Cache.
+type part struct {
+	*Core
+	entries, tags *holds
+	all           bool   // InvalidateAll was called
+	stop          func() // ends the renewals; nil before the first hold is to be placed
+}
+
+func (c *Core) newPart() *part {
+	holder := rand.Text()
+	p := &part{
+		Core:    c,
+		entries: newHolds(c.entries, holder, durations.Saturated(c.Config.Hold, c.entries.longestLag())),
+		tags:    newHolds(c.tags, holder, durations.Saturated(c.Config.Hold, c.tags.longestLag())),
+	}
+	p.entries.must = true
+	return p
+}
+
+// due are the holds that are to be renewed.
+func (p *part) due(hs *holds) []string { return hs.placedBy(time.Now().Add(-p.Config.Hold / 3)) }
+
+// late reports whether some hold has not been renewed for another third of WithHold since it was due. What is left is the time
+// in which a COMMIT may land.
+func (p *part) late() bool {
+	limit := time.Now().Add(-2 * (p.Config.Hold / 3))
+	return p.entries.anyPlacedBy(limit) || p.tags.anyPlacedBy(limit)
+}
+
+// use calls fn with the part of c, for something that is invalidated in r, unless the tx has ended: then what goes on under its ctx
+// is outside.
+func (r *run) use(c *Core, fn func(p *part)) bool {
+	t := r.tx
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.ended {
+		return false
+	}
+	if !slices.Contains(t.runs, r) {
+		t.runs = append(t.runs, r)
+	}
+	i := slices.IndexFunc(t.parts, func(p *part) bool { return p.Core == c })
+	if i < 0 {
+		i, t.parts = len(t.parts), append(t.parts, c.newPart())
+	}
+	fn(t.parts[i])
+	return true
+}
+
+// errLate says that a hold may have expired, or is about to.
+var errLate = errors.New("aside: the holds of this transaction were not renewed within a third of WithHold: " +
+	"they are too many for that, or Redis did not answer")
+
+// late returns errLate once holds were not renewed in time.
+func (t *tx) late() (err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.isLate = t.isLate || slices.ContainsFunc(t.parts, (*part).late); t.isLate {
+		err = errLate
+	}
+	return err
+}
+
+// has reports whether name was invalidated in the tx, or may have been by a tag.
+func (t *tx) has(c *Core, name string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.parts { // which may be that of another Cache of the same name
+		if p.entries.has(name) || p.all && p.Core.entries.of == prefixOf(name) {
+			return true
+		}
+	}
+	return c.Tagged && t.tagged
+}
+
+// over reports whether the tx has ended.
+func (t *tx) over() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ended
+}
+
+// hold places the holds of what is invalidated in r, all together, and removes what has the tags. If Redis is known to be down,
+// nothing is sent: a hold that arrives late would outlive its transaction. It reports whether the tx is still open.
+func (r *run) hold(ctx context.Context, w *write) (open bool, err error) {
+	var tasks []task
+	var placed []*holds
+	var subjects []subject
+	for _, wp := range w.parts {
+		names, tags := sortedOut(wp.subjects)
+		// They are noted before anything is sent: reads inside go to the loader from here on.
+		if open = r.use(wp.Of, func(p *part) {
+			p.entries.note(names)
+			p.tags.note(tags)
+			r.tx.tagged = r.tx.tagged || len(tags) > 0
+			p.keep(ctx)
+			tasks = append(tasks, p.placeTasks(p.entries, names, 0)...)
+			tasks = append(tasks, p.placeTasks(p.tags, tags, 0)...)
+			placed = append(placed, p.entries, p.tags)
+		}); !open {
+			return false, nil
+		}
+		subjects = append(subjects, wp.subjects...)
+	}
+	subjects = unique(subjects)
+	c := w.lead()
+	if slices.ContainsFunc(subjects, func(s subject) bool { return !c.isUp(s) }) {
+		return true, notHeld(subjects, subjects, errKnownDown)
+	}
+	failed, err := c.attempt(ctx, tasks)
+	if err == nil {
+		failed, err = c.removeTagged(ctx, groupOf(subjects).tags)
+	}
+	if err == nil {
+		failed, err = c.tell(ctx, subjects)
+	}
+	if err != nil {
+		dropNear(subjects)
+		for _, hs := range placed {
+			hs.lost() // so that all is removed at the end
+		}
+		return true, notHeld(failed, subjects, err)
+	}
+	return true, r.tx.late()
+}
+
+// keep has the holds of p renewed, from when the first is to be placed: to remove what has tags may take longer than a hold lasts.
+func (p *part) keep(ctx context.Context) {
+	if p.stop == nil {
+		p.stop = p.renew(ctx)
+	}
+}
+
+// renew keeps the holds from expiring while the transaction runs. It places them again every third of their life, so that one
+// that was evicted is back before long, and what has failed after a twelfth: so a Redis that does not answer now and then
+// lets none expire.
+func (p *part) renew(ctx context.Context) (stop func()) {
+	return renewing(p.Config.Hold/12, func(stopping *atomic.Bool) { p.renewDue(ctx, stopping) })
+}
+
+// renewDue places the holds again that are due, the oldest first. Where that of a tag was gone, evicted or deleted, loads may have
+// been filled meanwhile that saw the rows from before.
+func (p *part) renewDue(ctx context.Context, stopping *atomic.Bool) {
+	var lost []string
+	gone := p.entries.isGone() || p.tags.isGone()
+	tasks := p.placeTasks(p.entries, p.due(p.entries), 0)
+	tasks = append(tasks, p.renewTasks(p.tags, p.due(p.tags), func(tags []string) { lost = append(lost, tags...) })...)
+	redisstore.Chunks(p.Store, tasks, func(chunk []task) []task {
+		if stopping.Load() {
+			return chunk
+		}
+		failed, _ := p.attemptOnce(ctx, chunk)
+		return failed
+	})
+	if lost != nil && !stopping.Load() {
+		p.placeTagsAgain(ctx, lost)
+	}
+	if now := p.entries.isGone() || p.tags.isGone(); now && !gone {
+		_, _ = p.tell(ctx, p.subjects()) // copies may have been made meanwhile
+	}
+}
+
+// subjects are all that p holds.
+func (p *part) subjects() []subject {
+	return append(p.entries.of.subjects(p.entries.names()), p.tags.of.subjects(p.tags.names())...)
+}
+
+// placeTagsAgain makes another record of tags, and removes what has them.
+func (p *part) placeTagsAgain(ctx context.Context, tags []string) {
+	if _, err := p.attempt(ctx, p.placeTasks(p.tags, tags, 0)); err == nil {
+		_, _ = p.removeTagged(ctx, p.tags.of.subjects(tags))
+	}
+}
+
+// end ends the holds, those of one client together.
+func (t *tx) end(ctx context.Context) {
+	t.mu.Lock()
+	t.ended = true
+	parts := t.parts
+	t.mu.Unlock()
+	for len(parts) > 0 {
+		ledger := parts[0].ledger
+		t.endOn(ctx, only(parts, func(p *part) bool { return p.ledger == ledger }))
+		parts = only(parts, func(p *part) bool { return p.ledger != ledger })
+	}
+}
+
+// endOn ends the holds of the caches of one client. What is unknown is held once more, and left to expire; all else is released
+// together.
+func (t *tx) endOn(ctx context.Context, parts []*part) {
+	var e ending
+	for _, p := range parts { // renewals go on meanwhile: where there are very many, the last of them would expire before
+		of := t.outcomeOf(p)
+		p.prolong(ctx, of.left)
+		e.add(of)
+	}
+	stop := func() {
+		for _, p := range parts {
+			if p.stop != nil {
+				p.stop()
+			}
+		}
+	}
+	lead := slices.MaxFunc(parts, func(a, b *part) int { return cmp.Compare(a.Config.Timeout, b.Config.Timeout) })
+	lead.release(ctx, &e, stop)
+	for _, p := range parts {
+		p.tellEnded(ctx, &e)
+	}
+}
+
+// An ending is what becomes of the holds of a tx, or of a part of it.
+type ending struct {
+	released []released
+	left     []subject // to expire
+	all      []subject // whole caches
+	unknown  bool
+}
+
+// A released is what is released of some holds.
+type released struct {
+	*holds
+	names []string
+}
+
+func (e *ending) add(of ending) {
+	e.released, e.all, e.unknown = append(e.released, of.released...), append(e.all, of.all...), e.unknown || of.unknown
+}
+
+// subjects are all that is released, and the whole caches.
+func (e *ending) subjects() []subject {
+	all := slices.Clone(e.all)
+	for _, r := range e.released {
+		all = append(all, r.of.subjects(r.names)...)
+	}
+	return unique(all)
+}
+
+// outcomeOf tells what becomes of the holds of p. If any run of the tx has an unknown outcome, all are left to expire: what is
+// released could be made anew from a row that was written in that run, whose COMMIT may still land.
+func (t *tx) outcomeOf(p *part) (e ending) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e.unknown = !t.isKnown()
+	for _, hs := range []*holds{p.entries, p.tags} {
+		if e.unknown {
+			e.left = append(e.left, hs.of.subjects(hs.names())...)
+		} else {
+			e.released = append(e.released, released{hs, hs.names()})
+		}
+	}
+	if p.all {
+		e.all = []subject{{p.Core.entries, ""}}
+	}
+	return e
+}
+
+// isKnown reports whether it is known what became of all that was written in t. t.mu is held.
+func (t *tx) isKnown() bool {
+	return !slices.ContainsFunc(t.runs, func(r *run) bool { return !r.isKnown() })
+}
+
+// release ends holds after a commit. A hold whose placing was not confirmed may be there all the same, so it is ended too. If one
+// was gone, or was not placed, what was filled meanwhile may be made from old rows: then all is held and released again.
+func (c *Core) release(ctx context.Context, e *ending, stopRenewals func()) {
+	subjects := e.subjects()
+	if len(subjects) == 0 {
+		stopRenewals()
+		return
+	}
+	began, number := time.Now(), c.ledger.add(subjects)
+	failed, err := c.removeAll(ctx, accountsOf(e.all), c.tellRemoved(ctx)) // while the rest is held
+	failed, err = c.tellRest(ctx, e.all, failed, err)
+	stopRenewals()
+	var tasks []task
+	for _, r := range e.released {
+		tasks = append(tasks, c.releaseTasks(r.holds, r.names, r.of.longestLag())...)
+	}
+	didNot, why := c.attempt(ctx, tasks)
+	failed, err = append(failed, didNot...), cmp.Or(err, why)
+	if err == nil && slices.ContainsFunc(e.released, func(r released) bool { return len(r.names) > 0 && r.wasGone() }) {
+		failed, err = c.remove(ctx, subjects)
+	}
+	c.ended(subjects, failed, err, number, began)
+	c.warnPending(failed, err)
+}
+
+// prolong holds what is left of p for WithHold from now on. What Redis does not confirm is invalidated as soon as it is there, and
+// again when a COMMIT has landed if ever.
+func (p *part) prolong(ctx context.Context, left []subject) {
+	if len(left) == 0 {
+		return
+	}
+	began, number := time.Now(), p.ledger.add(left)
+	names, tags := sortedOut(left)
+	tasks := append(p.placeTasks(p.entries, names, 0), p.placeTasks(p.tags, tags, 0)...)
+	failed, err := p.attempt(ctx, tasks)
+	if err == nil {
+		failed, err = p.removeTagged(ctx, groupOf(left).tags)
+	}
+	if err == nil && (p.entries.isGone() || p.tags.isGone()) {
+		failed, err = p.tell(ctx, left)
+	}
+	p.ended(left, failed, err, number, began)
+	p.warnPending(failed, err)
+	if len(failed) > 0 {
+		p.afterHold(func(ctx context.Context) { _ = p.invalidate(ctx, failed) }) // is pending if it fails
+	}
+}
+
+// warnPending logs what was not confirmed at the end of a transaction.
+func (c *Core) warnPending(failed []subject, err error) {
+	if err != nil {
+		c.Config.Logger.Warn("aside: a transaction ended, and what it wrote is not invalidated yet",
+			"cache", c.Name, "pending", len(failed), "error", err)
+	}
+}
+
+// tellEnded tells asidetest what has come to an end, and has an InvalidateAll of an unknown outcome made once more.
+func (p *part) tellEnded(ctx context.Context, e *ending) {
+	for _, r := range e.released {
+		switch {
+		case len(r.names) == 0:
+		case r.holds == p.entries:
+			watch.Tell(ctx, watch.Invalidation{Cache: p.Name, Names: r.names, Ended: true})
+		case r.holds == p.tags:
+			watch.Tell(ctx, watch.Invalidation{Cache: p.Name, Tags: r.names, Ended: true})
+		}
+	}
+	if p.all {
+		watch.Tell(ctx, watch.Invalidation{Cache: p.Name, Ended: true})
+	}
+	if e.unknown && p.all {
+		p.afterHold(func(ctx context.Context) {
+			_ = p.invalidateAll(ctx, []*Core{p.Core})
+			watch.Tell(ctx, watch.Invalidation{Cache: p.Name})
+		})
+	}
+}
+
+// afterHold calls fn when a COMMIT whose answer was lost has landed if ever, unless the Cache is closed before.
+func (c *Core) afterHold(fn func(ctx context.Context)) {
+	c.background.Start(func() {
+		select {
+		case <-time.After(c.Config.Hold):
+			fn(context.Background())
+		case <-c.background.Closing.Done():
+		}
+	})
+}
+
+type modeKey struct{}
+
+// A Mode is what a ctx says of the reads under it.
+type Mode struct {
+	bypass bool
+	run    *run // nil if none
+}
+
+func ModeOf(ctx context.Context) *Mode {
+	m, _ := ctx.Value(modeKey{}).(*Mode)
+	return m
+}
+
+// inTx reports whether reads must neither fill nor be shared: what goes on under the ctx of a tx that has ended is outside.
+func (m *Mode) inTx() bool { return m != nil && m.run != nil && !m.run.tx.over() }
+
+// wrote reports whether name was invalidated in the transaction that the read is of.
+func (m *Mode) wrote(c *Core, name string) bool { return m.inTx() && m.run.tx.has(c, name) }
+
+// runOf is the run of InTx that ctx is of, nil if none.
+func runOf(ctx context.Context) *run {
+	if m := ModeOf(ctx); m != nil {
+		return m.run
+	}
+	return nil
+}
+
+// Bypass is that of package aside.
+func Bypass(ctx context.Context) context.Context {
+	return context.WithValue(ctx, modeKey{}, &Mode{bypass: true, run: runOf(ctx)})
+}

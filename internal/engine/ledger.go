@@ -1,0 +1,509 @@
+package engine
+
+import (
+	"fmt"
+	"math"
+	"reflect"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside/internal/durations"
+	"github.com/asidecache/aside/internal/near"
+	"github.com/asidecache/aside/internal/redisstore"
+)
+
+// A ledger is the pending invalidations of one client: those that Redis has not confirmed, of all caches of this process that were
+// given the client. Entries, tags and whole caches are pending in one way.
+//
+// The life of a pending invalidation: it is added before its first attempt is sent, since an attempt confirms what was pending
+// when it was sent and nothing newer. (An Invalidate that is called while another is under way may speak of a later write.) If
+// Redis confirms it, it is over. If not, it has failed, and is tried again in the background until Redis confirms it. None is
+// given up: how long another process keeps what it stored is not known here. As long as an invalidation has failed, this process
+// does not read its entry from the cache; nor while the first attempt for an entry is under way.
+//
+// What is invalidated after one that has failed may be made from it, and so be made anew from the old row before that is gone.
+// So it is sent once more, although Redis has confirmed it: it is to be repeated. What has failed and what is to be repeated is
+// sent as one group, in rounds: all of it is held, and then released. A round may be the last although something was invalidated
+// during it, if that began when all of the group was held: what is made then is made from the new rows. Only if a hold of the group
+// turns out to be gone, that joins the group.
+//
+// (The rule was modelled first, see proof/nested: R3 until held. To send what failed alone breaks, and so do six other ways.)
+type ledger struct {
+	most    int           // pending invalidations of an account that are remembered one by one, see mostPending
+	sending chan struct{} // holds one while a round is sent
+
+	mu       sync.Mutex // guards the rest, and parts of the accounts
+	accounts map[string]*account
+	pending  map[subject]pending
+	last     uint64      // number of a pending invalidation
+	waiting  int         // that have failed or are to be repeated, and are in no round
+	round    *retryRound // under way; nil if none
+	trying   bool        // a goroutine is at work
+	left     bool        // by one that has stopped, whose Cache was closed
+}
+
+// A subject is what an invalidation is about.
+type subject struct {
+	of   *account
+	name string // of an entry, or a tag as it is rendered; "" is whatever the account is of
+}
+
+// hasNear reports whether there may be near copies of it.
+func (s subject) hasNear() bool { return s.of.near.Load() != nil }
+
+// An account is the part of a ledger that the caches of one name share, or those whose tags have one journal.
+type account struct {
+	ledger  *ledger
+	of      string                   // the prefix of the entries, or the name of the journal, which holds no colon
+	books   *redisstore.Books        // nil if it is of entries
+	barring atomic.Int64             // pending invalidations that keep reads from the cache: they take no lock while there are none
+	lag     atomic.Int64             // the longest WithReplicaLag of those that share it
+	near    atomic.Pointer[near.Log] // what tells the near copies of its entries; nil if none of them has WithNear
+
+	scope  string // guarded by ledger.mu, as these are: of the caches that share it
+	stored stored
+	caches int // open ones
+	failed int
+	again  int // to be repeated
+}
+
+// pending is what is known of the newest invalidation of a subject.
+type pending struct {
+	number  uint64
+	sent    bool // an attempt is under way
+	failed  bool // one was not confirmed
+	refused bool // by an ACL: it has failed, but nothing waits for it
+	again   bool // it was confirmed, and is to be repeated
+	inRound bool // which will confirm it
+
+	lagging time.Time // until when replicas may lack what was folded into it; see fold
+	swept   bool      // it was confirmed before
+}
+
+// bars reports whether it keeps reads from the cache. While the first attempt for a tag or a whole cache is under way, a read
+// overlaps it.
+func (p pending) bars(s subject) bool {
+	return p.failed || p.sent && s.of.books == nil && s.name != ""
+}
+
+// waits reports whether it must be sent once more, and no round does.
+func (p pending) waits() bool { return (p.failed && !p.refused || p.again) && !p.inRound }
+
+// A retryRound sends a group once more.
+type retryRound struct {
+	group     []subject
+	number    uint64 // of the last pending invalidation when it began
+	began     time.Time
+	held      uint64    // the same when all of the group was held; 0 before
+	meanwhile []subject // what was confirmed since then, and is over unless a hold turns out to be gone
+}
+
+func newLedger(rdb redis.UniversalClient) *ledger {
+	return &ledger{sending: make(chan struct{}, 1), most: mostPending(rdb), accounts: make(map[string]*account), pending: make(map[subject]pending)}
+}
+
+// mostPending is how many failed invalidations of an account are remembered one by one. Beyond it all of the account is pending,
+// which ends with a SCAN of every node: where the client may not show them it would never end, so there is no bound.
+func mostPending(rdb redis.UniversalClient) int {
+	if showsItsNodes(rdb) {
+		return 10_000
+	}
+	return math.MaxInt
+}
+
+// account returns that of the entries under a prefix.
+func (l *ledger) account(prefix string) *account { return l.accountOf(prefix, nil) }
+
+// tagAccount returns that of the tags in a journal.
+func (l *ledger) tagAccount(b redisstore.Books) *account { return l.accountOf(b.Journal, &b) }
+
+// entriesNamed are the entries of these names, whatever caches they are of.
+func (l *ledger) entriesNamed(names []string) []subject {
+	entries := make([]subject, len(names))
+	for i, name := range names {
+		entries[i] = subject{l.account(prefixOf(name)), name}
+	}
+	return entries
+}
+
+func namesOf(subjects []subject) []string {
+	names := make([]string, len(subjects))
+	for i, s := range subjects {
+		names[i] = s.name
+	}
+	return names
+}
+
+func (l *ledger) accountOf(of string, b *redisstore.Books) *account {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a := l.accounts[of]
+	if a == nil {
+		a = &account{ledger: l, of: of, books: b}
+		l.accounts[of] = a
+	}
+	return a
+}
+
+// join notes a Cache that shares the account, and what it stores. All of them have one scope: an InvalidateTags of the one could else
+// not find what the other has filled under the same names. And all of them store the same, or each would take the entries of the
+// other for misses, or for its own.
+func (a *account) join(scope string, as stored) error {
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	switch {
+	case a.caches > 0 && a.scope != scope:
+		return fmt.Errorf("WithScope(%q), and another Cache of this client and name has WithScope(%q)", scope, a.scope)
+	case a.caches > 0 && (a.stored.codec != as.codec || a.stored.version != as.version):
+		return fmt.Errorf("it stores %v, and another Cache of this client and name %v", as, a.stored)
+	}
+	a.scope, a.stored = scope, as
+	a.caches++
+	return nil
+}
+
+// leave is called by a Cache that is closed.
+func (a *account) leave() {
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	a.caches--
+}
+
+// lags notes the WithReplicaLag of a Cache that shares the account.
+func (a *account) lags(d time.Duration) {
+	d = min(d, durations.Forever)
+	for {
+		if old := a.lag.Load(); old >= int64(d) || a.lag.CompareAndSwap(old, int64(d)) {
+			return
+		}
+	}
+}
+
+// longestLag is what each invalidation must note: whatever Cache makes it, it may be about entries of another that lag.
+func (a *account) longestLag() time.Duration { return time.Duration(a.lag.Load()) }
+
+// subjects are what the account has by names.
+func (a *account) subjects(names []string) []subject {
+	all := make([]subject, len(names))
+	for i, name := range names {
+		all[i] = subject{a, name}
+	}
+	return all
+}
+
+// has reports whether an entry must not be read from the cache.
+func (a *account) has(name string) bool {
+	l := a.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	entry, all := subject{a, name}, subject{a, ""}
+	return l.pending[entry].bars(entry) || l.pending[all].bars(all)
+}
+
+// failedCount is how many invalidations have failed and are pending.
+func (a *account) failedCount() int {
+	a.ledger.mu.Lock()
+	defer a.ledger.mu.Unlock()
+	return a.failed
+}
+
+// set replaces what is known of a subject, and keeps count.
+func (l *ledger) set(s subject, p pending) {
+	before := l.pending[s]
+	l.waiting += one(p.waits()) - one(before.waits())
+	s.of.failed += one(p.failed) - one(before.failed)
+	s.of.again += one(p.again) - one(before.again)
+	s.of.barring.Add(int64(one(p.bars(s)) - one(before.bars(s))))
+	if p.sent || p.failed || p.again {
+		l.pending[s] = p
+	} else {
+		delete(l.pending, s)
+	}
+}
+
+func one(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
+}
+
+// add notes that an attempt is about to be sent, and returns its number.
+func (l *ledger) add(subjects []subject) uint64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.last++
+	for _, s := range subjects {
+		p := l.pending[s]
+		p.number, p.sent, p.inRound = l.last, true, false
+		l.set(s, p)
+	}
+	return l.last
+}
+
+// done notes how an attempt ended that was added with a number and began then: what has failed of it, since an ACL protects it or
+// for another reason, and the rest, which was confirmed. It reports whether somebody must begin to try again.
+func (l *ledger) done(subjects, failed []subject, refused bool, number uint64, began time.Time) (begin bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fail(failed, refused) // first: what is confirmed is repeated then
+	isFailed := setOf(failed)
+	for _, s := range subjects {
+		if !isFailed[s] {
+			l.confirm(s, number, began)
+		}
+	}
+	return l.begin()
+}
+
+// failed notes invalidations that were not confirmed and that nobody has added.
+//
+// What an ACL protects fails until somebody grants the right. It is kept from reads, and tried again, but what is invalidated after
+// it is not repeated, which might go on for ever.
+func (l *ledger) failed(subjects []subject, refused bool) (begin bool) {
+	return l.done(nil, subjects, refused, l.add(subjects), time.Time{})
+}
+
+func setOf(subjects []subject) map[subject]bool {
+	set := make(map[subject]bool, len(subjects))
+	for _, s := range subjects {
+		set[s] = true
+	}
+	return set
+}
+
+func (l *ledger) fail(failed []subject, refused bool) {
+	for _, s := range failed {
+		p, ok := l.pending[s]
+		if !ok {
+			continue // confirmed by an attempt that was sent later
+		}
+		p.sent, p.failed, p.refused, p.again, p.inRound = false, true, refused, false, false
+		l.set(s, p)
+	}
+	for _, a := range l.accounts {
+		l.fold(a)
+	}
+}
+
+// fold has all of an account be pending in the place of very many.
+//
+// Which they were is then forgotten, but each was owed the lag of the replicas as well: a removal of everything does not keep
+// what was not there from being filled with an old row. The lag is over when so long has passed since they were folded: what is
+// loaded later is new. So a removal that begins before removes what is there, and another one must follow.
+func (l *ledger) fold(a *account) {
+	failed, again := a.failed > l.most, a.again > l.most
+	if !failed && !again {
+		return
+	}
+	for s, p := range l.pending {
+		if s.of == a && s.name != "" && !p.refused && (failed && p.failed || again && p.again) {
+			l.set(s, pending{})
+		}
+	}
+	l.last++
+	all := subject{a, ""}
+	p := l.pending[all]
+	p.number, p.again, p.failed, p.inRound = l.last, again || p.again, failed || p.failed, false
+	p.lagging, p.swept = time.Now().Add(a.longestLag()), false
+	l.set(all, p)
+}
+
+// confirm notes that Redis has confirmed an attempt for s.
+func (l *ledger) confirm(s subject, number uint64, began time.Time) {
+	p, ok := l.pending[s]
+	r, others := l.round, l.waiting-one(p.waits())
+	switch {
+	case !ok || p.number > number: // it speaks of a later write, and has an attempt of its own
+		return
+	case p.failed && began.Before(p.lagging):
+		p.sent, p.inRound, p.swept = false, false, true
+		l.set(s, p)
+	case others == 0 && r == nil:
+		l.set(s, pending{})
+	case others == 0 && r.held > 0 && number > r.held:
+		r.meanwhile = append(r.meanwhile, s)
+		l.set(s, pending{})
+	default:
+		l.set(s, pending{number: p.number, again: true})
+	}
+	if s.name == "" {
+		l.confirmEach(s.of, number)
+	}
+}
+
+// confirmEach confirms the entries of an account of which everything was removed, unless each is owed the lag of the replicas as
+// well: one that was not there has not been held for it.
+func (l *ledger) confirmEach(a *account, number uint64) {
+	for s, p := range l.pending {
+		if s.of == a && s.name != "" && p.failed && p.number <= number && a.longestLag() == 0 {
+			l.set(s, pending{number: p.number, again: p.again})
+		}
+	}
+}
+
+// resume reports whether somebody must begin to try again, since whoever did has stopped.
+func (l *ledger) resume() (begin bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.left && l.begin()
+}
+
+// begin reports whether somebody must begin to try again.
+func (l *ledger) begin() bool {
+	if l.trying || !l.unfinished() {
+		return false
+	}
+	l.trying, l.left = true, false
+	return true
+}
+
+// unfinished reports whether something must be sent once more.
+func (l *ledger) unfinished() bool {
+	if l.waiting > 0 {
+		return true
+	}
+	for _, a := range l.accounts {
+		if a.failed+a.again > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// beginRound returns a round of what is to be sent again now, nil if there is nothing. more tells whether something is that may
+// not be due yet; if not, whoever is trying ends.
+func (l *ledger) beginRound() (r *retryRound, more bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r = &retryRound{number: l.last, began: time.Now()}
+	early := false // something is not due yet, so it is too early to repeat what came after it
+	isEarly := func(p pending) bool { return p.swept && r.began.Before(p.lagging) }
+	for _, p := range l.pending {
+		early = early || isEarly(p)
+	}
+	for s, p := range l.pending {
+		if !p.failed && (!p.again || early) || isEarly(p) {
+			continue
+		}
+		p.inRound = true
+		l.set(s, p)
+		r.group = append(r.group, s)
+	}
+	more = l.unfinished()
+	if l.trying = l.trying && more; len(r.group) == 0 {
+		return nil, more
+	}
+	l.round = r
+	return r, more
+}
+
+// sorted divides the group of a round by why it is sent.
+func (l *ledger) sorted(r *retryRound) (failed, repeated, refused []subject) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range r.group {
+		switch p := l.pending[s]; {
+		case p.refused:
+			refused = append(refused, s)
+		case p.failed:
+			failed = append(failed, s)
+		default:
+			repeated = append(repeated, s)
+		}
+	}
+	return failed, repeated, refused
+}
+
+// any reports whether something is to be sent once more.
+func (l *ledger) any() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unfinished()
+}
+
+// allHeld notes that all of the group is held.
+func (l *ledger) allHeld(r *retryRound) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.held = l.last
+}
+
+// holdWasGone notes that a hold of the group was gone, and returns what joins the group.
+func (l *ledger) holdWasGone(r *retryRound) (joining []subject) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range r.meanwhile {
+		if _, other := l.pending[s]; !other {
+			l.set(s, pending{number: r.number, again: true, inRound: true})
+			joining = append(joining, s)
+		}
+	}
+	r.group, r.meanwhile, r.held = append(r.group, joining...), nil, 0
+	return joining
+}
+
+// endRound notes how a round ended: what has failed of its group, and the rest, which was confirmed.
+func (l *ledger) endRound(r *retryRound, failed []subject, refused bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.round = nil
+	isFailed := setOf(failed)
+	again := false // since something is still missing that the rest may be made from
+	for _, s := range failed {
+		again = again || !l.pending[s].refused && !refused
+	}
+	for _, s := range r.group {
+		p := l.pending[s]
+		switch {
+		case !p.inRound: // it has become another one
+			continue
+		case isFailed[s]:
+			p.inRound, p.refused = false, p.failed && (p.refused || refused)
+		case p.failed && r.began.Before(p.lagging):
+			p.swept, p.inRound = true, false
+		default:
+			p = pending{number: p.number, again: again}
+		}
+		l.set(s, p)
+		if !isFailed[s] && s.name == "" {
+			l.confirmEach(s.of, r.number)
+		}
+	}
+}
+
+// repeatNoMore drops what was confirmed, and is to be repeated although nothing has failed.
+func (l *ledger) repeatNoMore() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.pending {
+		if p.failed && !p.refused {
+			return
+		}
+	}
+	for s, p := range l.pending {
+		if p.again && !p.failed && !p.sent {
+			l.set(s, pending{})
+		}
+	}
+}
+
+// stop notes that nobody tries, though something is pending.
+func (l *ledger) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trying, l.left = false, true
+}
+
+// A stored is what a Cache stores. Types of one shape are the same.
+type stored struct {
+	value, codec reflect.Type
+	version      int64 // WithVersion and the shape
+}
+
+func (s stored) String() string {
+	return fmt.Sprintf("a %v of version %x as %v has it", s.value, uint64(s.version), s.codec)
+}

@@ -1,0 +1,330 @@
+package redisstore
+
+import (
+	"context"
+	"runtime"
+	"slices"
+	"sync"
+	"time"
+)
+
+// A batcher has those share round trips who ask one primary for something side by side: those who read, or those who write. The two
+// do not travel together, since a server that pauses writes would hold up the reads as well.
+//
+// As long as there are few, each goes by itself, on its caller's goroutine if the client is bounded, and pays for nothing else.
+// More of them, and all as long as a batch is under way, gather for one pipeline for all: the first caller of a batch lets those run
+// who are ready to, since some of them are about to ask as well, and then sends it. So nobody waits for a reply before he asks, and
+// the busier the process is, the more of its commands share a round trip. Only while many are under way, callers gather until one
+// of them has landed.
+//
+// Scripts only travel together: each is run for its caller. Reads of one name in one batch are one read. But who asks for a name of
+// which a read is under way may not have its reply: an Invalidate that he knows of may have overtaken it. With others like him he
+// shares a read that follows it.
+type batcher struct {
+	store *Store
+	kind  Kind
+
+	mu      sync.Mutex        // guards the rest
+	flying  int               // what is under way: batches, and what goes by itself
+	batches int               // of these
+	alone   [mostAlone]string // the names of what goes by itself, which need not pay for a map
+	reading map[string]int    // how many batches under way read a name
+	gather  *batch            // its first caller is about to send it
+	queue   []*batch          // too much is under way for these; the oldest comes first
+	again   *batch            // reads of names that were under way: sent when a read of one of them has landed
+}
+
+const (
+	mostAlone  = 2  // that go by themselves at a time: two would lose more by sharing than they save
+	mostFlying = 8  // under way, each of which needs a connection
+	mostShared = 64 // ops of one batch
+	mostOwn    = 4  // ops of one caller in a batch
+)
+
+// A batch is what several callers send together.
+type batch struct {
+	ctx       context.Context // of its first caller
+	start     time.Time       // when he came
+	left      time.Duration   // what he had left then
+	ops       []Op
+	decodings []*Decoding // of reads that several callers share; else nil
+	gone      []int       // ops whose callers have left; guarded by the batcher
+	done      chan struct{}
+	replies   []Reply // once done
+}
+
+func (s *Store) batcherOf(name string, k Kind) *batcher {
+	node := ""
+	if s.Breaker.cluster {
+		node = s.Breaker.addrOf(name)
+	}
+	l, ok := s.batchers[k].Load(node)
+	if !ok {
+		l, _ = s.batchers[k].LoadOrStore(node, &batcher{store: s, kind: k, reading: make(map[string]int)})
+	}
+	return l.(*batcher)
+}
+
+// mayShare reports whether the ops of a call may travel with those of others. What one call removes together is one command, or
+// several in an order. What is large would hold the others up. What has little time left would have them wait for less than
+// WithRedisTimeout.
+func (s *Store) mayShare(b *Budget, ops []Op) bool {
+	if len(ops) > mostOwn || b.Left < s.Timeout/2 {
+		return false
+	}
+	for _, o := range ops {
+		removes := o.Verb == ScriptInvalidate || o.Verb == ScriptHold
+		if removes && len(ops) > 1 || o.Verb == ScriptFill && len(o.Args[1].([]byte)) >= LargeBytes {
+			return false
+		}
+	}
+	return true
+}
+
+// run runs the ops of one caller.
+func (l *batcher) run(ctx context.Context, b *Budget, ops []Op) []Reply {
+	l.mu.Lock()
+	if seat := l.seat(ops[0].Name); seat != nil {
+		l.goAlone(seat, ops[0].Name)
+		defer l.landAlone(seat)
+		return l.store.runNow(ctx, b, l.kind, ops)
+	}
+	r, at, leads := l.join(ctx, b, ops)
+	l.mu.Unlock()
+	came := time.Now()
+	if leads && l.lead(ctx, b, r, len(ops)) {
+		defer l.land(r, nil)
+		return l.store.runNow(ctx, b, l.kind, ops)
+	}
+	return l.await(ctx, b, r, ops[0].Name, at, len(ops), came)
+}
+
+// await waits for the replies to n ops of a batch, but no longer than the budget lasts, or ctx. name is that of the first.
+func (l *batcher) await(ctx context.Context, b *Budget, r *batch, name string, at, n int, came time.Time) []Reply {
+	pool, end := l.store.poolOf(name), came.Add(b.Left)
+	var over <-chan struct{} // nil if the batch has landed before
+	var waiters *waiters
+	if end.Before(r.start.Add(r.left)) {
+		waiters = pool.begin()
+		over = pool.deadlines.until(waiters, came, b.Left).Done()
+	}
+	select {
+	case <-r.done:
+	case <-over:
+		if l.leave(r, at, n) {
+			b.Spend()
+			err, _ := outcome(pool, b.total, end, waiters, errLeft)
+			return failed(n, err)
+		}
+	case <-ctx.Done():
+		if l.leave(r, at, n) {
+			return failed(n, ctx.Err())
+		}
+	}
+	b.Left -= time.Since(came)
+	replies := r.replies[at : at+n]
+	if slices.ContainsFunc(replies, func(r Reply) bool { return IsOver(r.Err) }) {
+		b.Spend()
+	}
+	return replies
+}
+
+// leave is called by a caller that waits no more. It returns false if the replies are there.
+func (l *batcher) leave(r *batch, at, n int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r.replies != nil {
+		return false
+	}
+	for i := range n {
+		r.gone = append(r.gone, at+i)
+	}
+	return true
+}
+
+// seat returns where the name is kept of what goes by itself, or nil if it may not.
+func (l *batcher) seat(name string) *string {
+	if l.flying >= mostAlone || l.gather != nil || l.batches > 0 || l.underWay(name) {
+		return nil
+	}
+	return &l.alone[slices.Index(l.alone[:], "")] // fewer are flying than there are
+}
+
+// goAlone takes a seat, and unlocks.
+func (l *batcher) goAlone(seat *string, name string) {
+	*seat = name
+	l.flying++
+	l.mu.Unlock()
+}
+
+// underWay reports whether a read of a name is under way.
+func (l *batcher) underWay(name string) bool {
+	return l.kind == Reads && (slices.Contains(l.alone[:], name) || l.reading[name] > 0)
+}
+
+// join adds the ops of a caller to the first of these that takes them: the batch for names that are under way, if his is, the one
+// that is about to be sent, the last one that cannot be, one that he leads. A read is one op.
+func (l *batcher) join(ctx context.Context, b *Budget, ops []Op) (r *batch, at int, leads bool) {
+	again := l.underWay(ops[0].Name)
+	if again && l.again == nil {
+		l.again = newBatch(ctx, b)
+	}
+	switch {
+	case again && l.again.takes(ops):
+		r = l.again
+	case l.gather.takes(ops):
+		r = l.gather
+	case len(l.queue) > 0 && l.queue[len(l.queue)-1].takes(ops):
+		r = l.queue[len(l.queue)-1]
+	default:
+		r, leads = newBatch(ctx, b), true
+		l.gather = r
+	}
+	if at = r.find(ops[0]); at >= 0 {
+		r.share(at)
+		return r, at, leads
+	}
+	at = len(r.ops)
+	r.ops, r.decodings = append(r.ops, ops...), append(r.decodings, make([]*Decoding, len(ops))...)
+	return r, at, leads
+}
+
+// share notes that a read is one of several callers.
+func (r *batch) share(at int) {
+	if r.decodings[at] == nil {
+		r.decodings[at] = new(Decoding)
+	}
+}
+
+func newBatch(ctx context.Context, b *Budget) *batch {
+	return &batch{ctx: ctx, start: time.Now(), left: b.Left, done: make(chan struct{})}
+}
+
+// takes reports whether the ops of one more caller have room.
+func (r *batch) takes(ops []Op) bool {
+	return r != nil && (len(r.ops)+len(ops) <= mostShared || r.find(ops[0]) >= 0)
+}
+
+// find returns the place of a read, if there is the same one.
+func (r *batch) find(read Op) int {
+	if read.Verb != readDocument {
+		return -1
+	}
+	return r.place(read.Name)
+}
+
+func (r *batch) place(name string) int {
+	return slices.IndexFunc(r.ops, func(o Op) bool { return o.Name == name })
+}
+
+func (r *batch) has(name string) bool { return r.place(name) >= 0 }
+
+// lead is called by the first caller of a batch, with how many of its ops are his own. It sends the batch once those have joined it
+// who were ready to run, or has it sent when that may be. If nobody has joined it, it leaves the sending to its caller, and returns
+// true.
+func (l *batcher) lead(ctx context.Context, b *Budget, r *batch, own int) (alone bool) {
+	runtime.Gosched()
+	l.mu.Lock()
+	if l.gather == r {
+		l.gather = nil
+	}
+	if l.flying >= mostFlying {
+		l.enqueue(r)
+		l.mu.Unlock()
+		return false
+	}
+	l.takeOff(r)
+	l.mu.Unlock()
+	if len(r.ops) == own && r.decodings[0] == nil {
+		return true
+	}
+	if _, ok := l.store.callsInline(ctx, b); ok {
+		l.fly(r)
+	} else {
+		go l.fly(r)
+	}
+	return false
+}
+
+// enqueue has a batch wait behind those that are older, so that none waits for ever.
+func (l *batcher) enqueue(r *batch) {
+	i, _ := slices.BinarySearchFunc(l.queue, r.start, func(q *batch, start time.Time) int { return q.start.Compare(start) })
+	l.queue = slices.Insert(l.queue, i, r)
+}
+
+func (l *batcher) takeOff(r *batch) {
+	l.flying++
+	l.batches++
+	if l.kind == Reads {
+		for _, o := range r.ops {
+			l.reading[o.Name]++
+		}
+	}
+}
+
+// fly sends a batch. Its time began with its first caller: what it waited for began earlier, so it has landed, or given up, before
+// that time is over.
+func (l *batcher) fly(r *batch) {
+	replies := failed(len(r.ops), errLeft)
+	defer func() { l.land(r, replies) }()
+	b := Budget{total: l.store.Timeout, Left: r.left - time.Since(r.start)}
+	replies = l.store.runNow(context.WithoutCancel(r.ctx), &b, l.kind, r.ops)
+	for i := range replies {
+		if replies[i].Err == errSpent {
+			replies[i].Err = TimeoutError{after: b.total, wait: forTurn}
+		}
+	}
+}
+
+// land ends a batch. Leases that are nobody's any more are given back.
+func (l *batcher) land(r *batch, replies []Reply) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	r.replies = replies
+	close(r.done)
+	l.batches--
+	if l.kind == Reads {
+		for _, o := range r.ops {
+			if l.reading[o.Name]--; l.reading[o.Name] == 0 {
+				delete(l.reading, o.Name)
+			}
+		}
+	}
+	l.landed(r.has)
+	if r.gone != nil {
+		l.giveBack(r)
+	}
+}
+
+// giveBack returns the leases whose callers have left.
+func (l *batcher) giveBack(r *batch) {
+	ops, replies := make([]Op, len(r.gone)), make([]Reply, len(r.gone))
+	for i, at := range r.gone {
+		ops[i], replies[i] = r.ops[at], r.replies[at]
+	}
+	rdb, _ := l.store.Client.Get()
+	l.store.giveBack(r.ctx, rdb, ops, replies)
+}
+
+func (l *batcher) landAlone(seat *string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	name := *seat
+	*seat = ""
+	l.landed(func(other string) bool { return other == name })
+}
+
+// landed lets batches fly now that something is no longer under way, which was about names.
+func (l *batcher) landed(about func(name string) bool) {
+	l.flying--
+	if l.again != nil && slices.ContainsFunc(l.again.ops, func(o Op) bool { return about(o.Name) }) {
+		l.enqueue(l.again)
+		l.again = nil
+	}
+	for len(l.queue) > 0 && l.flying < mostFlying {
+		r := l.queue[0]
+		l.queue = slices.Delete(l.queue, 0, 1)
+		l.takeOff(r)
+		go l.fly(r)
+	}
+}

@@ -1,0 +1,80 @@
+package redisstore
+
+import (
+	"context"
+	"reflect"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// A looked is what a look found.
+type looked struct {
+	Doc    []byte // nil is the missing key
+	Err    error
+	Shared *Decoding // nil if doc is the caller's own
+}
+
+// A Decoding is done once for several callers; see values.decodeFor.
+type Decoding struct {
+	Once  sync.Once
+	Value reflect.Value // invalid if it has failed
+
+	Opening sync.Once
+	Opened  any // what a seal was opened to
+}
+
+// Look reads the document of a name.
+func (s *Store) Look(ctx context.Context, b *Budget, name string) looked {
+	if s.Large.Has(name) {
+		return s.lookLarge(ctx, b, name)
+	}
+	l := s.batcherOf(name, Reads)
+	l.mu.Lock()
+	if seat := l.seat(name); seat != nil {
+		l.goAlone(seat, name)
+		defer l.landAlone(seat)
+		return s.lookAlone(ctx, b, name)
+	}
+	r, at, leads := l.join(ctx, b, []Op{readOp(name)})
+	l.mu.Unlock()
+	came := time.Now()
+	if leads && l.lead(ctx, b, r, 1) {
+		defer l.land(r, nil)
+		return s.lookAlone(ctx, b, name)
+	}
+	found := l.await(ctx, b, r, name, at, 1, came)[0]
+	if found.Err != nil {
+		b.Spend()
+	}
+	return looked{found.Doc, found.Err, r.decodings[at]}
+}
+
+// lookAlone sends a GET.
+func (s *Store) lookAlone(ctx context.Context, b *Budget, name string) looked {
+	var doc []byte
+	var err error
+	p := s.poolOf(name)
+	if rdb, ok := s.callsInline(ctx, b); ok { // spelled out, since within would have both funcs allocated
+		doc, err = inline(ctx, p, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+			return get(ctx, rdb, name)
+		})
+	} else {
+		doc, err = detached(ctx, p, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+			return get(ctx, rdb, name)
+		}, func(err error) { s.note([]string{name}, []Reply{{Err: err}}, Reads) })
+	}
+	switch {
+	case err == nil:
+		s.Breaker.succeeded(name, Reads)
+	case err != ctx.Err() && err != errSpent:
+		s.note([]string{name}, []Reply{{Err: err}}, Reads)
+	}
+	return looked{Doc: doc, Err: err}
+}
+
+func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, error) {
+	doc, err := rdb.Get(ctx, name).Bytes()
+	return doc, notNil(err)
+}

@@ -1,0 +1,281 @@
+package redisstore
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside/internal/document"
+)
+
+// A command does one op, or several of one verb, each about a key of its own. A command for each would cost both sides more than
+// what the op does.
+type command struct {
+	verb int
+	ops  []int // places in the ops that were given to send
+}
+
+// mostInCommand is 64, so that Redis is not kept from others for long. But what is removed together is removed by one command:
+// that takes Redis some four microseconds for each. And what is read together is read by one MGET.
+func mostInCommand(verb int) int {
+	switch {
+	case verb == readDocument:
+		return math.MaxInt
+	case verb == ScriptInvalidate:
+		return ChunkSize
+	case verb <= LastOfEntries:
+		return 64
+	default:
+		return 1
+	}
+}
+
+// commandsOf divides ops, which one server does if together holds. The keys of a command must be those of one server.
+func commandsOf(ops []Op, together bool) []command {
+	var all []command
+	var filling [numberOfVerbs]int // 1 + the place of the last command of a kind
+	for i, o := range ops {
+		p := filling[o.Verb] - 1
+		if together && p >= 0 && len(all[p].ops) < mostInCommand(o.Verb) {
+			all[p].ops = append(all[p].ops, i)
+			continue
+		}
+		all = append(all, command{o.Verb, []int{i}})
+		filling[o.Verb] = len(all)
+	}
+	return all
+}
+
+// queue sends a command, or has it sent with a pipeline. A script that isKnown is sent as EVALSHA.
+func (p command) queue(ctx context.Context, c redis.Cmdable, ops []Op, isKnown func(*redis.Script) bool) redis.Cmder {
+	first := ops[p.ops[0]]
+	switch {
+	case p.verb == readPage:
+		page := redis.ZRangeBy{Min: first.Args[0].(string), Max: "+inf", Count: first.Args[1].(int64)}
+		return c.ZRangeByScoreWithScores(ctx, first.Name, &page)
+	case p.verb == readDocument && len(p.ops) == 1:
+		return c.Get(ctx, first.Name)
+	case p.verb == readDocument:
+		names, _ := p.arguments(ops)
+		return c.MGet(ctx, names...)
+	}
+	script, keys, args := scripts[p.verb].one, []string{first.Name}, first.Args
+	if len(p.ops) > 1 {
+		script = scripts[p.verb].many
+		keys, args = p.arguments(ops)
+	}
+	if isKnown(script) {
+		return script.EvalSha(ctx, c, keys, args...)
+	}
+	return script.Eval(ctx, c, keys, args...)
+}
+
+// arguments are those of a command for several keys.
+func (p command) arguments(ops []Op) (keys []string, args []any) {
+	keys, args = make([]string, 0, len(p.ops)), make([]any, 0, len(p.ops)*len(ops[p.ops[0]].Args))
+	for _, i := range p.ops {
+		keys = append(keys, ops[i].Name)
+		args = append(args, ops[i].Args...)
+	}
+	return keys, args
+}
+
+// unpack puts what Redis answered to a command into the replies of its ops.
+func (p command) unpack(answer redis.Cmder, ops []Op, replies []Reply) {
+	switch cmd := answer.(type) {
+	case *redis.StringCmd:
+		doc, err := cmd.Bytes()
+		replies[p.ops[0]] = Reply{Doc: doc, Err: notNil(err)}
+	case *redis.ZSliceCmd:
+		page, err := cmd.Result()
+		replies[p.ops[0]] = Reply{page: page, Err: err}
+	case *redis.SliceCmd:
+		values, err := cmd.Result()
+		p.each(values, err, replies, func(_ int, value any) (r Reply) {
+			if doc, ok := value.(string); ok { // what is no string is a missing key, as MGET has it; the lease finds out
+				r.Doc = bytesOf(doc)
+			}
+			return r
+		})
+	case *redis.Cmd:
+		result, err := cmd.Result()
+		results := []any{result}
+		if len(p.ops) > 1 {
+			results, _ = result.([]any)
+		}
+		p.each(results, err, replies, func(i int, result any) Reply { return ops[i].reply(result) })
+	}
+}
+
+// each makes the replies of the ops from the results that one command gave, or from its error.
+func (p command) each(results []any, err error, replies []Reply, replyOf func(i int, result any) Reply) {
+	if err == nil && len(results) != len(p.ops) {
+		err = fmt.Errorf("aside: Redis answered a command for %d keys with %d results", len(p.ops), len(results))
+	}
+	for n, i := range p.ops {
+		if err != nil {
+			replies[i].Err = err
+		} else {
+			replies[i] = replyOf(i, results[n])
+		}
+	}
+}
+
+// send sends ops in one round trip. Scripts go as EVALSHA, which needs a server that knows them. The first EVAL of each teaches
+// it, so that not even a first miss needs a further round trip. A server that does not know a script all the same (one that was
+// restarted, that was failed over to, or another node than the one that was taught) is sent EVAL next.
+func (s *Store) send(ctx context.Context, rdb redis.UniversalClient, ops []Op) []Reply {
+	together := s.Together()
+	replies := s.sendCommands(ctx, rdb, ops, together)
+	if together && len(ops) > 1 {
+		s.sendApart(ctx, rdb, ops, replies)
+	}
+	return replies
+}
+
+// Together reports whether one command may have keys of all kinds: there is one server.
+func (s *Store) Together() bool {
+	_, single := s.RDB.(*redis.Client)
+	return single && !s.scattered.Load()
+}
+
+func (s *Store) sendCommands(ctx context.Context, rdb redis.UniversalClient, ops []Op, together bool) []Reply {
+	commands := commandsOf(ops, together)
+	cmds := make([]redis.Cmder, len(commands))
+	var taught []*redis.Script // by this very pipeline, unless the nodes of a Cluster must each be taught
+	_, single := rdb.(*redis.Client)
+	pipelined(ctx, rdb, len(commands), func(i int, c redis.Cmdable) {
+		cmds[i] = commands[i].queue(ctx, c, ops, func(script *redis.Script) bool {
+			known := s.isKnown(commands[i]).Load() || slices.Contains(taught, script)
+			if !known && single {
+				taught = append(taught, script)
+			}
+			return known
+		})
+	})
+	var untaught []int
+	for i, cmd := range cmds {
+		if hasPrefix(cmd.Err(), "NOSCRIPT") {
+			untaught = append(untaught, i)
+		}
+	}
+	if untaught != nil {
+		isUnknown := func(*redis.Script) bool { return false }
+		pipelined(ctx, rdb, len(untaught), func(j int, c redis.Cmdable) {
+			cmds[untaught[j]] = commands[untaught[j]].queue(ctx, c, ops, isUnknown)
+		})
+	}
+	replies := make([]Reply, len(ops))
+	for i, cmd := range cmds {
+		p := commands[i]
+		p.unpack(cmd, ops, replies)
+		if cmd.Err() == nil && p.verb < len(scripts) {
+			s.isKnown(p).Store(true)
+		}
+	}
+	return replies
+}
+
+// sendApart sends once more, each by itself, the ops whose keys a server would not take together. Either it is the node of a
+// Cluster, or stands for one: that is remembered, but others may have sent theirs before. Or an ACL protects one of the keys.
+func (s *Store) sendApart(ctx context.Context, rdb redis.UniversalClient, ops []Op, replies []Reply) {
+	var again []int
+	for i, r := range replies {
+		if isCrossSlot(r.Err) {
+			s.scattered.Store(true)
+		}
+		if isCrossSlot(r.Err) || IsForbidden(r.Err) {
+			again = append(again, i)
+		}
+	}
+	if again == nil {
+		return
+	}
+	apart := make([]Op, len(again))
+	for j, i := range again {
+		apart[j] = ops[i]
+	}
+	for j, r := range s.sendCommands(ctx, rdb, apart, false) {
+		replies[again[j]] = r
+	}
+}
+
+func isCrossSlot(err error) bool { return hasPrefix(err, "CROSSSLOT") }
+
+// hasPrefix is redis.HasErrorPrefix, which allocates for no error, too.
+func hasPrefix(err error, prefix string) bool { return err != nil && redis.HasErrorPrefix(err, prefix) }
+
+func (s *Store) isKnown(p command) *atomic.Bool {
+	if len(p.ops) == 1 {
+		return &s.known[p.verb].one
+	}
+	return &s.known[p.verb].many
+}
+
+// giveBack returns the leases that Redis gave too late: nobody waits for the answer any more, and nobody will load.
+func (s *Store) giveBack(ctx context.Context, rdb redis.UniversalClient, ops []Op, replies []Reply) {
+	var back []Op
+	for i, r := range replies {
+		if ops[i].Verb == ScriptLease && r.OK {
+			e := document.Parse(r.Doc)
+			back = append(back, ReleaseOp(ops[i].Name, e.Prefix(), ReturnedLife))
+		}
+	}
+	if back == nil {
+		return
+	}
+	s.Start(func() { // this call has no time left
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.Timeout)
+		defer cancel()
+		s.send(ctx, rdb, back)
+	})
+}
+
+// reply reads what the script returned: a number, a number and a text, or for a lease the document that there is now. In a
+// command of several, it may be the text of an error.
+func (o Op) reply(result any) Reply {
+	switch r := result.(type) {
+	case int64:
+		if o.Verb != ScriptLease {
+			return Reply{OK: r > 0, At: r}
+		}
+	case string:
+		if o.Verb == ScriptLease {
+			return Reply{OK: o.made(r), Doc: bytesOf(r)}
+		}
+	case []any:
+		if len(r) == 1 {
+			if text, isText := r[0].(string); isText {
+				return Reply{Err: scriptError(text)}
+			}
+		}
+		if len(r) == 2 && o.Verb != ScriptLease {
+			code, isCode := r[0].(int64)
+			text, isText := r[1].(string)
+			if isCode && isText {
+				return Reply{OK: code == 1, Doc: bytesOf(text)}
+			}
+		}
+	}
+	return Reply{Err: unexpected(result)}
+}
+
+// A scriptError is what Redis said of one key of a script for many.
+type scriptError string
+
+func (e scriptError) Error() string { return string(e) }
+func (scriptError) RedisError()     {}
+
+func unexpected(result any) error {
+	return fmt.Errorf("aside: Redis answered a script with a %T", result) // which may be as large, or as secret, as a value
+}
+
+// made reports whether doc is a lease that this op has made, perhaps when it was sent before and its answer was lost.
+func (o Op) made(doc string) bool {
+	return strings.HasPrefix(doc, document.LeasePrefix+o.Args[0].(string)+"-")
+}

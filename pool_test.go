@@ -1,0 +1,306 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/asidetest"
+	"github.com/asidecache/aside/internal/testserver"
+)
+
+// A slowConn delays what it reads: its first reply by greeting, and each byte that it brings or takes.
+type slowConn struct {
+	net.Conn
+	in, out  time.Duration // a byte
+	greeting time.Duration
+	ready    time.Time // when the first reply is there
+	chunks   chan []byte
+	rest     []byte // of a chunk
+
+	mu       sync.Mutex
+	deadline time.Time // guarded by mu
+}
+
+func (c *slowConn) SetReadDeadline(t time.Time) error {
+	c.until(t)
+	return nil // pump reads on
+}
+
+func (c *slowConn) SetWriteDeadline(t time.Time) error {
+	c.until(t)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *slowConn) SetDeadline(t time.Time) error {
+	c.until(t)
+	return c.Conn.SetWriteDeadline(t)
+}
+
+func (c *slowConn) until(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.deadline = t
+}
+
+// pump takes what arrives at once, as a network does: who sends does not wait for who reads.
+func (c *slowConn) pump() {
+	defer close(c.chunks)
+	for {
+		chunk := make([]byte, 16<<10)
+		n, err := c.Conn.Read(chunk)
+		if err != nil {
+			return
+		}
+		c.chunks <- chunk[:n]
+	}
+}
+
+func (c *slowConn) Read(p []byte) (int, error) {
+	late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
+	if len(c.rest) == 0 {
+		select {
+		case chunk, ok := <-c.chunks:
+			if !ok {
+				return 0, io.EOF
+			}
+			c.rest = chunk
+		case <-time.After(c.left()):
+			return 0, late
+		}
+	}
+	if c.ready.IsZero() {
+		c.ready = time.Now().Add(c.greeting)
+	}
+	n := copy(p, c.rest)
+	if !c.pause(max(0, time.Until(c.ready)) + time.Duration(n)*c.in) {
+		return 0, late
+	}
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+func (c *slowConn) Write(p []byte) (int, error) {
+	if !c.pause(time.Duration(len(p)) * c.out) {
+		return 0, &net.OpError{Op: "write", Err: os.ErrDeadlineExceeded}
+	}
+	return c.Conn.Write(p)
+}
+
+// pause reports whether the pause was over by the deadline.
+func (c *slowConn) pause(d time.Duration) bool {
+	left := c.left()
+	time.Sleep(min(d, left))
+	return d <= left
+}
+
+// left is the time until the deadline.
+func (c *slowConn) left() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.deadline.IsZero() {
+		return time.Hour
+	}
+	return time.Until(c.deadline)
+}
+
+// slowed makes the connections of a dialer slow.
+func slowed(dial dialer, greeting, in, out time.Duration) dialer {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		c := &slowConn{Conn: conn, greeting: greeting, in: in, out: out, chunks: make(chan []byte, 1<<16)}
+		go c.pump()
+		return c, nil
+	}
+}
+
+// eachKind runs a test with clients whose calls end in different ways, in virtual time.
+func eachKind(t *testing.T, test func(t *testing.T, s *asidetest.Server, rdb *redis.Client)) {
+	for name, kind := range map[string]struct{ enabled, hooked bool }{
+		"plain": {}, "with a hook": {hooked: true},
+		"ContextTimeoutEnabled": {enabled: true}, "ContextTimeoutEnabled, with a hook": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := asidetest.Redis(t)
+				rdb := s.Client(func(o *redis.Options) { o.ContextTimeoutEnabled = kind.enabled })
+				if kind.hooked {
+					rdb.AddHook(new(tap))
+				}
+				test(t, s, rdb)
+				rdb.Close()
+				time.Sleep(time.Minute) // for what go-redis goes on with
+			})
+		})
+	}
+}
+
+// What belongs to the pool outlives the call that happened to begin it.
+func TestARedisThatGreetsMoreSlowlyThanTheTimeoutIsReached(t *testing.T) {
+	eachKind(t, func(t *testing.T, _ *asidetest.Server, rdb *redis.Client) {
+		o := rdb.Options()
+		o.Dialer = slowed(o.Dialer, 2*redisTimeout, 0, 0)
+		reachesIt(t, &rig{t: t, virtual: true}, rdb)
+	})
+	slow := slowed(new(net.Dialer).DialContext, 2*redisTimeout, 0, 0)
+	t.Run("redis", func(t *testing.T) {
+		s := testserver.Redis(t)
+		reachesIt(t, &rig{t: t}, closed(t, redis.NewClient(&redis.Options{Addr: s.Addr, Dialer: slow})))
+	})
+	for name, enabled := range map[string]bool{"cluster": false, "cluster, ContextTimeoutEnabled": true} {
+		t.Run(name, func(t *testing.T) {
+			addrs := sharedCluster.Get(t).Addrs()
+			clusterRig(t) // empties it
+			reachesIt(t, &rig{t: t}, closed(t, redis.NewClusterClient(&redis.ClusterOptions{
+				Addrs: addrs, Dialer: slow, ContextTimeoutEnabled: enabled,
+			})))
+		})
+	}
+}
+
+func reachesIt(t *testing.T, r *rig, rdb redis.UniversalClient) {
+	rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+	c := newCache(t, rdb, rows.load, aside.WithRedisTimeout(redisTimeout))
+	r.until(func() bool { mustGet(t, c, 1); time.Sleep(time.Millisecond); return c.Stats().Hits > 0 })
+	r.until(func() bool { return c.Invalidate(t.Context(), 1, 2) == nil })
+	r.until(func() bool {
+		return aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, 1, 2) }) == nil
+	})
+	r.until(func() bool { mustGetMany(t, c, 1, 2); return c.Stats().Hits > 10 })
+}
+
+// Whether it hangs is known after the timeout. That nobody listens is known as soon as one has asked.
+func TestTheFirstReadOfARedisThatRefusesFindsOut(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *asidetest.Server, rdb *redis.Client) {
+		s.Down()
+		var seen error
+		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load, aside.WithObserver(aside.Observer{
+			Down: func(d aside.DownInfo) { seen = d.Err },
+		}))
+		if d := took(func() { mustGet(t, c, 1) }); d > 10*time.Millisecond {
+			t.Errorf("the first read took %v", d)
+		}
+		equal(t, "Down, after one read", c.Stats().Down, true)
+		synctest.Wait() // nobody waits for the Observer
+		if !errors.Is(seen, syscall.ECONNREFUSED) {
+			t.Errorf("it is down by %v", seen)
+		}
+		equal(t, "the time of the next", took(func() { mustGet(t, c, 1) }), 0)
+		var err error
+		d := took(func() { err = c.Invalidate(t.Context(), 1) })
+		if d > 10*time.Millisecond || !errors.Is(err, syscall.ECONNREFUSED) {
+			t.Errorf("an Invalidate took %v and returned %v", d, err)
+		}
+		c.Close()
+	})
+}
+
+// One that hangs may be slow, so it has three chances.
+func TestThreeReadsFindOutThatARedisHangs(t *testing.T) {
+	eachKind(t, func(t *testing.T, s *asidetest.Server, rdb *redis.Client) {
+		s.Hang()
+		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
+		for range 3 {
+			equal(t, "Down", c.Stats().Down, false)
+			equal(t, "the time of a read", took(func() { mustGet(t, c, 1) }), redisTimeout)
+		}
+		equal(t, "Down", c.Stats().Down, true)
+		s.Up()
+	})
+}
+
+// A Cluster whose nodes are known, one of which is gone.
+func TestTheFirstReadOfANodeThatRefusesFindsOut(t *testing.T) {
+	s := testserver.Cluster(t, 3)
+	rdb := closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs(), MaxRedirects: -1}))
+	c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load, aside.WithRedisTimeout(time.Minute))
+	mustGet(t, c, 1)
+	node, err := rdb.MasterForKey(t.Context(), "test:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range s.Nodes {
+		if n.Addr == node.Options().Addr {
+			n.Kill()
+		}
+	}
+	mustGet(t, c, 1) // or it would take a minute
+}
+
+func TestWhatGoRedisWasWaitingForIsTold(t *testing.T) {
+	tells := func(t *testing.T, rdb *redis.Client, want string) {
+		t.Helper()
+		var seen error
+		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load, aside.WithRedisTimeout(redisTimeout), aside.WithObserver(aside.Observer{
+			RedisError: func(_ context.Context, e aside.RedisErrorInfo) { seen = e.Err },
+		}))
+		mustGet(t, c, 1)
+		if seen == nil || !strings.Contains(seen.Error(), want) || !errors.Is(seen, context.DeadlineExceeded) {
+			t.Errorf("a read says %v, not %s", seen, want)
+		}
+		if err := c.Invalidate(t.Context(), 1); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Invalidate says %v, not %s", err, want)
+		}
+	}
+	t.Run("an answer", func(t *testing.T) {
+		eachKind(t, func(t *testing.T, s *asidetest.Server, rdb *redis.Client) {
+			rdb.Ping(t.Context())
+			s.Hang()
+			var seen error
+			c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load, aside.WithObserver(aside.Observer{
+				RedisError: func(_ context.Context, e aside.RedisErrorInfo) { seen = e.Err },
+			}))
+			mustGet(t, c, 1)
+			if seen == nil || !strings.Contains(seen.Error(), "a command was sent") {
+				t.Errorf("it says %v", seen)
+			}
+			s.Up()
+		})
+	})
+	t.Run("a handshake", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			rdb := asidetest.Redis(t).Client()
+			o := rdb.Options()
+			o.Dialer = slowed(o.Dialer, time.Second, 0, 0)
+			tells(t, rdb, "a new connection was not ready")
+		})
+	})
+	t.Run("a handshake that go-redis gives up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			rdb := asidetest.Redis(t).Client()
+			o := rdb.Options()
+			o.Dialer, o.ReadTimeout, o.MaxRetries = slowed(o.Dialer, time.Second, 0, 0), redisTimeout*9/10, -1
+			tells(t, rdb, "a new connection was not ready")
+		})
+	})
+	t.Run("a dial", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) { tells(t, nowhere(t), "a new connection was not ready") })
+	})
+	for _, hooked := range []bool{false, true} { // not in a bubble, which no waiting for a free connection is possible in
+		t.Run(fmt.Sprintf("a free connection, hooked: %v", hooked), func(t *testing.T) {
+			rdb := closed(t, redis.NewClient(&redis.Options{Addr: sharedRedis.Get(t).Addr, PoolSize: 1}))
+			if hooked {
+				rdb.AddHook(new(tap))
+			}
+			conn := rdb.Conn()
+			defer conn.Close()
+			conn.Ping(t.Context())
+			tells(t, rdb, "all 1 of the pool are in use")
+		})
+	}
+}

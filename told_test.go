@@ -1,0 +1,841 @@
+package aside_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/asidecache/aside"
+)
+
+// A fickle key cannot be rendered if it is 13.
+type fickle int
+
+func (k fickle) MarshalText() ([]byte, error) {
+	if k == 13 {
+		return nil, errors.New("13 has no text")
+	}
+	return fmt.Appendf(nil, "%d", int(k)), nil
+}
+
+// A tally is Stats as an Observer counts it.
+type tally struct {
+	mu sync.Mutex
+	aside.Stats
+	reads int
+}
+
+func (y *tally) observer() aside.Observer {
+	count := func(add func()) {
+		y.mu.Lock()
+		defer y.mu.Unlock()
+		add()
+	}
+	return aside.Observer{
+		Read:       func(_ context.Context, r aside.ReadInfo) { count(func() { y.read(r) }) },
+		Load:       func(_ context.Context, l aside.LoadInfo) { count(func() { y.load(l) }) },
+		Fill:       func(_ context.Context, f aside.FillInfo) { count(func() { y.fill(f) }) },
+		Invalidate: func(_ context.Context, i aside.InvalidateInfo) { count(func() { y.invalidate(i) }) },
+		Removed: func(_ context.Context, r aside.RemovedInfo) {
+			count(func() { y.Invalidations += uint64(r.Entries) })
+		},
+		RedisError: func(context.Context, aside.RedisErrorInfo) { count(func() { y.RedisErrors++ }) },
+	}
+}
+
+func (y *tally) read(r aside.ReadInfo) {
+	y.reads++
+	*map[aside.Outcome]*uint64{
+		aside.Hit: &y.Hits, aside.StaleHit: &y.StaleHits, aside.AbsentHit: &y.AbsentHits, aside.Miss: &y.Misses,
+	}[r.Outcome]++
+	if errors.Is(r.Err, aside.ErrOverloaded) {
+		y.Overloaded++
+	}
+}
+
+func (y *tally) load(l aside.LoadInfo) {
+	y.Loads++
+	if l.Refresh {
+		y.Refreshes++
+	}
+	if l.Err != nil && !errors.Is(l.Err, aside.ErrNotFound) {
+		y.LoadErrors++
+	}
+}
+
+func (y *tally) fill(f aside.FillInfo) {
+	switch {
+	case f.Err != nil:
+		y.FillErrors++
+	case f.Refused:
+		y.Refused++
+	default:
+		y.Fills++
+	}
+}
+
+func (y *tally) invalidate(i aside.InvalidateInfo) {
+	y.Invalidations += uint64(len(i.Names))
+	if i.Err != nil {
+		y.InvalidationErrors++
+	}
+}
+
+// told is what both count.
+func told(s aside.Stats) aside.Stats {
+	s.Joins, s.Waits, s.Unusable, s.WrongTypes, s.PendingInvalidations, s.Down = 0, 0, 0, 0, 0, false
+	return s
+}
+
+// A reckless is a service in which everything goes wrong, and the reads and the calls of the loader as they are counted outside
+// of the library.
+type reckless struct {
+	timeout time.Duration // WithLoadTimeout
+	reads   atomic.Int64
+	loads   atomic.Int64
+}
+
+// load returns, fails, panics, ends its goroutine, or hangs and ignores its ctx.
+func (s *reckless) load(_ context.Context, key fickle) (product, error) {
+	s.loads.Add(1)
+	return s.row(key)
+}
+
+func (s *reckless) row(key fickle) (product, error) {
+	switch rand.IntN(12) {
+	case 0:
+		return product{}, errors.New("no")
+	case 1:
+		panic("boom")
+	case 2:
+		runtime.Goexit()
+	case 3:
+		time.Sleep(3 * s.timeout)
+	case 4, 5:
+		time.Sleep(s.timeout / 4)
+	case 6:
+		return product{}, aside.ErrNotFound
+	}
+	return product{ID: int(key)}, nil
+}
+
+func (s *reckless) loadMany(_ context.Context, keys []fickle) (map[fickle]product, error) {
+	s.loads.Add(1)
+	rows := make(map[fickle]product)
+	for _, key := range keys {
+		switch p, err := s.row(key); {
+		case err == nil:
+			rows[key] = p
+		case !errors.Is(err, aside.ErrNotFound):
+			return rows, err
+		}
+	}
+	return rows, nil
+}
+
+// options have what is given to them fail as well, now and then.
+func (s *reckless) options() []aside.Option {
+	return []aside.Option{
+		aside.WithLoadTimeout(s.timeout), aside.WithMaxLoads(4), aside.WithLogger(slog.New(slog.DiscardHandler)),
+		aside.WithTTL(s.timeout), aside.WithStale(s.timeout), aside.WithAbsentTTL(s.timeout), aside.WithEarlyRefresh(10),
+		aside.WithTTLFunc(func(fickle, product) time.Duration {
+			switch rand.IntN(10) {
+			case 0:
+				panic("no TTL")
+			case 1:
+				return 0
+			}
+			return aside.DefaultTTL
+		}),
+		aside.WithTags(func(key fickle, _ product) []string {
+			switch rand.IntN(10) {
+			case 0:
+				runtime.Goexit()
+			case 1:
+				return []string{"odd"}
+			}
+			return nil
+		}),
+		aside.WithCodec(recklessCodec{}),
+	}
+}
+
+type recklessCodec struct{ stdCodec }
+
+func (c recklessCodec) Marshal(v any) ([]byte, error) {
+	switch rand.IntN(15) {
+	case 0:
+		panic("no encoding")
+	case 1:
+		return nil, errors.New("no encoding")
+	}
+	return c.stdCodec.Marshal(v)
+}
+
+func (c recklessCodec) Unmarshal(data []byte, v any) error {
+	if rand.IntN(15) == 0 {
+		return errors.New("damaged")
+	}
+	return c.stdCodec.Unmarshal(data, v)
+}
+
+// someKey is one of few, so that they are hit, and seldom the one that cannot be rendered.
+func someKey() fickle {
+	if rand.IntN(10) == 0 {
+		return 13
+	}
+	return fickle(rand.IntN(5))
+}
+
+// call does one thing with c, with a ctx that may end early or have ended.
+func (s *reckless) call(ctx context.Context, c *aside.Cache[fickle, product]) {
+	switch rand.IntN(8) {
+	case 0:
+		ctx = context.Background() // whose callers wait on their own goroutine
+	case 1:
+		ended, cancel := context.WithCancel(ctx)
+		cancel()
+		ctx = ended
+	case 2, 3:
+		short, cancel := context.WithTimeout(ctx, s.timeout/3)
+		defer cancel()
+		ctx = short
+	}
+	switch rand.IntN(40) {
+	case 0:
+		_ = c.Invalidate(ctx, someKey(), someKey())
+	case 1:
+		_ = c.InvalidateTags(ctx, "odd", "even")
+	case 2:
+		_ = c.InvalidateAll(ctx)
+	case 3, 4, 5:
+		_ = aside.InTx(ctx, func(ctx context.Context) error {
+			key := someKey()
+			if key == 0 {
+				_ = c.Invalidate(ctx, 99) // which is held from now on
+				panic("rolled back")
+			}
+			_ = c.Invalidate(ctx, key)
+			s.read(ctx, c)
+			return nil
+		})
+	case 6, 7, 8, 9:
+		s.read(aside.Bypass(ctx), c)
+	default:
+		s.read(ctx, c)
+	}
+}
+
+func (s *reckless) read(ctx context.Context, c *aside.Cache[fickle, product]) {
+	if rand.IntN(2) == 0 {
+		s.reads.Add(1)
+		_, _ = c.Get(ctx, someKey())
+		return
+	}
+	var keys []fickle
+	distinct := map[fickle]bool{}
+	for range rand.IntN(6) {
+		key := someKey()
+		keys, distinct[key] = append(keys, key), true
+	}
+	s.reads.Add(int64(len(distinct)))
+	_, _ = c.GetMany(ctx, keys)
+}
+
+// Whatever happens, each event is counted and told once, in one way. Reads and calls of the loader are counted outside as well.
+func TestStatsAndObserverAgreeWhateverHappens(t *testing.T) {
+	for _, batch := range []bool{false, true} {
+		t.Run(fmt.Sprint("with a batch loader ", batch), func(t *testing.T) {
+			onMiniredis := func(t *testing.T, test func(*testing.T, *rig)) { onMiniredis(t, test) }
+			onRedis := func(t *testing.T, test func(*testing.T, *rig)) { test(t, realRig(t)) }
+			for on, run := range map[string]func(*testing.T, func(*testing.T, *rig)){"miniredis": onMiniredis, "redis": onRedis} {
+				t.Run(on, func(t *testing.T) {
+					run(t, func(t *testing.T, r *rig) { agree(t, r, batch) })
+				})
+			}
+		})
+	}
+}
+
+func agree(t *testing.T, r *rig, batch bool) {
+	s := &reckless{timeout: 40 * time.Millisecond}
+	first, second := new(tally), new(tally)
+	opts := append(s.options(), aside.WithObserver(first.observer()), aside.WithObserver(second.observer()))
+	if batch {
+		opts = append(opts, aside.WithBatch(s.loadMany))
+	}
+	c, tap := steady(r, s.load, opts...)
+	work := func(calls int) {
+		var workers sync.WaitGroup
+		for range 8 {
+			workers.Go(func() {
+				for range calls {
+					apart := make(chan struct{}) // a panic or a Goexit reaches the caller, who has a goroutine for it
+					go func() {
+						defer close(apart)
+						defer func() { _ = recover() }()
+						s.call(t.Context(), c)
+					}()
+					<-apart
+				}
+			})
+		}
+		workers.Wait()
+	}
+	work(100)
+	for _, verb := range []string{"fill", "invalidate"} {
+		tap.answer(verb, redisError("OOM command not allowed"))
+		work(30)
+		tap.answer(verb, nil)
+		work(30)
+	}
+	_ = c.Close() // after which reads go to the loader
+	work(20)
+	time.Sleep(4 * s.timeout) // the loads that were left behind return, and nobody tells of them
+
+	got := c.Stats()
+	equal(t, "Loading", got.Loading, 0)
+	equal(t, "the reads that Stats has", got.Hits+got.StaleHits+got.AbsentHits+got.Misses, uint64(s.reads.Load()))
+	equal(t, "Loads", got.Loads, uint64(s.loads.Load()))
+	for _, y := range []*tally{first, second} {
+		y.mu.Lock()
+		equal(t, "what the Observer has counted", fmt.Sprintf("%+v", y.Stats), fmt.Sprintf("%+v", told(got)))
+		equal(t, "the reads that it was told of", y.reads, int(s.reads.Load()))
+		y.mu.Unlock()
+	}
+	for what, n := range map[string]uint64{
+		"hits": got.Hits, "stale hits": got.StaleHits, "absent hits": got.AbsentHits, "refreshes": got.Refreshes,
+		"load errors": got.LoadErrors, "fills": got.Fills, "fill errors": got.FillErrors, "invalidation errors": got.InvalidationErrors,
+	} {
+		if n == 0 && r.virtual { // where time does not depend on the machine
+			t.Errorf("there were no %s, so nothing is shown of them", what)
+		}
+	}
+}
+
+// A read that does not come to Redis is a miss: else a service with Bypass has two hit ratios.
+func TestAReadThatDoesNotUseTheCacheIsAMissForStatsAndObserver(t *testing.T) {
+	type cache = *aside.Cache[fickle, product]
+	under := map[string]func(context.Context, cache) context.Context{
+		"Bypass": func(ctx context.Context, _ cache) context.Context { return aside.Bypass(ctx) },
+		"a ctx that has ended": func(ctx context.Context, _ cache) context.Context {
+			ctx, cancel := context.WithCancel(ctx)
+			cancel()
+			return ctx
+		},
+		"a closed Cache": func(ctx context.Context, c cache) context.Context { _ = c.Close(); return ctx },
+	}
+	reads := map[string]func(context.Context, cache){
+		"Get":     func(ctx context.Context, c cache) { _, _ = c.Get(ctx, 1); _, _ = c.Get(ctx, 2) },
+		"GetMany": func(ctx context.Context, c cache) { _, _ = c.GetMany(ctx, []fickle{1, 2, 1}) },
+	}
+	for what, ctxUnder := range under {
+		for how, read := range reads {
+			t.Run(how+" under "+what, func(t *testing.T) {
+				onMiniredis(t, func(t *testing.T, r *rig) {
+					y := new(tally)
+					c, _ := steady(r, func(context.Context, fickle) (product, error) { return product{}, nil },
+						aside.WithObserver(y.observer()))
+					read(ctxUnder(t.Context(), c), c)
+					equal(t, "Misses", c.Stats().Misses, 2)
+					equal(t, "the misses that the Observer was told of", y.Misses, 2)
+				})
+			})
+		}
+	}
+}
+
+// What becomes of a load is decided once: by its loader, by what is made of the value, or by the time that it may take.
+func TestALoadEndsInOneWayForStatsAndObserver(t *testing.T) {
+	ok := func(context.Context, int) (product, error) { return product{ID: 1}, nil }
+	tests := map[string]struct {
+		load aside.Loader[int, product]
+		opts []aside.Option
+		err  string // "" if the load succeeded
+	}{
+		"it succeeds":                {ok, nil, ""},
+		"there is no row":            {newTable().load, nil, "sql: no rows in result set"},
+		"its loader fails":           {func(context.Context, int) (product, error) { return product{}, errDown }, nil, errDown.Error()},
+		"its loader panics":          {func(context.Context, int) (product, error) { panic("boom") }, nil, "aside: the loader panicked: boom"},
+		"WithTTLFunc panics":         {ok, []aside.Option{aside.WithTTLFunc(func(int, product) time.Duration { panic("ttl") })}, "aside: the loader panicked: ttl"},
+		"WithTags panics":            {ok, []aside.Option{aside.WithTags(func(int, product) []string { panic("tags") })}, "aside: the loader panicked: tags"},
+		"the codec panics":           {ok, []aside.Option{aside.WithCodec(insteadCodec{func() { panic("codec") }})}, ""}, // a value that is not stored
+		"the codec ends the load":    {ok, []aside.Option{aside.WithCodec(insteadCodec{runtime.Goexit})}, "aside: the loader called runtime.Goexit"},
+		"WithTTLFunc takes too long": {ok, []aside.Option{aside.WithTTLFunc(func(int, product) time.Duration { time.Sleep(time.Hour); return 1 })}, tookTooLong},
+		"its loader hangs": {func(context.Context, int) (product, error) {
+			time.Sleep(time.Hour)
+			return product{ID: 1}, nil
+		}, nil, tookTooLong},
+	}
+	for name, test := range tests {
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprint(name, ", with a batch loader ", batch), func(t *testing.T) {
+				onMiniredis(t, func(t *testing.T, r *rig) {
+					var loads []aside.LoadInfo
+					opts := append(test.opts, aside.WithLoadTimeout(3*time.Second), aside.WithObserver(aside.Observer{
+						Load: func(_ context.Context, l aside.LoadInfo) { loads = append(loads, l) },
+					}))
+					want := test.err
+					if batch {
+						opts = append(opts, aside.WithBatch(func(ctx context.Context, keys []int) (map[int]product, error) {
+							p, err := test.load(ctx, keys[0])
+							return map[int]product{keys[0]: p}, err
+						}))
+						if name == "there is no row" {
+							want = "" // to find none is no error of a batch load
+						}
+					}
+					c, _ := steady(r, test.load, opts...)
+					func() {
+						defer func() { _ = recover() }()
+						if batch {
+							_, _ = c.GetMany(t.Context(), []int{1})
+						} else {
+							_, _ = c.Get(t.Context(), 1)
+						}
+					}()
+					equal(t, "Loading", c.Stats().Loading, 0)
+					time.Sleep(2 * time.Hour) // what was left behind returns
+					equal(t, "Loads", c.Stats().Loads, 1)
+					if len(loads) != 1 {
+						t.Fatalf("the Observer was told of %+v", loads)
+					}
+					got := ""
+					if loads[0].Err != nil {
+						got = loads[0].Err.Error()
+					}
+					equal(t, "the error that it was told", got, want)
+					var errs uint64
+					if want != "" && !errors.Is(loads[0].Err, aside.ErrNotFound) {
+						errs = 1
+					}
+					equal(t, "LoadErrors", c.Stats().LoadErrors, errs)
+				})
+			})
+		}
+	}
+}
+
+const tookTooLong = `aside: a load of cache "test" took longer than 3s: context deadline exceeded`
+
+// A insteadCodec does something else than to encode.
+type insteadCodec struct{ instead func() }
+
+func (c insteadCodec) Marshal(any) ([]byte, error) { c.instead(); return nil, errors.New("nothing") }
+func (c insteadCodec) Unmarshal([]byte, any) error { return errors.New("nothing") }
+
+// breaking returns ways not to return.
+func breaking() map[string]func() {
+	return map[string]func(){"panics": func() { panic("hook") }, "calls runtime.Goexit": runtime.Goexit}
+}
+
+// A lease that is not given back would be renewed for ever, and its place never be free again.
+func TestAnObserverOrLoggerThatBreaksEndsNothingElse(t *testing.T) {
+	for how, breaks := range breaking() {
+		observer := aside.Observer{
+			Load:       func(context.Context, aside.LoadInfo) { breaks() },
+			Fill:       func(context.Context, aside.FillInfo) { breaks() },
+			Invalidate: func(context.Context, aside.InvalidateInfo) { breaks() },
+			Removed:    func(context.Context, aside.RemovedInfo) { breaks() },
+			RedisError: func(context.Context, aside.RedisErrorInfo) { breaks() },
+			Down:       func(aside.DownInfo) { breaks() },
+		}
+		if how == "panics" { // a Goexit in Read is the caller's own
+			observer.Read = func(context.Context, aside.ReadInfo) { breaks() }
+		}
+		t.Run("it "+how, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+				load := func(ctx context.Context, id int) (product, error) {
+					if id == 666 {
+						panic("loader")
+					}
+					return rows.load(ctx, id)
+				}
+				y := new(tally)
+				c, tap := steady(r, load, append(stale, aside.WithMaxLoads(1), aside.WithLogger(slog.New(brokenHandler{breaks})),
+					aside.WithObserver(observer), aside.WithObserver(y.observer()))...)
+				for range 2 {
+					equal(t, "the price of a miss or a hit", mustGet(t, c, 1).Price, 100)
+				}
+				equal(t, "Hits", c.Stats().Hits, 1)
+				func() {
+					defer func() { equal(t, "what Get panics with", recover(), any("loader")) }()
+					_, _ = c.Get(t.Context(), 666)
+				}()
+				time.Sleep(5 * time.Second) // the lease is seen to have been returned for a second
+				equal(t, "the document of a load that panicked", r.get("test:666"), "")
+				mustGetMany(t, c, 1, 2)
+				mustInvalidate(t, c, 1, 2)
+				if err := c.InvalidateAll(t.Context()); err != nil {
+					t.Error(err)
+				}
+				mustGet(t, c, 1)
+				rows.fail(errors.New("no"))
+				time.Sleep(2 * time.Minute)
+				equal(t, "the price while a refresh fails", mustGet(t, c, 1).Price, 100)
+				synctest.Wait()
+				rows.fail(nil)
+				tap.down()
+				for range 3 {
+					equal(t, "the price when Redis is down", mustGet(t, c, 2).Price, 200)
+				}
+				equal(t, "Down", c.Stats().Down, true)
+				for _, verb := range []string{"get", "exists", "srem", "lease", "fill"} {
+					tap.answer(verb, nil)
+				}
+				r.until(func() bool { return !c.Stats().Down })
+				mustGet(t, c, 2)
+				mustGet(t, c, 2)
+				equal(t, "Loading", c.Stats().Loading, 0)
+				synctest.Wait()
+				equal(t, "what the other Observer counts", fmt.Sprintf("%+v", y.Stats), fmt.Sprintf("%+v", told(c.Stats())))
+			})
+		})
+	}
+}
+
+// A brokenHandler does something else than to log.
+type brokenHandler struct{ instead func() }
+
+func (h brokenHandler) Enabled(context.Context, slog.Level) bool  { return true }
+func (h brokenHandler) Handle(context.Context, slog.Record) error { h.instead(); return nil }
+func (h brokenHandler) WithAttrs([]slog.Attr) slog.Handler        { return h }
+func (h brokenHandler) WithGroup(string) slog.Handler             { return h }
+
+// A handler is asked whether it wants a line, and that may break as well.
+type choosyHandler struct {
+	slog.Handler
+	ask func() bool
+}
+
+func (h choosyHandler) Enabled(context.Context, slog.Level) bool { return h.ask() }
+
+func TestALoggerIsAskedWhatItWants(t *testing.T) {
+	asks := map[string]func() bool{
+		"nothing":                 func() bool { return false },
+		"it panics":               func() bool { panic("hook") },
+		"it calls runtime.Goexit": func() bool { runtime.Goexit(); return true },
+	}
+	for name, ask := range asks {
+		t.Run(name, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				lines := 0
+				logs := choosyHandler{brokenHandler{func() { lines++ }}, ask}
+				c, _ := steady(r, func(context.Context, int) (product, error) { panic("boom") }, aside.WithLogger(slog.New(logs)))
+				equal(t, "what Get panics with", raisedIn(c), any("boom"))
+				equal(t, "the lines", lines, 0)
+			})
+		})
+	}
+}
+
+// It is told in the log, not on every read.
+func TestAnObserverThatBreaksIsLoggedOnceInAWhile(t *testing.T) {
+	for how, breaks := range breaking() {
+		t.Run("it "+how, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				lines := 0
+				c, _ := steady(r, newTable(product{1, "lamp", 100}).load, aside.WithLogger(slog.New(brokenHandler{func() { lines++ }})),
+					aside.WithObserver(aside.Observer{
+						Load: func(context.Context, aside.LoadInfo) { breaks() },
+						Fill: func(context.Context, aside.FillInfo) { breaks() },
+					}))
+				mustGet(t, c, 1)
+				equal(t, "the lines", lines, 1)
+				time.Sleep(20 * time.Second)
+				mustInvalidate(t, c, 1)
+				mustGet(t, c, 1)
+				equal(t, "the lines, later", lines, 2)
+			})
+		})
+	}
+}
+
+func TestEachObserverIsToldInTheOrderGiven(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var order []string
+		read := func(who string) aside.Option {
+			return aside.WithObserver(aside.Observer{Read: func(context.Context, aside.ReadInfo) { order = append(order, who) }})
+		}
+		c, _ := steady(r, newTable(product{1, "lamp", 100}).load, read("a"), aside.WithObserver(aside.Observer{}), read("b"))
+		mustGet(t, c, 1)
+		equal(t, "who was told", fmt.Sprint(order), "[a b]")
+	})
+}
+
+// Without that, nothing is logged for an hour once the clock has been set back by one.
+func TestWhatIsLoggedSeldomGoesByTheMonotonicClock(t *testing.T) {
+	now := time.Now()
+	log := aside.Seldom()
+	equal(t, "the first", log(now), true)
+	equal(t, "after 9 s", log(now.Add(9*time.Second)), false)
+	equal(t, "after 9 s, when the clock was set on by an hour", log(aside.Stepped(now.Add(9*time.Second), time.Hour)), false)
+	equal(t, "after 11 s, when the clock was set back by an hour", log(aside.Stepped(now.Add(11*time.Second), -time.Hour)), true)
+}
+
+// A request is a ctx that a framework uses again for the next one, as those of gin and fiber.
+type request struct {
+	context.Context
+	tenant atomic.Value
+}
+
+type tenantKey struct{}
+
+func (q *request) Value(key any) any {
+	if key == (tenantKey{}) {
+		return q.tenant.Load()
+	}
+	return q.Context.Value(key)
+}
+
+// next is what the framework does after the request.
+func (q *request) next(tenant string) { q.tenant.Store(tenant) }
+
+func requestOf(ctx context.Context, tenant string) *request {
+	q := &request{Context: ctx}
+	q.tenant.Store(tenant)
+	return q
+}
+
+// A tenants is a loader that notes for whom it is called, after a second.
+type tenants struct {
+	mu   sync.Mutex
+	seen map[any]int
+}
+
+func (s *tenants) note(ctx context.Context) {
+	time.Sleep(time.Second)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seen == nil {
+		s.seen = make(map[any]int)
+	}
+	s.seen[ctx.Value(tenantKey{})]++
+}
+
+func (s *tenants) load(ctx context.Context, id int) (product, error) {
+	s.note(ctx)
+	return product{ID: id}, nil
+}
+
+func (s *tenants) loadMany(ctx context.Context, ids []int) (map[int]product, error) {
+	s.note(ctx)
+	rows := make(map[int]product)
+	for _, id := range ids {
+		rows[id] = product{ID: id}
+	}
+	return rows, nil
+}
+
+// since returns for whom loads were made since the last time.
+func (s *tenants) since() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	seen := maps.Clone(s.seen)
+	clear(s.seen)
+	return fmt.Sprint(seen)
+}
+
+// A tenantHook notes for whom the commands of a refresh are sent.
+type tenantHook struct {
+	mu   sync.Mutex
+	sent []string
+}
+
+func (h *tenantHook) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (h *tenantHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if verb := aside.Verb(cmd); verb == "claim" || verb == "fill" {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.sent = append(h.sent, fmt.Sprint(verb, " for ", ctx.Value(tenantKey{})))
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (h *tenantHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func TestARefreshKnowsNothingOfTheRequestThatBeganIt(t *testing.T) {
+	type cache = *aside.Cache[int, product]
+	reads := map[string]func(context.Context, cache){
+		"Get":     func(ctx context.Context, c cache) { _, _ = c.Get(ctx, 1) },
+		"GetMany": func(ctx context.Context, c cache) { _, _ = c.GetMany(ctx, []int{1}) },
+	}
+	for how, read := range reads {
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprint(how, ", with a batch loader ", batch), func(t *testing.T) {
+				onMiniredis(t, func(t *testing.T, r *rig) {
+					s := new(tenants)
+					opts := stale
+					if batch {
+						opts = append(opts, aside.WithBatch(s.loadMany))
+					}
+					rdb, hook := r.dial(t), new(tenantHook)
+					rdb.AddHook(hook)
+					c := newCache(t, rdb, s.load, append(opts, patient)...)
+					mustGet(t, c, 1)
+					_, hook.sent = s.since(), nil
+					time.Sleep(2 * time.Minute)
+					q := requestOf(t.Context(), "a")
+					read(q, c)
+					q.next("b")
+					time.Sleep(5 * time.Second)
+					synctest.Wait()
+					equal(t, "the commands of the refresh", fmt.Sprint(hook.sent), "[claim for <nil> fill for <nil>]")
+					equal(t, "the tenants of the load", s.since(), "map[<nil>:1]")
+				})
+			})
+		}
+	}
+}
+
+// copied is what a team that needs values of the request in its loads gives to WithLoadContext.
+func copied(ctx context.Context) context.Context {
+	made, cancel := context.WithCancel(context.WithValue(context.Background(), tenantKey{}, ctx.Value(tenantKey{})))
+	cancel() // whose end is not that of the load
+	return made
+}
+
+func TestWithLoadContextMakesTheCtxOfEachLoadWhileItsCallerIsThere(t *testing.T) {
+	type cache = *aside.Cache[int, product]
+	reads := map[string]func(context.Context, cache) error{
+		"Get":     func(ctx context.Context, c cache) error { _, err := c.Get(ctx, 1); return err },
+		"GetMany": func(ctx context.Context, c cache) error { _, err := c.GetMany(ctx, []int{1}); return err },
+	}
+	for how, read := range reads {
+		for _, batch := range []bool{false, true} {
+			t.Run(fmt.Sprint(how, ", with a batch loader ", batch), func(t *testing.T) {
+				onMiniredis(t, func(t *testing.T, r *rig) {
+					s := new(tenants)
+					calls := 0 // without a lock: the race detector tells of another goroutine
+					opts := append([]aside.Option{aside.WithLoadContext(func(ctx context.Context) context.Context {
+						calls++
+						return copied(ctx)
+					})}, stale...)
+					if batch {
+						opts = append(opts, aside.WithBatch(s.loadMany))
+					}
+					c, _ := steady(r, s.load, opts...)
+					for what, wait := range map[string]time.Duration{"a miss whose caller leaves": 0, "a refresh": 2 * time.Minute} {
+						if wait == 0 {
+							mustInvalidate(t, c, 1)
+						} else {
+							mustGet(t, c, 1)
+							_ = s.since()
+							time.Sleep(wait)
+						}
+						ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
+						q := requestOf(ctx, "a")
+						before := calls
+						_ = read(q, c)
+						cancel()
+						q.next("b")
+						time.Sleep(5 * time.Second)
+						equal(t, "the tenants of "+what, s.since(), "map[a:1]")
+						equal(t, "the calls of the function for "+what, calls-before, 1)
+					}
+					before := calls
+					q := requestOf(t.Context(), "c")
+					_ = read(aside.Bypass(q), c)
+					mustInvalidate(t, c, 1)
+					_ = aside.InTx(q, func(ctx context.Context) error { return read(ctx, c) })
+					equal(t, "the tenants of loads on their caller's goroutine", s.since(), "map[c:2]")
+					equal(t, "the calls of the function for them", calls-before, 0)
+				})
+			})
+		}
+	}
+}
+
+func TestWithLoadContextThatGivesNoneIsAnErrorOfTheReadAndPutsARefreshOff(t *testing.T) {
+	if made(t, aside.WithLoadContext(nil)) == nil {
+		t.Error("New takes WithLoadContext(nil)")
+	}
+	breaks := map[string]func(){"is nil": func() {}}
+	maps.Copy(breaks, map[string]func(){"panics": breaking()["panics"]})
+	for how, instead := range breaks {
+		t.Run("it "+how, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+				broken := false
+				c, _ := steady(r, rows.load, append(stale, aside.WithLoadContext(func(ctx context.Context) context.Context {
+					if broken {
+						instead()
+						return nil
+					}
+					return ctx
+				}))...)
+				mustGet(t, c, 1)
+				time.Sleep(2 * time.Minute)
+				broken = true
+				equal(t, "the stale price", mustGet(t, c, 1).Price, 100)
+				equal(t, "the stale price", mustGetMany(t, c, 1)[1].Price, 100)
+				for name, read := range map[string]func() error{
+					"Get":     func() error { _, err := c.Get(t.Context(), 2); return err },
+					"GetMany": func() error { _, err := c.GetMany(t.Context(), []int{2}); return err },
+				} {
+					func() {
+						defer func() { equal(t, "whether "+name+" panics", recover() != nil, how == "panics") }()
+						if err := read(); err == nil {
+							t.Errorf("%s returned no error", name)
+						}
+					}()
+				}
+				equal(t, "the loads", rows.loads.Load(), 1)
+				broken = false
+				mustGet(t, c, 1)
+				synctest.Wait()
+				equal(t, "the loads, with the refresh that was put off", rows.loads.Load(), 2)
+				mustGet(t, c, 2)
+			})
+		})
+	}
+}
+
+// It cannot end a refresh that has not begun, and leaves its place and its key to the next.
+func TestGoexitInWithLoadContextLeavesTheRefreshToTheNextRead(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		broken := false
+		c, _ := steady(r, rows.load, append(stale, aside.WithMaxLoads(1), aside.WithLoadContext(func(ctx context.Context) context.Context {
+			if broken {
+				runtime.Goexit()
+			}
+			return ctx
+		}))...)
+		mustGet(t, c, 1)
+		time.Sleep(2 * time.Minute)
+		broken = true
+		<-getting1(c)
+		broken = false
+		mustGet(t, c, 1)
+		synctest.Wait()
+		equal(t, "the loads", rows.loads.Load(), 2)
+	})
+}
+
+// getting1 reads on a goroutine that may be ended.
+func getting1(c *aside.Cache[int, product]) <-chan struct{} {
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = c.Get(context.Background(), 1)
+	}()
+	return ended
+}
