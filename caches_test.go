@@ -286,3 +286,28 @@ func TestTwoCachesOfOneNameStoreTheSame(t *testing.T) {
 		newCache(t, rdb, newTable().load, aside.WithVersion(1)) // now that the others are closed
 	})
 }
+
+func TestACacheThatNewRefusesIsUnknownToTheOthers(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rdb, tap := r.tapped()
+		first := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
+		told := make(chan aside.DownInfo, 10)
+		_, err := aside.New(rdb, "test", newTable().load, aside.WithVersion(1), aside.WithReplicaLag(time.Hour),
+			aside.WithObserver(aside.Observer{Down: func(d aside.DownInfo) { told <- d }}))
+		if err == nil {
+			t.Fatal("it is not refused")
+		}
+		mustInvalidate(t, first, 1)
+		for range 2 {
+			mustGet(t, first, 1)
+		}
+		equal(t, "Loads, which its lag would double", first.Stats().Loads, 1)
+		tap.down()
+		for range 5 {
+			mustGet(t, first, 1)
+		}
+		synctest.Wait()
+		equal(t, "Down, of the first", first.Stats().Down, true)
+		equal(t, "what its Observer was told", len(told), 0)
+	})
+}

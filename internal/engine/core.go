@@ -125,8 +125,7 @@ func (c *Core) Open(typed edge, t reflect.Type, rdb redis.UniversalClient) error
 	c.places = make(loadLimiter, c.Config.MaxLoads)
 	c.flights.init(&c.Clock)
 	c.direct.init(&c.Clock)
-	c.connect(rdb)
-	if err := c.entries.join(c.Config.Scope, stored{t, reflect.TypeOf(c.Config.Codec), c.version}); err != nil {
+	if err := c.connect(rdb, stored{t, reflect.TypeOf(c.Config.Codec), c.version}); err != nil {
 		return err
 	}
 	c.joinNear(rdb)
@@ -144,23 +143,28 @@ func (c *Core) versionOf(t reflect.Type) int64 {
 	return jsonvalue.Version(jsonvalue.ShapeOf(t, c.Config.Codec), c.Config.Version)
 }
 
-// connect makes the Redis side.
-func (c *Core) connect(rdb redis.UniversalClient) {
+// connect makes the Redis side. It fails before the other caches of the client notice anything of this one.
+func (c *Core) connect(rdb redis.UniversalClient, as stored) error {
 	c.background.Init()
 	c.Peers = peersOf(rdb)
 	c.ledger = c.Peers.ledger
+	books := redisstore.BooksOf(c.Config.Scope)
+	c.entries, c.tags = c.ledger.account(c.Prefix), c.ledger.tagAccount(books)
+	if err := c.entries.join(c.Config.Scope, as); err != nil {
+		return err
+	}
+	c.entries.lags(c.Config.Lag)
+	c.tags.lags(c.Config.Lag)
 	c.told.start, c.told.tell = c.background.Start, c.redisChanged
 	c.Store = redisstore.New(redisstore.Config{
-		RDB: rdb, Timeout: c.Config.Timeout, Books: redisstore.BooksOf(c.Config.Scope),
+		RDB: rdb, Timeout: c.Config.Timeout, Books: books,
 		Breaker: c.Peers.breakers.Join(c.member, rdb, c.Config.Timeout),
 		Start:   c.background.Start, Closing: c.background.Closing,
 		Failed: c.redisFailed, TooLarge: c.tooLarge,
 	})
-	c.entries, c.tags = c.ledger.account(c.Prefix), c.ledger.tagAccount(c.Store.Books)
-	c.entries.lags(c.Config.Lag)
-	c.tags.lags(c.Config.Lag)
 	c.polls.read, c.polls.tick, c.polls.usual = c.readPolled, c.Clock.Tick, c.usual
 	c.polls.up = func(name string) bool { return c.Store.Breaker.Up(name, redisstore.Writes) }
+	return nil
 }
 
 // readPolled reads what calls wait for. That is no time that they spend on Redis, unless it fails.
@@ -176,13 +180,14 @@ type found struct {
 	Shared *redisstore.Decoding // nil if doc is the caller's own
 }
 
-// Find looks up the document of a name, if it may be read from Redis.
+// Find looks up the document of a name, if it may be read from Redis. It returns no error: what Redis does not
+// answer is a miss, whose load goes on without Redis.
 func (c *Core) Find(ctx context.Context, m *Mode, b *redisstore.Budget, name string) (f found) {
 	if !c.usable(name) || m.wrote(c, name) {
 		return f
 	}
 	l := c.Store.Look(ctx, b, name)
-	if l.Err != nil && ctx.Err() == nil {
+	if l.Err != nil && ctx.Err() == nil { // a caller that has left says nothing of Redis
 		c.lookFailed(name, b, l.Err)
 	}
 	return found{document.Parse(l.Doc), l.Doc, l.Shared}
@@ -199,8 +204,10 @@ func (c *Core) lookFailed(name string, b *redisstore.Budget, err error) {
 // ErrUnusable says that a document is no answer: there is none, it is no value, or it cannot be read.
 var ErrUnusable = errors.New("aside: unusable document")
 
-// Answers reports whether a document answers a read, if its value can be decoded, and opens it if it is sealed. One that is not
-// ours answers as long as it is fresh: nobody could claim its refresh. Others may share the document.
+// Answers reports whether a document answers a read, if its value can be decoded, and opens it if it is sealed.
+// A document that this version of the library would lay out in another way (e.Ours is false) answers as long
+// as it is fresh: a script could not find the field in which its refresh is claimed. Others may share the
+// document.
 func (c *Core) Answers(name string, e *document.Entry, shared *redisstore.Decoding) bool {
 	return (e.State == document.Present || e.State == document.Absent) && e.Version == c.version &&
 		(e.Ours || time.Now().UnixMilli() <= e.Fresh) &&
