@@ -61,7 +61,8 @@ func Defaults() Config {
 	}
 }
 
-// validate reports every setting that cannot be.
+// validate reports every setting that cannot be, all of them in one error: a service that is set up wrongly
+// is mended in one go. Zero is what the option says it is; only where it says nothing is it out of bounds.
 func (c *Config) validate() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }

@@ -14,6 +14,13 @@ import (
 )
 
 // A Want is one entry that a call needs and its look did not give.
+//
+// Its life: the edge makes it, a fetch brings it, and the edge takes the value. Until it is done,
+// only the goroutine of the fetch writes to it. From then on nobody does.
+//
+// What it may fill is decided in three steps, and each can only take the right away. A lease, or a
+// claimed document, gives the right (Source). A hold or a lag that is met, or a tag that was
+// invalidated during the load, bars it. Redis compares Source when the fill arrives.
 type Want struct {
 	Row      any // the key, and the value once there is one; only the edge looks at it
 	Name     string
@@ -75,6 +82,9 @@ type fetch struct {
 	patience patience        // with others
 	many     bool            // use the batch loader
 
+	// Only the goroutine of the fetch touches what follows. A load, or a poll, that has news sends
+	// a func through events, and the loop runs it: so no state of the fetch needs a lock.
+
 	ready, seated, ended []*Want
 	waiting              map[*Want]struct{}
 	loads                int             // under way
@@ -95,13 +105,16 @@ type patience struct {
 	over  bool
 }
 
+// begin starts the clock at the first wait, and not before: a fetch that has never waited for
+// anybody has been as patient as it can be, however long its own loads took.
 func (p *patience) begin() {
 	if p.tired == nil {
 		p.tired = time.After(p.limit)
 	}
 }
 
-// sideBySide is how many loads GetMany has under way without a batch loader.
+// sideBySide is how many loads GetMany has under way without a batch loader. WithMaxLoads bounds
+// the loads of the whole Cache. This bound keeps one call of very many keys from taking all places.
 const sideBySide = 16
 
 // newFetch makes a fetch of what a caller with this ctx needs, whose loads have a ctx of their own.
@@ -119,6 +132,8 @@ func (f *fetch) run(wants []*Want) {
 	f.loop()
 }
 
+// loop is the whole of a fetch: wait until something can be done, ask Redis once for all of it,
+// and begin the loads that Redis gave the right to.
 func (f *fetch) loop() {
 	defer f.end()
 	for f.unfinished() {
@@ -128,6 +143,8 @@ func (f *fetch) loop() {
 	}
 }
 
+// begin sorts out what cannot wait for anybody: what Redis cannot be asked about, and what is being
+// loaded by a load that this fetch is made for.
 func (f *fetch) begin(wants []*Want) {
 	for _, w := range wants {
 		w.direct = w.direct || !f.refreshes && f.skipsRedis(w.Name)
@@ -140,9 +157,13 @@ func (f *fetch) begin(wants []*Want) {
 		}
 	}
 	f.ready = only(wants, func(w *Want) bool { return !w.done.Load() })
-	f.events = make(chan func(), 2*len(wants)) // of each want one, and one that came too late
+
+	// Nobody who sends an event may block. A fetch that has ended reads none any more, and a poll
+	// sends while it holds the lock of all polls. A want has one event at a time: the end of its
+	// load, or the news of its lease. A want that stopped waiting may get one more, too late.
+	f.events = make(chan func(), 2*len(wants))
 	f.closing, f.leaving = f.background.Closing.Done(), f.wanted.Done()
-	f.slots = 1
+	f.slots = 1 // a batch loader is called once for all that is ready
 	if !f.batched() {
 		f.slots = min(len(wants), sideBySide)
 	}
@@ -168,6 +189,9 @@ func (f *fetch) unfinished() bool {
 func (f *fetch) batched() bool { return f.many && f.Batches }
 
 // gather waits until there is something to ask Redis for, or nothing left to do.
+//
+// It hears first and seats after that. A caller that has left, or a Cache that was closed, must not
+// be given a place: its load would run for nobody.
 func (f *fetch) gather() {
 	for {
 		f.hear()
@@ -203,10 +227,12 @@ func (f *fetch) hear() {
 
 // await waits for the next thing to happen.
 func (f *fetch) await() {
-	var place chan<- struct{}
+	var place chan<- struct{} // nil takes none: a place must not be held by a fetch that cannot use it
 	if f.needsPlace() {
 		place = f.places
 	}
+	// The load that this is read for holds a place. If all places are held by loads that wait like
+	// this one, none comes free. So a read inside a load is impatient here as well.
 	if f.inside() && (place != nil || f.before != nil) {
 		f.patience.begin()
 	}
@@ -229,6 +255,9 @@ func (f *fetch) await() {
 }
 
 // needsPlace reports whether there is something to be loaded that only needs a place.
+//
+// What is loaded without a lease waits for the flight before as well. With a lease it need not:
+// Redis gives a lease to one of them.
 func (f *fetch) needsPlace() bool {
 	return len(f.ready) > 0 && f.loads+len(f.seated) < f.slots && !(f.before != nil && f.ready[0].direct)
 }
@@ -255,6 +284,7 @@ func (f *fetch) seat() {
 func (f *fetch) take(places int) {
 	f.queued.Store(false)
 	f.held += places
+	// Close waits for loads, and not for those that queue for a place: there may be very many.
 	if f.entered = f.entered || f.background.Enter(); !f.entered {
 		f.closed()
 		f.giveUpRest(f.quit)
@@ -275,7 +305,8 @@ func (f *fetch) giveBack() {
 	}
 }
 
-// left ends what nobody needs any more; loads under way go on, and fill.
+// left ends what nobody needs any more; loads under way go on, and fill. The database has begun to
+// do the work, and the next caller will want the row.
 func (f *fetch) left() {
 	f.leaving, f.quit = nil, f.wanted.Err()
 	f.giveUp(f.seated, f.quit)
@@ -316,7 +347,10 @@ func (f *fetch) finish(w *Want) {
 
 // exchange asks for the leases of what is seated, and fills what has ended.
 //
-// While it does, others are being loaded: the call is charged with that part of the time for which its loads stand still.
+// While it does, others are being loaded: the call is charged with that part of the time for which
+// its loads stand still. A GetMany of many keys without a batch loader asks Redis very often. If
+// each round trip were charged in full, it would have spent WithRedisTimeout on a Redis that is
+// well, and would fill nothing of the rest.
 func (f *fetch) exchange() {
 	if f.refreshes {
 		f.budget = redisstore.NewBudget(f.Config.Timeout) // nobody waits
@@ -324,6 +358,7 @@ func (f *fetch) exchange() {
 	left, still := f.budget.Left, f.slots-f.loads
 	asked := only(f.seated, func(w *Want) bool { return !w.direct })
 	f.answered(asked, f.fillAndLease(f.ended, asked))
+	// Only now may another process refresh it: this one has filled, or has left a back-off.
 	for _, w := range f.ended {
 		f.finish(w)
 	}
@@ -365,6 +400,8 @@ func (f *fetch) settle(w *Want, r redisstore.Reply) {
 	case document.Leased:
 		f.wait(w)
 	case document.Held, document.Returned:
+		// Under a hold a transaction may commit at any moment. Nothing may be stored, so there is
+		// nobody to wait for. What a lagging replica returns must not be stored elsewhere either.
 		f.meets(w, e.Lagging)
 		// All that waited for a lease that came back without a value load at once: one after the other would each wait for
 		// the failure of the one before.
@@ -374,6 +411,8 @@ func (f *fetch) settle(w *Want, r redisstore.Reply) {
 			w.decided = true
 			f.finish(w)
 		} else {
+			// The next lease says which bytes it replaces. Redis gives it only if they still lie
+			// there, so a document of a newer version of the service is not thrown away unseen.
 			w.Unusable, w.direct = r.Doc, w.rounds >= maxRounds
 			f.n.unusable.Add(1)
 		}
@@ -393,6 +432,8 @@ func (f *fetch) wait(w *Want) {
 	f.patience.begin()
 	f.waiting[w] = struct{}{}
 	self := new(waiter)
+	// polls calls tell on a goroutine of its own. By the time the loop runs the event, the want may
+	// have given up, or may wait for another lease already: then this news is not for it.
 	self.tell = func(r redisstore.Reply, sealed uint64) {
 		f.events <- func() {
 			if w.waiter == self { // it still waits
@@ -408,7 +449,8 @@ func (f *fetch) wait(w *Want) {
 func (f *fetch) told(w *Want, r redisstore.Reply, sealed uint64) {
 	w.waiter = nil
 	delete(f.waiting, w)
-	f.flight.sealAt(sealed)
+	f.flight.sealAt(sealed) // the poll decides, and was sent then
+	// Waiting for another's load is no time spent on Redis. Waiting for a Redis that hangs is.
 	if errors.As(r.Err, new(redisstore.TimeoutError)) {
 		f.budget.Spend()
 	}
@@ -429,9 +471,9 @@ func (f *fetch) stopWaiting(w *Want) {
 func (f *fetch) tire() {
 	f.patience.over = true
 	if f.inside() {
-		f.before = nil
+		f.before = nil // which may be waiting for the load that this is read for
 	}
-	insideOf(f.ctx).waited(f.patience.limit)
+	insideOf(f.ctx).waited(f.patience.limit) // else the load above would seem slow, and be refreshed early
 	for w := range f.waiting {
 		f.stopWaiting(w)
 		w.direct = true
@@ -466,7 +508,7 @@ func (f *fetch) adopt(w *Want, e *document.Entry) bool {
 	case err != nil || got == ErrUnusable:
 		return false
 	}
-	if !w.waited {
+	if !w.waited { // else the caller waited for another's load, which counts as a miss
 		w.Adopted = e
 	}
 	w.got(Loaded{Data: data, err: got})
@@ -482,7 +524,7 @@ func (f *fetch) load() {
 		case w.done.Load() || w.waiter != nil:
 		case w.Source != nil || w.direct && f.before == nil:
 			mine = append(mine, w)
-		default:
+		default: // ask once more, or wait for the flight before
 			f.ready = append(f.ready, w)
 		}
 	}
@@ -507,8 +549,11 @@ func (f *fetch) start(wants []*Want) {
 		f.meets(w, w.Source == nil && f.mayLag())
 	}
 	f.keep(wants)
-	places := min(f.held, 1)
+	places := min(f.held, 1) // none for a read that is loaded in the place of the load around it
 	f.held -= places
+	// The loader runs beside the loop, which renews leases, hears that callers leave, and fills what
+	// has ended. The place is given back before the loop hears of the end: the fill needs none, and
+	// the next load need not wait for it.
 	go func() {
 		for i, l := range f.loadAll(f.ctx, wants, f.batched(), f.refreshes) {
 			wants[i].got(l)
@@ -523,7 +568,7 @@ func (f *fetch) start(wants []*Want) {
 // landed takes the end of a load.
 func (f *fetch) landed(wants []*Want) {
 	f.loads--
-	f.letGo(wants)
+	f.letGo(wants) // before the fill is sent: a renewal behind it would find no lease, which is harmless, but costs
 	f.lastTook.Store(wants[0].took.Milliseconds())
 	f.ended = append(f.ended, wants...)
 }

@@ -17,6 +17,10 @@ import (
 //	leased    it is being loaded, and its lease is renewed
 //	filled    what was loaded replaces the document that the load started from; or
 //	returned  nothing is to be stored, or the fill failed: the lease is given back, so that nobody waits for it
+//
+// The order in which a fill goes out is what the flight rule rests on. The indexes of its tags come
+// first, and it is barred if one was invalidated. Then the flight is closed, so that nobody joins any
+// more. Then near copies note their generations, and the flight is sealed. Then the fill is sent.
 type documents struct {
 	*Core
 	ctx       context.Context // of the loads: not cancelled with the callers
@@ -42,6 +46,8 @@ func (c *Core) newDocuments(ctx context.Context, b redisstore.Budget) documents 
 func (d *documents) fillAndLease(ended, asked []*Want) []redisstore.Reply {
 	filled := d.toFill(ended)
 	ops := append(d.fillOps(filled), d.leaseOps(asked)...)
+	// A caller that arrives while the fill is under way may know of an Invalidate that Redis executed
+	// before the fill. Redis refuses that fill, but the caller would have joined.
 	if len(filled) > 0 {
 		d.flight.close()
 	}
@@ -62,6 +68,8 @@ func (d *documents) send(ops []redisstore.Op, asked []*Want) []redisstore.Reply 
 	if !d.Tagged || len(asked) == 0 {
 		return d.Store.Run(d.ctx, &d.budget, ops)
 	}
+	// The mark is read in the round trip of the leases, so before any of the loads begins: an
+	// invalidation of a tag that it does not show is found by the fill.
 	last := len(ops)
 	replies := d.Store.Run(d.ctx, &d.budget, append(ops, d.Store.MarkOp()))
 	snapshot := tagSnapshotOf(replies[last])
@@ -92,13 +100,15 @@ func (d *documents) keep(wants []*Want) {
 			d.leased[w] = struct{}{}
 		}
 	}
-	if d.ticker == nil && len(d.leased) > 0 {
+	if d.ticker == nil && len(d.leased) > 0 { // most loads end before a first tick, and stop it
 		d.ticker = time.NewTicker(d.Store.Lease / 4)
 		d.renewal = d.ticker.C
 	}
 }
 
-// renew renews the leases once, beside what the fetch does meanwhile.
+// renew renews the leases once, beside what the fetch does meanwhile. Nothing waits for the answer, and
+// a renewal that fails does no harm: the lease may expire, another process loads as well, and the fill
+// of this one is refused.
 func (d *documents) renew() {
 	var ops []redisstore.Op
 	for w := range d.leased {
@@ -131,10 +141,10 @@ func (d *documents) toFill(wants []*Want) []*Want {
 		return w.Source != nil && !d.budget.Spent() && d.Store.Breaker.Up(w.Name, redisstore.Writes)
 	})
 	for _, w := range filled {
-		w.barred = w.lagged
+		w.barred = w.lagged // what is made of a lagging replica's row is as old as that
 	}
 	d.index(filled)
-	if d.budget.Spent() {
+	if d.budget.Spent() { // by the indexes
 		d.returnLeases(wants)
 		return nil
 	}
@@ -152,13 +162,15 @@ func (d *documents) fillOps(wants []*Want) []redisstore.Op {
 
 // fillOp is what becomes of the document that the load started from.
 func (d *documents) fillOp(w *Want) redisstore.Op {
+	// A load that takes longer than the window must not fill: what the index and the journal keep for
+	// it may have expired. The server compares, by its own clock.
 	prefix := w.Source.Prefix()
 	latest := w.since + d.window.Milliseconds()
 	h := document.Header{Took: w.took, Version: d.version, Absent: w.Absent()}
 	switch {
-	case w.barred && w.leased():
+	case w.barred && w.leased(): // nobody is told: those who wait ask for the lease, and load later rows
 		return redisstore.ReleaseOp(w.Name, prefix, 0)
-	case w.barred:
+	case w.barred: // the document that was to be refreshed stays, if it is still there
 		return redisstore.BackoffOp(w.Name, w.Source, shortestBackoff)
 	case w.Absent() && d.Config.AbsentTTL > 0:
 		life := durations.Jittered(d.Config.AbsentTTL, d.Config.Jitter)
@@ -179,7 +191,7 @@ func (d *documents) fillOp(w *Want) redisstore.Op {
 func (d *documents) storeOp(w *Want, h document.Header, fresh, life time.Duration, latest int64) redisstore.Op {
 	now, prefix := time.Now(), w.Source.Prefix()
 	h.Fresh = now.Add(fresh)
-	w.Fresh = time.UnixMilli(h.Fresh.UnixMilli())
+	w.Fresh = time.UnixMilli(h.Fresh.UnixMilli()) // as a reader of the document has it: a near copy ends no later
 	if d.seal == nil {
 		isJSON := !h.Absent && embeddable(d.Config.Codec, w.Data)
 		return d.Store.FillOp(w.Name, prefix, h, w.Data, isJSON, life, latest)
@@ -209,6 +221,8 @@ func (d *documents) stored(wants []*Want, ops []redisstore.Op, replies []redisst
 		if redisstore.IsOver(r.Err) && len(w.Data) >= redisstore.LargeBytes {
 			d.Store.Weigh([]string{w.Name}, len(w.Data))
 		}
+		// Redis may have executed it all the same. Then there is no lease to be returned, and the
+		// document is right: it compared.
 		if r.Err != nil {
 			failed = append(failed, w)
 		}

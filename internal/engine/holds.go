@@ -76,6 +76,7 @@ func (hs *holds) has(name string) bool {
 func (hs *holds) confirm(name, id string, sent time.Time) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
+	// Redis keeps the id of a hold that is placed again, and makes a new one if it was not there.
 	h := hs.held[name]
 	hs.gone = hs.gone || h.id != "" && h.id != id
 	h.id = id
@@ -86,7 +87,7 @@ func (hs *holds) confirm(name, id string, sent time.Time) {
 func (hs *holds) confirmTags(tags []string, made redisstore.Record, sent time.Time) {
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
-	if hs.record == (redisstore.Record{}) {
+	if hs.record == (redisstore.Record{}) { // the first, which is there at the end only if none was lost
 		hs.record = made
 	}
 	for _, tag := range tags {

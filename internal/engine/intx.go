@@ -15,13 +15,26 @@ import (
 	"github.com/asidecache/aside/internal/watch"
 )
 
+// The life of a transaction, as the cache sees it:
+//
+//	begin     InTx makes a tx; an InTx inside it makes a run of the same tx
+//	hold      each Invalidate notes what it names, and has it held: reads inside, and fills everywhere, stop
+//	renew     while fn runs, each hold is placed again every third of WithHold
+//	end       fn has returned or panicked; from here on, what goes on under its ctx is outside
+//	release   the outcome is known: the holds end, which invalidates once more
+//	prolong   it is not: all is held for WithHold from now on, and expires, since a COMMIT whose answer
+//	          was lost may land until then
+//
+// No step needs to know of a driver, or whether the transaction has begun: what counts is that the hold is
+// placed before the COMMIT, and ends after it.
+
 // InTx is that of package aside.
 func InTx(ctx context.Context, fn func(ctx context.Context) error) error {
 	if outer := runOf(ctx); outer != nil && !outer.tx.over() {
 		return (&run{tx: outer.tx, outer: outer}).call(ctx, fn)
 	}
 	t := new(tx)
-	defer t.end(context.WithoutCancel(ctx)) // after a panic too
+	defer t.end(context.WithoutCancel(ctx)) // after a panic as well, with an outcome that is unknown
 	return (&run{tx: t}).call(ctx, fn)
 }
 
@@ -40,6 +53,8 @@ func (r *run) call(ctx context.Context, fn func(ctx context.Context) error) erro
 	defer r.tx.mu.Unlock()
 	var rolledBack *rolledBackError
 	r.known = err == nil || errors.As(err, &rolledBack)
+	// An inner run passes it on as it is, so that the outer one learns of it if fn returns it. The outermost
+	// gives its caller the error that fn was asked for. One that fn has wrapped stays wrapped.
 	if r.outer == nil && err == error(rolledBack) && rolledBack != nil {
 		return rolledBack.err
 	}
@@ -181,6 +196,8 @@ func (r *run) hold(ctx context.Context, w *write) (open bool, err error) {
 	}
 	subjects = unique(subjects)
 	c := w.lead()
+	// All or nothing: a transaction whose holds are placed in part is no more protected than one without,
+	// and the caller learns it from the same error. What was noted is invalidated in the end.
 	if slices.ContainsFunc(subjects, func(s subject) bool { return !c.isUp(s) }) {
 		return true, notHeld(subjects, subjects, errKnownDown)
 	}
@@ -347,7 +364,7 @@ func (c *Core) release(ctx context.Context, e *ending, stopRenewals func()) {
 	began, number := time.Now(), c.ledger.add(subjects)
 	failed, err := c.removeAll(ctx, accountsOf(e.all), c.tellRemoved(ctx)) // while the rest is held
 	failed, err = c.tellRest(ctx, e.all, failed, err)
-	stopRenewals()
+	stopRenewals() // and waits for one that runs: behind a release it would hold for good what is released
 	var tasks []task
 	for _, r := range e.released {
 		tasks = append(tasks, c.releaseTasks(r.holds, r.names, r.of.longestLag())...)

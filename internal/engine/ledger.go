@@ -31,6 +31,16 @@ import (
 // turns out to be gone, that joins the group.
 //
 // (The rule was modelled first, see proof/nested: R3 until held. To send what failed alone breaks, and so do six other ways.)
+//
+// Who calls what:
+//
+//	Invalidate     add, attempt, done                         (write.go, intx.go, scan.go)
+//	a retry        beginRound, sorted, allHeld, holdWasGone,  (retry.go: one goroutine at a time,
+//	               endRound, and again until nothing waits    of whichever Cache began it)
+//	a read         has, and without a lock barring            (retry.go: mayNotRead)
+//
+// A ledger sends nothing and knows no Redis: it is a table under a lock, whose every change goes through
+// set, which keeps the counts.
 type ledger struct {
 	most    int           // pending invalidations of an account that are remembered one by one, see mostPending
 	sending chan struct{} // holds one while a round is sent
@@ -45,7 +55,8 @@ type ledger struct {
 	left     bool        // by one that has stopped, whose Cache was closed
 }
 
-// A subject is what an invalidation is about.
+// A subject is what an invalidation is about. Two of one account may overlap: the whole of it, and one of
+// its entries. The table has a line for each, and has, confirmEach and fold look at both.
 type subject struct {
 	of   *account
 	name string // of an entry, or a tag as it is rendered; "" is whatever the account is of
@@ -70,7 +81,14 @@ type account struct {
 	again  int // to be repeated
 }
 
-// pending is what is known of the newest invalidation of a subject.
+// pending is what is known of the newest invalidation of a subject. Older ones need no place of their own:
+// a removal that Redis confirms removes what all before it were to remove.
+//
+//	sent       the first attempt is under way
+//	failed     it was not confirmed: reads go to the loader until it is
+//	again      it was confirmed after another had failed: it is to be repeated with that
+//	inRound    a round has it in its group, and will confirm it; a newer attempt takes it out
+//	over       none of these: it is not in the table
 type pending struct {
 	number  uint64
 	sent    bool // an attempt is under way
@@ -83,8 +101,11 @@ type pending struct {
 	swept   bool      // it was confirmed before
 }
 
-// bars reports whether it keeps reads from the cache. While the first attempt for a tag or a whole cache is under way, a read
-// overlaps it.
+// bars reports whether it keeps reads from the cache.
+//
+// While the first attempt is under way, a read overlaps an Invalidate that has not returned, so any answer
+// would be right. For an entry the strict answer costs nothing: its reads go to the loader for a round
+// trip. For a tag or a whole cache it would turn off every read of the Cache for as long as that takes.
 func (p pending) bars(s subject) bool {
 	return p.failed || p.sent && s.of.books == nil && s.name != ""
 }
@@ -105,8 +126,9 @@ func newLedger(rdb redis.UniversalClient) *ledger {
 	return &ledger{sending: make(chan struct{}, 1), most: mostPending(rdb), accounts: make(map[string]*account), pending: make(map[subject]pending)}
 }
 
-// mostPending is how many failed invalidations of an account are remembered one by one. Beyond it all of the account is pending,
-// which ends with a SCAN of every node: where the client may not show them it would never end, so there is no bound.
+// mostPending is how many failed invalidations of an account are remembered one by one. Beyond it all of
+// the account is pending, which bounds the memory of an outage, and ends with a SCAN of every node. A
+// client that does not show its nodes could never end that, so for it there is no bound.
 func mostPending(rdb redis.UniversalClient) int {
 	if showsItsNodes(rdb) {
 		return 10_000
@@ -210,7 +232,9 @@ func (a *account) failedCount() int {
 	return a.failed
 }
 
-// set replaces what is known of a subject, and keeps count.
+// set replaces what is known of a subject, and keeps count. It is the only way to change the table: barring
+// is read by every hit without a lock, and a count that is off by one would turn a cache off for good, or
+// serve what is pending.
 func (l *ledger) set(s subject, p pending) {
 	before := l.pending[s]
 	l.waiting += one(p.waits()) - one(before.waits())
@@ -237,6 +261,8 @@ func (l *ledger) add(subjects []subject) uint64 {
 	defer l.mu.Unlock()
 	l.last++
 	for _, s := range subjects {
+		// What had failed before stays failed: this attempt may fail as well. A round that has the older one
+		// may not confirm this one, which speaks of a later write.
 		p := l.pending[s]
 		p.number, p.sent, p.inRound = l.last, true, false
 		l.set(s, p)
@@ -316,15 +342,18 @@ func (l *ledger) fold(a *account) {
 func (l *ledger) confirm(s subject, number uint64, began time.Time) {
 	p, ok := l.pending[s]
 	r, others := l.round, l.waiting-one(p.waits())
+
+	// others are those besides s that have failed, or are to be repeated. As long as there are any, s may be
+	// made anew from their old rows, so it is not over when Redis has confirmed it.
 	switch {
 	case !ok || p.number > number: // it speaks of a later write, and has an attempt of its own
 		return
-	case p.failed && began.Before(p.lagging):
+	case p.failed && began.Before(p.lagging): // removed, but replicas may still lack what was folded into it
 		p.sent, p.inRound, p.swept = false, false, true
 		l.set(s, p)
 	case others == 0 && r == nil:
 		l.set(s, pending{})
-	case others == 0 && r.held > 0 && number > r.held:
+	case others == 0 && r.held > 0 && number > r.held: // added when all that had failed was held already
 		r.meanwhile = append(r.meanwhile, s)
 		l.set(s, pending{})
 	default:
@@ -380,7 +409,10 @@ func (l *ledger) beginRound() (r *retryRound, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r = &retryRound{number: l.last, began: time.Now()}
-	early := false // something is not due yet, so it is too early to repeat what came after it
+
+	// What was removed but must be removed once more, when the replicas have caught up, waits for that.
+	// Until then it is too early to repeat what came after it: that would be repeated a second time.
+	early := false
 	isEarly := func(p pending) bool { return p.swept && r.began.Before(p.lagging) }
 	for _, p := range l.pending {
 		early = early || isEarly(p)
@@ -393,6 +425,8 @@ func (l *ledger) beginRound() (r *retryRound, more bool) {
 		l.set(s, p)
 		r.group = append(r.group, s)
 	}
+	// Whoever tries ends by this, under the lock: an invalidation that fails from now on finds that nobody
+	// is trying, and begins.
 	more = l.unfinished()
 	if l.trying = l.trying && more; len(r.group) == 0 {
 		return nil, more
@@ -401,7 +435,8 @@ func (l *ledger) beginRound() (r *retryRound, more bool) {
 	return r, more
 }
 
-// sorted divides the group of a round by why it is sent.
+// sorted divides the group of a round by why it is sent. It is asked again for each try of the round: an
+// invalidation that failed meanwhile has joined the failed.
 func (l *ledger) sorted(r *retryRound) (failed, repeated, refused []subject) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -432,7 +467,8 @@ func (l *ledger) allHeld(r *retryRound) {
 	r.held = l.last
 }
 
-// holdWasGone notes that a hold of the group was gone, and returns what joins the group.
+// holdWasGone notes that a hold of the group was gone, and returns what joins the group. While it was gone,
+// what was invalidated meanwhile may have been made from old rows, although it was taken to be over.
 func (l *ledger) holdWasGone(r *retryRound) (joining []subject) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -452,7 +488,10 @@ func (l *ledger) endRound(r *retryRound, failed []subject, refused bool) {
 	defer l.mu.Unlock()
 	l.round = nil
 	isFailed := setOf(failed)
-	again := false // since something is still missing that the rest may be made from
+
+	// As long as something is missing, the rest of the group may be made anew from its old rows, and is
+	// repeated with it. What an ACL protects may be missing for ever, so it has nothing repeated.
+	again := false
 	for _, s := range failed {
 		again = again || !l.pending[s].refused && !refused
 	}

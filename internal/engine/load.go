@@ -32,6 +32,8 @@ func (c *Core) loadFor(ctx context.Context, wants []*Want, batch bool, info Load
 	ctx, cancel := context.WithTimeout(ctx, c.Config.LoadTimeout)
 	defer cancel()
 	ctx, loading, inside := c.enterLoad(ctx, info, namesIn(wants)...)
+	// A loader that ignores its ctx is left behind when the time is over. It keeps its goroutine, and
+	// nothing else: the place, the lease and the callers are free.
 	load, err := isolated(ctx, func() outcome[[]Loaded] { return c.loadAndEncode(ctx, wants, batch) })
 	if err != nil {
 		load = outcome[[]Loaded]{make([]Loaded, len(wants)), c.loadEnded(err)}
@@ -56,7 +58,7 @@ func (c *Core) loadAndEncode(ctx context.Context, wants []*Want, batch bool) out
 		}
 	}
 	if !batch {
-		err := c.edge.LoadOne(ctx, wants[0])
+		err := c.edge.LoadOne(ctx, wants[0]) // one by one, each in a place of its own
 		take(0, err)
 		return outcome[[]Loaded]{found, err}
 	}

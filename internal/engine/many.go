@@ -25,11 +25,24 @@ type answer interface {
 	Give(w *Want)
 }
 
+// How a GetMany goes, for keys that can be rendered:
+//
+//	look       one MGET (on a Cluster one for each primary) reads all documents
+//	sort out   what answers is a hit, and is not decoded yet; all else is a want
+//	fetch      the wants begin to be brought, beside the caller
+//	take       the caller decodes the hits meanwhile, and so uses the time in which others work
+//	collect    the caller waits for the wants, and takes their values
+//	           hits that could not be decoded become wants, and go through fetch and collect as well
+//
+// A GetMany uses no flights. Two calls of one process that miss the same keys meet at their leases,
+// as two processes do. Flights of many keys would have to wait for each other, in any order, and a
+// call would be as slow as the slowest of all that it shares a key with.
+
 // ReadMany reads keys, as Get reads one. The last of them cannot be rendered, for the reasons in bad.
 func (c *Core) ReadMany(ctx context.Context, reads []Reading, bad []error, a answer) error {
 	m := ModeOf(ctx)
 	named := len(reads) - len(bad)
-	err := ErrNoReturn // until there is another
+	err := ErrNoReturn // until there is another: a panic of the loader, or Goexit, goes through here
 	defer func() { c.tellReads(ctx, reads, err) }()
 	switch {
 	case ctx.Err() != nil:
@@ -39,7 +52,7 @@ func (c *Core) ReadMany(ctx context.Context, reads []Reading, bad []error, a ans
 		err = c.loadManyHere(ctx, c.missedAll(reads, a), a)
 		return repanic(err)
 	}
-	refused := refuse(reads[named:], bad)
+	refused := refuse(reads[named:], bad) // a key that cannot be rendered fails no other
 	err = c.getMany(ctx, m, reads[:named], a)
 	if refused != nil {
 		return repanic(errors.Join(err, refused))
@@ -76,26 +89,26 @@ func refuse(reads []Reading, bad []error) error {
 func (c *Core) getMany(ctx context.Context, m *Mode, reads []Reading, a answer) error {
 	b := redisstore.NewBudget(c.Config.Timeout)
 	missing, hits := c.sortOut(reads, c.lookMany(ctx, m, &b, reads), a)
-	if ctx.Err() != nil {
+	if ctx.Err() != nil { // a caller gets what is there, and the error
 		c.takeMany(ctx, m, hits, a)
 		return EndOf(ctx)
 	}
-	if m.inTx() {
+	if m.inTx() { // nothing may be filled: the loader may see rows that are not committed
 		missing = append(missing, c.takeMany(ctx, m, hits, a)...)
 		return c.loadManyHere(ctx, missing, a)
 	}
 	wait := c.fetchMany(ctx, &b, missing, len(hits) > 0)
 	unusable := c.takeMany(ctx, m, hits, a) // which takes the time that Redis and the loader need for the others
 	err := c.collect(ctx, missing, a, wait())
-	if ctx.Err() != nil && len(unusable) > 0 { // nobody waits for them
+	if ctx.Err() != nil && len(unusable) > 0 { // nobody waits for them, so no load begins
 		return cmp.Or(err, EndOf(ctx))
 	}
 	wait = c.fetchMany(ctx, &b, unusable, false)
 	return graver(err, c.collect(ctx, unusable, a, wait()))
 }
 
-// graver returns the error that counts if there are two: the first, unless the second is a panic, which goes on whatever else
-// has failed.
+// graver returns the error that counts if there are two: the first, unless the second is a panic.
+// A loader's panic reaches its callers, whatever else has failed: behind another error it would be lost.
 func graver(first, second error) error {
 	if p := (*panicError)(nil); first == nil || errors.As(second, &p) && !errors.As(first, &p) {
 		return second
@@ -109,6 +122,8 @@ func (c *Core) lookMany(ctx context.Context, m *Mode, b *redisstore.Budget, read
 	for i := range reads {
 		names[i] = reads[i].Name
 	}
+	// A large value would have the whole MGET run out of time: GetMany loads it. (A Get reads it, with
+	// a round trip for it alone.)
 	return readSome(names,
 		func(name string) bool { return c.usable(name) && !m.wrote(c, name) && !c.Store.Large.Has(name) },
 		func(names []string) []redisstore.Reply { return c.Store.LookMany(ctx, b, names) })
@@ -133,7 +148,7 @@ func (c *Core) sortOut(reads []Reading, replies []redisstore.Reply, a answer) (m
 		}
 		w := c.missed(a, i)
 		w.Unusable = c.Unusable(&e, r.Doc)
-		if r.Err != nil {
+		if r.Err != nil { // not asked, or not answered: then it is not asked for a lease either
 			c.lost(w, r.Err)
 		}
 		missing = append(missing, w)
@@ -173,7 +188,7 @@ func (c *Core) takeMany(ctx context.Context, m *Mode, hits []manyHit, a answer) 
 		h.read.Err = err
 		if c.Hit(m, h.read, &h.entry, now) {
 			w, source := a.Want(h.key), h.entry // which need not keep the other hits in memory
-			w.Source, w.Read = &source, nil
+			w.Source, w.Read = &source, nil     // the read has ended; the refresh tells nothing of it
 			due = append(due, w)
 		}
 	}
@@ -183,9 +198,10 @@ func (c *Core) takeMany(ctx context.Context, m *Mode, hits []manyHit, a answer) 
 	return unusable
 }
 
-// fetchMany begins to bring the wants, and returns a func that waits for them while ctx lasts. The work goes on without the
-// caller, as that of a flight does, but is shared with nobody in this process: callers who want the same entries meet at
-// their leases. Unless it is to be done beside what the caller does meanwhile, or his ctx may end before it, it is done here.
+// fetchMany begins to bring the wants, and returns a func that waits for them while ctx lasts. The work
+// goes on without the caller, as that of a flight does. It runs on a goroutine of its own if the caller
+// has something to do meanwhile, or a ctx that may end first. Else it runs here: a goroutine would only
+// cost.
 func (c *Core) fetchMany(ctx context.Context, b *redisstore.Budget, wants []*Want, beside bool) (wait func() error) {
 	if len(wants) == 0 {
 		return func() error { return nil }
@@ -207,7 +223,7 @@ func (c *Core) fetchMany(ctx context.Context, b *redisstore.Budget, wants []*Wan
 	return func() (err error) {
 		select {
 		case o := <-done:
-			*b, err = f.budget, o.err
+			*b, err = f.budget, o.err // what it has spent, the rest of this call has not
 			if err == nil && f.gaveUp != errClosed {
 				err = f.gaveUp
 			}
@@ -233,7 +249,7 @@ func (c *Core) collect(ctx context.Context, wants []*Want, a answer, cut error) 
 	failed := 0
 	for _, w := range wants {
 		switch {
-		case !w.done.Load():
+		case !w.done.Load(): // the fetch may be writing to it: nothing of it is read but this
 			w.Read.Err = cut
 			continue
 		case w.err == nil:
@@ -244,7 +260,7 @@ func (c *Core) collect(ctx context.Context, wants []*Want, a answer, cut error) 
 		}
 		w.Read.Err = w.err
 	}
-	if failed > 1 && !c.Batches {
+	if failed > 1 && !c.Batches { // a batch loader has one error for all of them
 		err = fmt.Errorf("%w (and %d more keys of %d failed to load)", err, failed-1, len(wants))
 	}
 	return graver(cut, err)
@@ -258,6 +274,8 @@ func (c *Core) loadManyHere(ctx context.Context, wants []*Want, a answer) error 
 	return c.loadEachHere(ctx, wants, a)
 }
 
+// loadEachHere stops at the first error, as a caller's own loop over the loader would: inside a
+// transaction Postgres answers nothing after it.
 func (c *Core) loadEachHere(ctx context.Context, wants []*Want, a answer) error {
 	for _, w := range wants {
 		err := c.LoadHere(ctx, w)
@@ -278,7 +296,7 @@ func (c *Core) loadBatchHere(ctx context.Context, wants []*Want, a answer) error
 	ctx, loading, _ := c.enterLoad(ctx, LoadInfo{}, namesIn(wants)...)
 	err := ErrNoReturn // until it does
 	defer func() { loading.end(err) }()
-	errs := c.edge.LoadMany(ctx, wants)
+	errs := c.edge.LoadMany(ctx, wants) // not isolated: its panic goes on in this caller, where it belongs
 	for i, w := range wants {
 		if w.Read.Err = errs[i]; errs[i] == nil {
 			a.Give(w)

@@ -120,13 +120,15 @@ func (p *polls) poll() {
 	due := maps.Clone(p.names)
 	maps.DeleteFunc(due, func(_ string, n *polled) bool { return time.Until(n.due) > n.pause/4 })
 	names := slices.Sorted(maps.Keys(due))
-	told := make([][]*waiter, len(names)) // those that wait before the command is sent
+	// Only those who wait by now are told. Who begins to wait while the command is under way may have
+	// arrived after an Invalidate that Redis executed behind it.
+	told := make([][]*waiter, len(names))
 	for i, name := range names {
 		told[i] = slices.Collect(maps.Keys(due[name].waiters))
 	}
 	p.mu.Unlock()
 
-	sealed := p.tick()
+	sealed := p.tick() // before the command is sent: see flight
 	replies := readSome(names, p.up, func(up []string) []redisstore.Reply { return p.read(due[up[0]].ctx, up) })
 
 	p.mu.Lock()

@@ -76,13 +76,13 @@ func (c *Core) remove(ctx context.Context, subjects []subject) (failed []subject
 	if len(subjects) == 0 {
 		return nil, nil
 	}
-	if g := groupOf(subjects); c.isOneStep(g) {
+	if g := groupOf(subjects); c.isOneStep(g) { // one round trip, and nearly every Invalidate ends here
 		failed, err = c.attempt(ctx, c.removeTasks(g.entries))
 		if apart := !c.isOneStep(g) || redisstore.IsForbidden(err) && len(subjects) > 1; !apart {
 			return c.tellRest(ctx, subjects, failed, err)
 		} // else Redis has said that the keys must share a slot, or refuses one of them: they were removed one by one
 	}
-	for range mostTries {
+	for range mostTries { // each with a holder of its own: a release that comes late ends no newer hold
 		grip := c.newGrip(len(subjects))
 		grip.hold(ctx, subjects)
 		grip.removeFound(ctx)
@@ -98,6 +98,8 @@ func (c *Core) tellRest(ctx context.Context, subjects, failed []subject, err err
 	if !slices.ContainsFunc(subjects, subject.hasNear) {
 		return failed, err
 	}
+	// What has failed is still in Redis, so other processes would copy it again: they are told once it is
+	// gone. This process forgets its own copies at once, and then reads none while it is pending.
 	dropNear(failed)
 	isFailed := setOf(failed)
 	didNot, why := c.tell(ctx, only(subjects, func(s subject) bool { return !isFailed[s] }))
@@ -118,7 +120,7 @@ func (c *Core) removeTasks(entries []subject) []task {
 	return tasks
 }
 
-// A grip is what one removal holds.
+// A grip is what one removal holds. It is used once: newGrip, hold (once or twice), removeFound, release.
 type grip struct {
 	*Core
 	holder string
@@ -155,7 +157,8 @@ func (g *grip) hold(ctx context.Context, subjects []subject) {
 	}
 }
 
-// note takes how an attempt ended.
+// note takes how an attempt ended. An entry that may not be touched (an ACL, or something else under its
+// name) is reported in the end, and does not stop the rest from being removed.
 func (g *grip) note(failed []subject, err error) {
 	if kept := (*keptEntriesError)(nil); errors.As(err, &kept) {
 		g.kept, err = err, nil
@@ -269,7 +272,7 @@ func (c *Core) attemptOnce(ctx context.Context, tasks []task) (failed []task, fi
 	for i, t := range tasks {
 		ops[i] = t.Op
 	}
-	sent := time.Now()
+	sent := time.Now() // holds are counted from here: Redis placed them later
 	for i, r := range c.Store.RunAlone(ctx, ops...) {
 		t, err := tasks[i], r.Err
 		switch {

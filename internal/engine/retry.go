@@ -12,6 +12,17 @@ import (
 )
 
 // What a Cache does about what the ledger of its client has pending.
+//
+// One goroutine tries, of whichever Cache noticed first. If its Cache is closed, it stops, and leaves the
+// trying to the next Cache of the client that reads or fails (left, resume). So no goroutine belongs to
+// a client, which nobody closes for us, and what is pending is tried as long as any Cache is open.
+//
+//	retry         begins, unless somebody tries already
+//	sendAgain     waits 50 ms, 100 ms and so on up to a second between the tries
+//	sendPending   one try: rounds, until nothing waits or one has failed
+//	sendRound     one round: hold all of the group, what has failed first; release it
+//
+// A probe that finds Redis back sends what is pending as well, before anything is read from it again.
 
 const (
 	firstRetry = 50 * time.Millisecond
@@ -31,7 +42,7 @@ func (c *Core) sendAgain() {
 		select {
 		case <-time.After(durations.Jittered(pause, 0.2)):
 		case <-c.background.Closing.Done():
-			c.ledger.stop() // Close tries once more
+			c.ledger.stop() // Shutdown tries once more, see unconfirmed
 			return
 		}
 		if !c.sendPending(c.background.Closing) {
@@ -57,7 +68,7 @@ func (c *Core) sendPending(ctx context.Context) (more bool) {
 func (c *Core) sendRounds(ctx context.Context) (more bool) {
 	l := c.ledger
 	defer func() { <-l.sending }()
-	for range mostRounds {
+	for range mostRounds { // each is about what was invalidated during the one before
 		r, more := l.beginRound()
 		if r == nil {
 			return more
@@ -80,16 +91,18 @@ const mostRounds = 16
 func (c *Core) sendRound(ctx context.Context, r *retryRound) (failed []subject, err error) {
 	l := c.ledger
 	_, _, refused := l.sorted(r)
-	didNot, why := c.remove(ctx, refused)
+	didNot, why := c.remove(ctx, refused) // it would fail the script that has others in it
 	for range mostTries {
 		first, repeated, _ := l.sorted(r)
 		if len(first)+len(repeated) == 0 {
 			return didNot, why
 		}
-		if len(repeated) == 0 && c.isOneStep(groupOf(first)) {
+		if len(repeated) == 0 && c.isOneStep(groupOf(first)) { // nothing can be made from it in between
 			failed, err = c.remove(ctx, first)
 			return append(failed, didNot...), err
 		}
+		// What is to be repeated is there for the sake of what has failed: held before it, it could be made
+		// anew from it as soon as it is released.
 		g := c.newGrip(len(r.group))
 		g.hold(ctx, first)
 		if g.err == nil {
@@ -118,14 +131,15 @@ func (c *Core) mayNotRead(name string) bool {
 			return true
 		}
 	}
-	if !c.Tagged || c.tags.barring.Load() == 0 {
-		return false // nearly always
+	if !c.Tagged || c.tags.barring.Load() == 0 { // two loads of counters are all that a hit pays for this
+		return false
 	}
 	c.retry(c.ledger.resume())
 	return true // nobody knows which entries have the tags
 }
 
-// probe asks whether the primary of name is back. If so, what is pending is sent before anything is read from it again.
+// probe asks whether the primary of name is back. If so, what is pending is sent before anything is read
+// from it again: its entries are those from before the outage.
 func (c *Core) probe(ctx context.Context, name string, k redisstore.Kind) error {
 	err := c.Store.Probe(ctx, name, k)
 	if !redisstore.Unreachable(err) && c.ledger.any() {

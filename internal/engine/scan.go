@@ -17,6 +17,18 @@ import (
 	"github.com/asidecache/aside/internal/watch"
 )
 
+// InvalidateAll, and all else that removes whatever a Cache has: nobody knows the names, so the servers are
+// walked over.
+//
+//	removeAll       twice: entries by a walk, what has tags by its indexes
+//	removeEntries   one walk, for all caches of a client at once
+//	walk            every primary, and once more if slots were moving
+//	walkOne         one server, page by page, and from the start if another server answers
+//	removePage      one page: as Invalidate would remove these names
+//
+// A walk may take minutes. It holds nothing, since a whole cache cannot be held: what is filled behind it
+// was loaded after InvalidateAll began, and may stay.
+
 // removeAll removes every entry of accounts that was there, as a value or as a lease, when it was called: SCAN returns each key
 // that is there all the time, and one that comes later began later. It does so twice, see InvalidateAll, and tells of how many.
 func (c *Core) removeAll(ctx context.Context, accounts []*account, tell func(a *account, entries int)) (failed []subject, err error) {
@@ -224,7 +236,7 @@ func (c *Core) scan(ctx context.Context, node redis.Cmdable, cursor uint64, patt
 			found, info = p.Scan(ctx, cursor, pattern, 1000), p.Info(ctx, "server")
 			return nil
 		})
-		names, next, err := found.Result()
+		names, next, err := found.Result() // INFO may be forbidden: then the run is not known
 		return scanned{names, next, serverRun(info.Val())}, err
 	})
 }
@@ -259,7 +271,7 @@ func prefixOf(name string) string { return name[:strings.LastIndexByte(name, ':'
 // removePage removes entries.
 func (c *Core) removePage(ctx context.Context, entries []subject, tell func(a *account, entries int)) error {
 	left := entries
-	_, err := c.persist(ctx, func() (err error) {
+	_, err := c.persist(ctx, func() (err error) { // a further try is about what is left, and what is removed is told once
 		sent := left
 		left, err = c.attempt(ctx, c.removeTasks(sent))
 		isLeft := setOf(left)
@@ -301,7 +313,7 @@ func invalidateAllOrLater(ctx context.Context, caches []*Core) error {
 		for _, c := range caches {
 			open = r.use(c, func(p *part) { p.all = true })
 		}
-		if open {
+		if open { // it is removed once the transaction has ended: until then its rows may be those from before
 			return r.tx.late()
 		}
 	}

@@ -22,7 +22,11 @@ func embeddable(codec Codec, data []byte) bool {
 	return jsontext.Value(data).IsValid(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 }
 
-// Values encodes and decodes the values of one type, which it knows only when it runs. It is given them by pointers.
+// Values encodes and decodes the values of one type, which it knows only when it runs. It is given them by
+// pointers. So one copy of this code serves every type that a service caches; the edge adds the pointer.
+//
+// The promise that every caller owns its value is kept here: what two callers get shares no memory, and
+// neither does a value with the bytes that it was made from, or that were made from it.
 type Values struct {
 	core       *Core
 	typ        reflect.Type
@@ -64,7 +68,7 @@ func (vs *Values) DecodeFor(v any, name string, data []byte, shared *redisstore.
 	case !vs.core.Config.Shared && vs.Deepen == nil:
 		return vs.decode(v, name, vs.unshared(data))
 	}
-	shared.Once.Do(func() {
+	shared.Once.Do(func() { // the value of all of them; it is given to none, unless they may share it
 		first := reflect.New(vs.typ)
 		if vs.decode(first.Interface(), name, vs.unshared(data)) {
 			shared.Value = first.Elem()

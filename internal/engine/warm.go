@@ -37,7 +37,8 @@ var WarmEvery = time.Minute // a variable for the tests
 
 const mostWarm = 4 << 20 // bytes of text that are noted: of tens of thousands of entries, as a rule
 
-// keepWarm notes a hit.
+// keepWarm notes a hit. An entry that is hit all the time pays for one lookup in a map, under a lock that
+// readers share.
 func (c *Core) keepWarm(name string, e *document.Entry) {
 	if len(e.Tags) == 0 || !c.Tagged {
 		return
@@ -121,7 +122,7 @@ func (c *Core) lostByIndexes(ctx context.Context, hits map[string]hitEntry) (los
 	}
 	for chunk := range slices.Chunk(ops, redisstore.ChunkSize) {
 		chunk = only(chunk, func(op redisstore.Op) bool { return c.Store.Breaker.Up(op.Name, redisstore.Writes) })
-		if len(chunk) == 0 || ctx.Err() != nil {
+		if len(chunk) == 0 || ctx.Err() != nil { // what was not looked up is not lost
 			continue
 		}
 		for i, r := range c.Store.RunAlone(ctx, chunk...) {

@@ -12,6 +12,14 @@ import (
 	"github.com/asidecache/aside/internal/watch"
 )
 
+// What one call invalidates, of any number of caches.
+//
+//	Invalidate      divides its changes by client: each client is one write
+//	invalidate      renders the tags, takes each subject once, and tells observers how it went
+//	holdOrRemove    inside InTx the subjects are held (intx.go), outside they are removed (removal.go)
+//
+// Of the caches that a write is about, one sends it all: the rest is told what became of it.
+
 // A write is what one call invalidates through one client.
 type write struct {
 	ledger *ledger
@@ -57,9 +65,10 @@ func (w *write) invalidate(ctx context.Context) error {
 		p.subjects = append(p.Of.entries.subjects(p.Names), p.Of.tags.subjects(keys.Tags(p.Tags))...)
 		subjects = append(subjects, p.subjects...)
 	}
-	subjects = unique(subjects)
+	subjects = unique(subjects) // two caches of one scope may name one tag
 	var err error
 	if len(subjects) > 0 {
+		// A request that was cancelled has written its row all the same. Redis bounds the wait.
 		err = w.holdOrRemove(context.WithoutCancel(ctx), subjects)
 	}
 	for _, p := range w.parts {
@@ -86,7 +95,8 @@ func (w *write) holdOrRemove(ctx context.Context, subjects []subject) error {
 	return w.lead().invalidate(ctx, subjects)
 }
 
-// lead is the Cache that sends it: the one with the longest WithRedisTimeout.
+// lead is the Cache that sends it: the one with the longest WithRedisTimeout. A shorter one would give up
+// on entries whose own Cache would have waited for them.
 func (w *write) lead() *Core {
 	return slices.MaxFunc(w.parts, func(a, b *writePart) int { return cmp.Compare(a.Of.Config.Timeout, b.Of.Config.Timeout) }).Of
 }
@@ -107,7 +117,8 @@ func (c *Core) ended(subjects, failed []subject, err error, number uint64, began
 // errKnownDown says that nothing was sent.
 var errKnownDown = errors.New("the server is known to be down: it is tried in the background")
 
-// removeUp is remove for what lies on a primary that is not known to be down. The rest fails at once.
+// removeUp is remove for what lies on a primary that is not known to be down. The rest fails at once: it is
+// sent by the retry, so the caller need not wait for a timeout that is known to come.
 func (c *Core) removeUp(ctx context.Context, subjects []subject) (failed []subject, err error) {
 	up := make([]subject, 0, len(subjects))
 	for _, s := range subjects {

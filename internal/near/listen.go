@@ -47,6 +47,7 @@ func (r *reader) listenOnce() (heard bool, err error) {
 	}()
 	sub := r.log.Client.Subscribe(r.ctx) // connects with the first channel
 	defer sub.Close()
+	// Receive alone does not end with its ctx. A reader that is to stop must not wait for a message.
 	defer context.AfterFunc(r.ctx, func() { sub.Close() })() // which ends a wait for a message
 	if err := sub.Subscribe(r.ctx, r.log.Key); err != nil {
 		return false, err
@@ -59,7 +60,7 @@ func (r *reader) listenOnce() (heard bool, err error) {
 		case err == nil:
 			asked = false
 			heard = r.hear(got) || heard
-		case asked || !errors.As(err, &timeout) || !timeout.Timeout():
+		case asked || !errors.As(err, &timeout) || !timeout.Timeout(): // broken, or silent after a PING
 			return heard, err
 		default:
 			if err := sub.Ping(r.ctx); err != nil {
@@ -74,6 +75,8 @@ func (r *reader) listenOnce() (heard bool, err error) {
 func (r *reader) hear(got any) bool {
 	switch m := got.(type) {
 	case *redis.Message:
+		// A reader that is held up must not let messages pile up. Those that are left out are as good as lost
+		// ones: the next NEWS brings their records.
 		r.mu.Lock()
 		if len(r.messages) < mostHeard {
 			r.messages = append(r.messages, m.Payload)

@@ -129,6 +129,9 @@ func (w *writer) nonce() string { return w.id + "-" + strconv.FormatUint(w.nonce
 // made reports whether a nonce is of this process.
 func (w *writer) made(nonce string) bool { return strings.HasPrefix(nonce, w.id+"-") }
 
+// add has a Note told: by a record of its own if Script made one, else by the next that is made. While a NOTE
+// is under way, those that come gather for one record about all of them. So writes that come side by side
+// cost the readers one record, and the server one script.
 func (w *writer) add(n *Note) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -174,7 +177,7 @@ func (w *writer) noteAll(notes []*Note) {
 	if err == nil {
 		id, alone, readers, err = parseNote(answer)
 	}
-	if err != nil || alone {
+	if err != nil || alone { // no reader has a lease, and one that begins now begins empty
 		for _, n := range notes {
 			n.end(wrapped(err))
 		}

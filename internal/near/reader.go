@@ -48,6 +48,8 @@ type reader struct {
 	messages []string
 	missed   atomic.Bool // messages may have been
 
+	// Only run's goroutine touches what follows.
+
 	applied record // the last record that is applied, as NEWS told
 	brought record // a later one, up to which messages have brought all records, which are applied
 	ahead   int    // messages since the last NEWS
@@ -81,6 +83,9 @@ func newReader(l *Log) *reader {
 	return r
 }
 
+// run is the life of the reader. It ends when the Log stops it, when the client is closed, when no copy was
+// asked for for a minute, and when NEWS are slow. The next near read begins another reader, which has
+// another name: what the server still knows of this one must not speak for the next.
 func (r *reader) run() {
 	defer close(r.done)
 	defer r.log.ended()
@@ -148,6 +153,8 @@ func (r *reader) news() bool {
 	sent := now()
 	reply, err := r.askNews()
 	took := now() - sent
+	// Every Invalidate in every process waits for this reader. One that is slow again and again serves its
+	// process best by serving no copies.
 	if took > int64(beat) {
 		if r.slow++; r.slow >= slowInARow {
 			r.giveUp()
@@ -161,7 +168,7 @@ func (r *reader) news() bool {
 		return false
 	case r.ctx.Err() != nil:
 		return false
-	case err != nil:
+	case err != nil: // copies are served until the lease is over, and not after that
 		r.failed++
 		pause := int64(min(20*time.Millisecond<<min(r.failed-1, 6), time.Second))
 		r.due = now() + pause
@@ -201,7 +208,7 @@ type reply struct {
 func (r *reader) askNews() (reply, error) {
 	args := []any{milliseconds(life), milliseconds(Delta), most, r.id, r.log.writer.nonce(),
 		r.applied.id, r.applied.nonce, r.brought.id, r.brought.nonce}
-	ctx, cancel := context.WithTimeout(r.ctx, Delta)
+	ctx, cancel := context.WithTimeout(r.ctx, Delta) // an answer after Δ would give a lease that is over
 	defer cancel()
 	result, err := r.log.run(ctx, newsScript, args)
 	if err != nil {
@@ -249,6 +256,8 @@ func (r *reader) apply(got reply, sent int64) {
 	r.readers = max(1, got.readers)
 	r.log.until.Store(sent + int64(lease))
 
+	// The more readers there are, the longer each waits before it asks again: NEWS of all of them together
+	// take the server some 5 % of a core, whatever their number.
 	r.soonest = sent + int64(r.readers)*int64(share)
 	r.due = sent + int64(beat)
 	if got.reset || len(got.about) > 0 {
@@ -272,13 +281,15 @@ func (r *reader) takeMessages() {
 		if last == (record{}) {
 			last = r.applied
 		}
+		// A message of another process wakes the reader, whose NEWS are the ack that the writer there waits
+		// for. One's own process waits for nobody: its copies are dropped by then.
 		switch {
 		case m.id <= number(last.id): // known
 		case m.whole && m.before == last:
 			r.brought = m.record
 			r.ahead++
 			wanted = wanted || !r.log.writer.made(m.record.nonce) || r.ahead >= most/4
-		default:
+		default: // one was missed in between: NEWS bring it
 			wanted = true
 		}
 	}

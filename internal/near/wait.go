@@ -23,6 +23,17 @@ const (
 	readersReady = 1
 )
 
+// How a writer waits until no reader can serve what it has removed. A record that NOTE has appended waits
+// here, until LOW tells one of these:
+//
+//	ready      every live reader has acknowledged the record, or has lost its entry, and so its lease
+//	late       Δ is over since the reply to NOTE, so the lease of every reader that has not is over as well;
+//	           but only if this LOW, which was sent after that, still finds the record
+//	not there  the record was lost, by a failover or a flush: NOTE is sent again, a few times
+//
+// LOW asks about all records that wait, and one LOW at a time is under way: a process with very many
+// writers sends no more of them than one with a single writer.
+
 var errLost = errors.New("near copies: the record of the invalidation was lost in Redis again and again")
 
 // await adds a record to those that are waited for. w.mu is held.
@@ -54,6 +65,8 @@ func (w *writer) ask() {
 		if due == 0 {
 			return
 		}
+		// The pace of LOW is that of NEWS: the more readers, the slower. A few may go at once, so that a lone
+		// writer does not wait for its turn.
 		each := max(1, w.readers.Load()) * int64(share)
 		due = max(due, w.allowed-(inARow-1)*each)
 		if pause := due - now(); pause > 0 {
@@ -95,7 +108,7 @@ func (w *writer) low() {
 		err = unexpected(answer)
 	}
 	for i, rec := range asked {
-		late := sent-rec.at >= int64(Delta)
+		late := sent-rec.at >= int64(Delta) // judged by when LOW was sent: its answer is of then, or later
 		switch {
 		case err != nil && late:
 			w.ended(rec, wrapped(err))
@@ -111,6 +124,7 @@ func (w *writer) low() {
 	}
 }
 
+// again has a record asked about once more: later each time, but not later than Δ, when the answer is final.
 func (w *writer) again(rec *told) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -134,7 +148,8 @@ func (w *writer) ended(rec *told, err error) {
 	}
 }
 
-// lost sends NOTE again.
+// lost sends NOTE again, for each that shared the record. A Redis that loses records as fast as they are made
+// has no memory for them, or is being flushed: then the caller gets an error, and the ledger tries again.
 func (w *writer) lost(rec *told) {
 	w.remove(rec)
 	for _, n := range rec.notes {

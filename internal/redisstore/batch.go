@@ -11,15 +11,24 @@ import (
 // A batcher has those share round trips who ask one primary for something side by side: those who read, or those who write. The two
 // do not travel together, since a server that pauses writes would hold up the reads as well.
 //
-// As long as there are few, each goes by itself, on its caller's goroutine if the client is bounded, and pays for nothing else.
-// More of them, and all as long as a batch is under way, gather for one pipeline for all: the first caller of a batch lets those run
-// who are ready to, since some of them are about to ask as well, and then sends it. So nobody waits for a reply before he asks, and
-// the busier the process is, the more of its commands share a round trip. Only while many are under way, callers gather until one
-// of them has landed.
+// As long as there are few, each goes by itself, on its caller's goroutine if the client is bounded, and
+// pays for nothing else. More of them gather for one pipeline, and so do all as long as a batch is under
+// way. The first caller of a batch lets those goroutines run that are ready to, since some of them are
+// about to ask as well, and then sends it. So no caller waits for a reply before it asks, and the busier
+// the process is, the more of its commands share a round trip. Only while many are under way, callers
+// gather until one of them has landed.
 //
-// Scripts only travel together: each is run for its caller. Reads of one name in one batch are one read. But who asks for a name of
-// which a read is under way may not have its reply: an Invalidate that he knows of may have overtaken it. With others like him he
-// shares a read that follows it.
+// Scripts only travel together: each is run for its caller. Reads of one name in one batch are one read.
+// But a caller that asks for a name of which a read is under way may not have the reply to that: an
+// Invalidate that the caller knows of may have overtaken it. Such callers share a read that follows it.
+//
+// The life of a batch:
+//
+//	gather   its first caller is about to send it, and others join
+//	queue    it was to be sent, but mostFlying are under way: others join still
+//	again    beside these: it is for names of which a read is under way, and waits for that to land
+//	flying   it was sent, and nobody joins
+//	landed   its replies are there, and all who wait for it wake
 type batcher struct {
 	store *Store
 	kind  Kind
@@ -44,8 +53,8 @@ const (
 // A batch is what several callers send together.
 type batch struct {
 	ctx       context.Context // of its first caller
-	start     time.Time       // when he came
-	left      time.Duration   // what he had left then
+	start     time.Time       // when that came
+	left      time.Duration   // what that had left then
 	ops       []Op
 	decodings []*Decoding // of reads that several callers share; else nil
 	gone      []int       // ops whose callers have left; guarded by the batcher
@@ -99,7 +108,11 @@ func (l *batcher) run(ctx context.Context, b *Budget, ops []Op) []Reply {
 	return l.await(ctx, b, r, ops[0].Name, at, len(ops), came)
 }
 
-// await waits for the replies to n ops of a batch, but no longer than the budget lasts, or ctx. name is that of the first.
+// await waits for the replies to n ops of a batch, but no longer than the budget lasts, or ctx. name is
+// that of the first.
+//
+// A batch ends with the budget of its first caller. Only a caller with less than that needs a timer of
+// its own: so the many who join a batch set none.
 func (l *batcher) await(ctx context.Context, b *Budget, r *batch, name string, at, n int, came time.Time) []Reply {
 	pool, end := l.store.poolOf(name), came.Add(b.Left)
 	var over <-chan struct{} // nil if the batch has landed before
@@ -129,7 +142,8 @@ func (l *batcher) await(ctx context.Context, b *Budget, r *batch, name string, a
 	return replies
 }
 
-// leave is called by a caller that waits no more. It returns false if the replies are there.
+// leave is called by a caller that waits no more. It returns false if the replies are there. What it asked
+// for is executed all the same, perhaps. A lease that it is given then is given back when the batch lands.
 func (l *batcher) leave(r *batch, at, n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -142,7 +156,8 @@ func (l *batcher) leave(r *batch, at, n int) bool {
 	return true
 }
 
-// seat returns where the name is kept of what goes by itself, or nil if it may not.
+// seat returns where the name is kept of what goes by itself, or nil if it may not. It may not while a
+// batch is under way: the process is busy, and what shares costs both sides less.
 func (l *batcher) seat(name string) *string {
 	if l.flying >= mostAlone || l.gather != nil || l.batches > 0 || l.underWay(name) {
 		return nil
@@ -162,8 +177,9 @@ func (l *batcher) underWay(name string) bool {
 	return l.kind == Reads && (slices.Contains(l.alone[:], name) || l.reading[name] > 0)
 }
 
-// join adds the ops of a caller to the first of these that takes them: the batch for names that are under way, if his is, the one
-// that is about to be sent, the last one that cannot be, one that he leads. A read is one op.
+// join adds the ops of a caller to the first of these that takes them: the batch for names that are under
+// way, if its name is; the one that is about to be sent; the last one that waits in the queue; one that
+// the caller leads. A read is one op.
 func (l *batcher) join(ctx context.Context, b *Budget, ops []Op) (r *batch, at int, leads bool) {
 	again := l.underWay(ops[0].Name)
 	if again && l.again == nil {
@@ -219,11 +235,11 @@ func (r *batch) place(name string) int {
 
 func (r *batch) has(name string) bool { return r.place(name) >= 0 }
 
-// lead is called by the first caller of a batch, with how many of its ops are his own. It sends the batch once those have joined it
-// who were ready to run, or has it sent when that may be. If nobody has joined it, it leaves the sending to its caller, and returns
-// true.
+// lead is called by the first caller of a batch, with how many of its ops are that caller's. It sends the
+// batch once those have joined it who were ready to run, or has it sent when that may be. If nobody has
+// joined it, it leaves the sending to its caller, and returns true.
 func (l *batcher) lead(ctx context.Context, b *Budget, r *batch, own int) (alone bool) {
-	runtime.Gosched()
+	runtime.Gosched() // no timer: where nobody else is ready, the caller goes on at once
 	l.mu.Lock()
 	if l.gather == r {
 		l.gather = nil
@@ -238,6 +254,8 @@ func (l *batcher) lead(ctx context.Context, b *Budget, r *batch, own int) (alone
 	if len(r.ops) == own && r.decodings[0] == nil {
 		return true
 	}
+	// A bounded client ends a command by its ctx, so the caller may send on its own goroutine. Any other
+	// client may hang for longer, and then the caller must be able to leave.
 	if _, ok := l.store.callsInline(ctx, b); ok {
 		l.fly(r)
 	} else {
@@ -265,7 +283,7 @@ func (l *batcher) takeOff(r *batch) {
 // fly sends a batch. Its time began with its first caller: what it waited for began earlier, so it has landed, or given up, before
 // that time is over.
 func (l *batcher) fly(r *batch) {
-	replies := failed(len(r.ops), errLeft)
+	replies := failed(len(r.ops), errLeft) // if go-redis panics: nobody may wait for ever
 	defer func() { l.land(r, replies) }()
 	b := Budget{total: l.store.Timeout, Left: r.left - time.Since(r.start)}
 	replies = l.store.runNow(context.WithoutCancel(r.ctx), &b, l.kind, r.ops)
@@ -317,6 +335,8 @@ func (l *batcher) landAlone(seat *string) {
 // landed lets batches fly now that something is no longer under way, which was about names.
 func (l *batcher) landed(about func(name string) bool) {
 	l.flying--
+	// One of its names has landed, perhaps not all. That is enough: a read that is sent now is sent after
+	// all of its callers have asked, and that is what they need. (It waited only to be one read for many.)
 	if l.again != nil && slices.ContainsFunc(l.again.ops, func(o Op) bool { return about(o.Name) }) {
 		l.enqueue(l.again)
 		l.again = nil

@@ -25,7 +25,12 @@ type Decoding struct {
 	Opened  any // what a seal was opened to
 }
 
-// Look reads the document of a name.
+// Look reads the document of a name. It is the whole of a hit on the side of Redis, so it allocates as
+// little as it can: it is batcher.run for one read, spelled out, since ops and replies would be slices.
+//
+// Three ways lead to the document. A value that is known to be large has a way of its own, on which
+// nobody waits for it but those who want it. A caller with few beside it sends a GET on its own
+// goroutine. All others share the round trip of a batch.
 func (s *Store) Look(ctx context.Context, b *Budget, name string) looked {
 	if s.Large.Has(name) {
 		return s.lookLarge(ctx, b, name)
@@ -40,12 +45,12 @@ func (s *Store) Look(ctx context.Context, b *Budget, name string) looked {
 	r, at, leads := l.join(ctx, b, []Op{readOp(name)})
 	l.mu.Unlock()
 	came := time.Now()
-	if leads && l.lead(ctx, b, r, 1) {
+	if leads && l.lead(ctx, b, r, 1) { // nobody has joined, so it is a GET after all
 		defer l.land(r, nil)
 		return s.lookAlone(ctx, b, name)
 	}
 	found := l.await(ctx, b, r, name, at, 1, came)[0]
-	if found.Err != nil {
+	if found.Err != nil { // one failure is enough for a call: the rest of it does without Redis
 		b.Spend()
 	}
 	return looked{found.Doc, found.Err, r.decodings[at]}
@@ -65,6 +70,8 @@ func (s *Store) lookAlone(ctx context.Context, b *Budget, name string) looked {
 			return get(ctx, rdb, name)
 		}, func(err error) { s.note([]string{name}, []Reply{{Err: err}}, Reads) })
 	}
+	// The caller's own cancellation says nothing of Redis, and neither does a budget that was spent
+	// before: what spent it has been noted.
 	switch {
 	case err == nil:
 		s.Breaker.succeeded(name, Reads)

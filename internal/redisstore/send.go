@@ -13,6 +13,15 @@ import (
 	"github.com/asidecache/aside/internal/document"
 )
 
+// How ops become commands of one round trip, and what Redis answers to each.
+//
+//	ops ──commandsOf──▶ commands ──queue──▶ a pipeline ──unpack──▶ replies, in the order of the ops
+//
+// What one op costs does not depend on its neighbours, and neither does what it is answered: a
+// script for several keys calls the script for one on each, and puts an error of one key in that
+// key's place. So the rest of the library thinks of ops alone, and this file may put them together
+// as it likes.
+
 // A command does one op, or several of one verb, each about a key of its own. A command for each would cost both sides more than
 // what the op does.
 type command struct {
@@ -20,22 +29,26 @@ type command struct {
 	ops  []int // places in the ops that were given to send
 }
 
-// mostInCommand is 64, so that Redis is not kept from others for long. But what is removed together is removed by one command:
-// that takes Redis some four microseconds for each. And what is read together is read by one MGET.
+// mostInCommand is how many ops of a verb one command does. Redis does nothing else meanwhile, and a
+// script takes it some four microseconds for each key.
 func mostInCommand(verb int) int {
 	switch {
 	case verb == readDocument:
-		return math.MaxInt
+		return math.MaxInt // MGET costs Redis little more than the bytes
 	case verb == ScriptInvalidate:
-		return ChunkSize
+		return ChunkSize // what one call removes is removed in one atomic step: promise 9
 	case verb <= LastOfEntries:
 		return 64
 	default:
-		return 1
+		return 1 // a script of a journal or an index is about many tags or entries as it is
 	}
 }
 
-// commandsOf divides ops, which one server does if together holds. The keys of a command must be those of one server.
+// commandsOf divides ops into commands, of several ops each if together holds. A Cluster refuses a command
+// whose keys are in different slots, even if one node has them all: there each op is a command of its own.
+//
+// Ops of one verb keep their order. Those of different verbs need none: an op that must follow another
+// is sent once that was answered.
 func commandsOf(ops []Op, together bool) []command {
 	var all []command
 	var filling [numberOfVerbs]int // 1 + the place of the last command of a kind
@@ -89,7 +102,7 @@ func (p command) arguments(ops []Op) (keys []string, args []any) {
 func (p command) unpack(answer redis.Cmder, ops []Op, replies []Reply) {
 	switch cmd := answer.(type) {
 	case *redis.StringCmd:
-		doc, err := cmd.Bytes()
+		doc, err := cmd.Bytes() // not a copy: go-redis made the string for this reply alone
 		replies[p.ops[0]] = Reply{Doc: doc, Err: notNil(err)}
 	case *redis.ZSliceCmd:
 		page, err := cmd.Result()
@@ -114,7 +127,7 @@ func (p command) unpack(answer redis.Cmder, ops []Op, replies []Reply) {
 
 // each makes the replies of the ops from the results that one command gave, or from its error.
 func (p command) each(results []any, err error, replies []Reply, replyOf func(i int, result any) Reply) {
-	if err == nil && len(results) != len(p.ops) {
+	if err == nil && len(results) != len(p.ops) { // a proxy, or a Redis that lies: nothing of it is believed
 		err = fmt.Errorf("aside: Redis answered a command for %d keys with %d results", len(p.ops), len(results))
 	}
 	for n, i := range p.ops {
@@ -132,7 +145,7 @@ func (p command) each(results []any, err error, replies []Reply, replyOf func(i 
 func (s *Store) send(ctx context.Context, rdb redis.UniversalClient, ops []Op) []Reply {
 	together := s.Together()
 	replies := s.sendCommands(ctx, rdb, ops, together)
-	if together && len(ops) > 1 {
+	if together && len(ops) > 1 { // else nothing was put together that could be refused for it
 		s.sendApart(ctx, rdb, ops, replies)
 	}
 	return replies
@@ -144,10 +157,16 @@ func (s *Store) Together() bool {
 	return single && !s.scattered.Load()
 }
 
+// sendCommands sends each op once, and those a second time whose script the server did not know. That is
+// safe: NOSCRIPT says that nothing was run. No other failure is sent again here, since a command whose
+// answer was lost may have been executed.
 func (s *Store) sendCommands(ctx context.Context, rdb redis.UniversalClient, ops []Op, together bool) []Reply {
 	commands := commandsOf(ops, together)
 	cmds := make([]redis.Cmder, len(commands))
-	var taught []*redis.Script // by this very pipeline, unless the nodes of a Cluster must each be taught
+
+	// A pipeline is executed in order. So the first EVAL of a script in it teaches the server what the
+	// next one needs, and that may be an EVALSHA. The nodes of a Cluster must each be taught.
+	var taught []*redis.Script
 	_, single := rdb.(*redis.Client)
 	pipelined(ctx, rdb, len(commands), func(i int, c redis.Cmdable) {
 		cmds[i] = commands[i].queue(ctx, c, ops, func(script *redis.Script) bool {
@@ -174,15 +193,17 @@ func (s *Store) sendCommands(ctx context.Context, rdb redis.UniversalClient, ops
 	for i, cmd := range cmds {
 		p := commands[i]
 		p.unpack(cmd, ops, replies)
-		if cmd.Err() == nil && p.verb < len(scripts) {
+		if cmd.Err() == nil && p.verb < len(scripts) { // reads are verbs behind those of the scripts
 			s.isKnown(p).Store(true)
 		}
 	}
 	return replies
 }
 
-// sendApart sends once more, each by itself, the ops whose keys a server would not take together. Either it is the node of a
-// Cluster, or stands for one: that is remembered, but others may have sent theirs before. Or an ACL protects one of the keys.
+// sendApart sends once more, each by itself, the ops whose keys a server would not take together. Either it
+// is the node of a Cluster, or a proxy that stands for one. That is remembered, but others may have sent
+// theirs before. Or an ACL protects one of the keys: then its neighbours must not fail with it. Both
+// errors say that the command was not run.
 func (s *Store) sendApart(ctx context.Context, rdb redis.UniversalClient, ops []Op, replies []Reply) {
 	var again []int
 	for i, r := range replies {
@@ -217,7 +238,8 @@ func (s *Store) isKnown(p command) *atomic.Bool {
 	return &s.known[p.verb].many
 }
 
-// giveBack returns the leases that Redis gave too late: nobody waits for the answer any more, and nobody will load.
+// giveBack returns the leases that Redis gave too late. Nobody waits for the answer any more, and nobody
+// will load: without this, readers in all processes would wait for a lease that only its expiry ends.
 func (s *Store) giveBack(ctx context.Context, rdb redis.UniversalClient, ops []Op, replies []Reply) {
 	var back []Op
 	for i, r := range replies {

@@ -29,7 +29,7 @@ var ofFlights = []mutant{
 	},
 	{
 		"a look while waiting is sealed before it is sent", "internal/engine/poll.go",
-		`	sealed := p.tick()
+		`	sealed := p.tick() // before the command is sent: see flight
 	replies := readSome(names, p.up, func(up []string) []redisstore.Reply { return p.read(due[up[0]].ctx, up) })`, `	replies := readSome(names, p.up, func(up []string) []redisstore.Reply { return p.read(due[up[0]].ctx, up) })
 	sealed := p.tick()`,
 		"TestCallerAfterInvalidateDoesNotJoinAPollUnderWay",
@@ -61,9 +61,7 @@ var ofFlights = []mutant{
 	},
 	{
 		"those gather who are ready to run", "internal/redisstore/batch.go",
-		`	runtime.Gosched()
-`, `	_ = runtime.Gosched
-`,
+		`runtime.Gosched() // no timer`, `_ = runtime.Gosched // no timer`,
 		"TestReadsThatAreAboutToBeginShareACommand",
 	},
 	{

@@ -152,9 +152,7 @@ var ofTags = []mutant{
 	},
 	{
 		"a barred refresh leaves what is there", "internal/engine/fill.go",
-		`	case w.barred:
-		return redisstore.BackoffOp(w.Name, w.Source, shortestBackoff)`, `	case w.barred:
-		return redisstore.ReleaseOp(w.Name, prefix, 0)`,
+		`return redisstore.BackoffOp(w.Name, w.Source, shortestBackoff)`, `return redisstore.ReleaseOp(w.Name, prefix, 0)`,
 		"TestBarredRefreshLeavesWhatIsThere",
 	},
 	{
