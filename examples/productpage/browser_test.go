@@ -279,6 +279,33 @@ func TestTheDashboardInABrowser(t *testing.T) {
 	}
 }
 
+func TestNoPageIsWiderThanAPhone(t *testing.T) {
+	c := demoConfig()
+	c.verify = 2
+	b := openBrowser(t, serveLive(t, startApp(t, c)))
+	b.do(chromedp.EmulateViewport(400, 800))
+	check := func(page string) {
+		t.Helper()
+		wide, err := chromedp.Run(b.ctx, chromedp.Evaluate[int]("document.documentElement.scrollWidth"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if wide > 400 {
+			t.Errorf("%s is %d pixels wide on a screen of 400", page, wide)
+		}
+	}
+	b.open("/live")
+	b.await(figure("checked") + " > 0")
+	check("/live")
+	b.touch("#redis")
+	b.touch("#invalidate")
+	b.await(says("pill-redis", "killed") + " && " + says("pill-invalidate", "not")) // the longest words
+	check("/live without Redis")
+	b.open("/")
+	b.await(says("forgetful", "forgotten"))
+	check("/")
+}
+
 func TestABrowserOfAnotherSiteCannotPressTheButtons(t *testing.T) {
 	url := serveLive(t, startApp(t, config{}))
 	req, err := http.NewRequest("POST", url+"/live/redis/kill", nil)
@@ -303,7 +330,7 @@ func TestScreenshots(t *testing.T) {
 	if *screenshots == "" {
 		t.Skip("go test ./examples/productpage -run Screenshots -screenshots ../../docs/img, where nothing else runs")
 	}
-	b := openBrowser(t, serveLive(t, startApp(t, config{cost: demoConfig().cost, options: []aside.Option{}})))
+	b := openBrowser(t, serveLive(t, startApp(t, config{cost: demoConfig().cost, verify: 2})))
 	b.open("/live")
 	b.await(figure("checked") + " > 0")
 	b.touch(`[data-do="counters/reset"]`)

@@ -34,7 +34,7 @@ func (a *app) runLoad(ctx context.Context, out io.Writer, cfg loadConfig) error 
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	report(out, cfg.rate, a.db.cost, without, with)
+	report(out, cfg, a.db.cost, without, with)
 	return errors.Join(without.verdict(), with.verdict())
 }
 

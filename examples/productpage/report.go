@@ -11,9 +11,10 @@ import (
 
 var english = message.NewPrinter(language.English) // 12,345
 
-// report prints the table, after a line that says what it is about.
-func report(out io.Writer, rate float64, cost cost, without, with *result) {
-	fmt.Fprintf(out, "%s; %d writes a second; each page read once before the cache is measured\n", describe(rate, cost), writeRate)
+// report prints the table, between lines that say how it was measured.
+func report(out io.Writer, cfg loadConfig, cost cost, without, with *result) {
+	fmt.Fprintf(out, "%s; %d writes a second\n", describe(cfg.rate, cost), writeRate)
+	fmt.Fprintf(out, "each column is %v of this load; each page is read once before the cache is measured\n", cfg.duration/2)
 	row := func(what string, cell func(r *result) string) {
 		fmt.Fprintf(out, "%-28s%15s%15s\n", what, cell(without), cell(with))
 	}
@@ -44,6 +45,7 @@ func report(out io.Writer, rate float64, cost cost, without, with *result) {
 	count("stale reads", func(r *result) int { return r.tally.stale })
 	count("hits verified", func(r *result) int { return r.verified.all })
 	count("stale among them", func(r *result) int { return r.verified.stale })
+	fmt.Fprintln(out, "latency is exact to 2 %, and a read that was given up is in it with the time that it waited")
 }
 
 // describe says how many reads come, and how many the database can take.

@@ -1,4 +1,5 @@
 // Command quickstart tells in a dozen lines what aside does. It needs no server: Redis and the database run inside it.
+// The database is ramsql, because it compiles in two seconds, and SQLite in thirty.
 package main
 
 import (
@@ -33,8 +34,8 @@ type Repository struct {
 func (r *Repository) ProductByID(ctx context.Context, id int64) (Product, error) {
 	r.queries.Add(1)
 	p := Product{ID: id}
-	err := r.db.QueryRowContext(ctx, `SELECT name, price, (SELECT avg(stars) FROM reviews WHERE product_id = id)
-		FROM products WHERE id = $1`, id).Scan(&p.Name, &p.Price, &p.Stars)
+	err := r.db.QueryRowContext(ctx, `SELECT products.name, products.price, ratings.stars FROM products
+		JOIN ratings ON ratings.product_id = products.id WHERE products.id = $1`, id).Scan(&p.Name, &p.Price, &p.Stars)
 	return p, err
 }
 
