@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -383,6 +384,24 @@ func TestWhoAsksAgainDoesNotOvertakeThoseWhoHaveWaitedLonger(t *testing.T) {
 		e.reads = e.reads[:9]
 		release(append(e.held[1:], next)...)
 		price(t, "what the one who asked again gets", again, 0)
+		e.end()
+	})
+}
+
+// The race detector sees it if it does.
+func TestACallerThatLeavesABatchTouchesNothingThatOthersJoin(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		e := eightReads(t, r, 8)
+		var leaving, staying sync.WaitGroup
+		for i := range 100 {
+			ctx, leave := context.WithCancel(t.Context())
+			leaving.Go(func() { _, _ = e.cache.Get(ctx, i%50+8) })
+			staying.Go(func() { _, _ = e.cache.Get(t.Context(), i+8) })
+			leaving.Go(func() { runtime.Gosched(); leave() })
+		}
+		leaving.Wait()
+		release(e.held...)
+		staying.Wait()
 		e.end()
 	})
 }

@@ -52,8 +52,9 @@ func (s *Store) Look(ctx context.Context, b *Budget, name string) looked {
 	found := l.await(ctx, b, r, name, at, 1, came)[0]
 	if found.Err != nil { // one failure is enough for a call: the rest of it does without Redis
 		b.Spend()
+		return looked{Err: found.Err} // the batch may still be in the queue, and others may be joining it
 	}
-	return looked{found.Doc, found.Err, r.decodings[at]}
+	return looked{found.Doc, nil, r.decodings[at]}
 }
 
 // lookAlone sends a GET.
