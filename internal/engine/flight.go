@@ -267,6 +267,9 @@ func (c *Core) share(ctx context.Context, f *flight, w *Want) error {
 
 // repanic lets a loader's panic go on in a caller, and hands all other errors through.
 func repanic(err error) error {
+	if err == nil {
+		return nil // before anything is allocated
+	}
 	if p := (*panicError)(nil); errors.As(err, &p) {
 		panic(p.value)
 	}

@@ -323,6 +323,9 @@ func (l loading) end(err error) (took time.Duration) {
 var ErrNoReturn = errors.New("aside: the loader did not return")
 
 func didNotReturn(err error) bool {
+	if err == nil {
+		return false // before anything is allocated
+	}
 	return errors.As(err, new(*panicError)) || errors.Is(err, errGoexit) || errors.Is(err, ErrNoReturn)
 }
 

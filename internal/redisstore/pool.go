@@ -116,6 +116,9 @@ func (e *refusedError) Unwrap() error { return e.cause }
 
 // isRefused reports whether Redis is certain to be down, which a time that has run out does not show.
 func isRefused(err error) bool {
+	if err == nil {
+		return false // before anything is allocated
+	}
 	var refused *refusedError
 	return errors.As(err, &refused)
 }

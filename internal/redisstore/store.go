@@ -164,8 +164,11 @@ func failed(n int, err error) []Reply {
 
 // unanswered reports whether a command failed and Redis has not said why.
 func unanswered(err error) bool {
+	if err == nil {
+		return false // before anything is allocated
+	}
 	var answer redis.Error
-	return err != nil && !errors.As(err, &answer)
+	return !errors.As(err, &answer)
 }
 
 func firstUnanswered(replies []Reply) error {
