@@ -37,7 +37,7 @@ type workload struct {
 var workloads = append([]workload{
 	hitWorkload, allocsWorkload, codecsWorkload, concurrentWorkload, missWorkload, concurrentMissesWorkload,
 	concurrentInvalidationsWorkload, stampedeWorkload, batchWorkload, hungWorkload, mixWorkload, memoryWorkload,
-	seenWorkload, raceWorkload, nearWorkload, nearProcessesWorkload,
+	seenWorkload, raceWorkload, nearWorkload, nearProcessesWorkload, compileWorkload,
 }, growthWorkloads...)
 
 // A run is what the workloads share.
@@ -55,6 +55,13 @@ type run struct {
 func main() {
 	if len(os.Args) > 1 && os.Args[1] == stampedeChild {
 		if err := stampedeProcess(os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	if os.Getenv(compileLog) != "" {
+		if err := runTool(os.Args[1:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
