@@ -79,12 +79,15 @@ func hunt(selected []mutant, run string) (ok bool, err error) {
 	}
 	fmt.Printf("the catchers pass, after %.0f s\n", time.Since(start).Seconds())
 	survivors := t.mutate(context.Background(), selected)
-	fmt.Printf("\n%d mutants, %d survivors (violations), %.0f s\n", len(selected), survivors, time.Since(start).Seconds())
-	return survivors == 0, nil
+	fmt.Printf("\n%d mutants, %d survivors (violations), %.0f s\n", len(selected), len(survivors), time.Since(start).Seconds())
+	for _, m := range survivors {
+		fmt.Printf("survived: %s\n\t%s: %s\n", m.rule, m.file, m.catcher)
+	}
+	return len(survivors) == 0, nil
 }
 
-// mutate tries the mutants, as many at a time as there are CPUs, and counts those that survive.
-func (t *tests) mutate(ctx context.Context, selected []mutant) (survivors int) {
+// mutate tries the mutants, as many at a time as there are CPUs, and returns those that survive.
+func (t *tests) mutate(ctx context.Context, selected []mutant) (survivors []mutant) {
 	var group sync.WaitGroup
 	var mu sync.Mutex // guards survivors and the output
 	free := make(chan struct{}, runtime.GOMAXPROCS(0))
@@ -97,7 +100,7 @@ func (t *tests) mutate(ctx context.Context, selected []mutant) (survivors int) {
 			mu.Lock()
 			defer mu.Unlock()
 			if !caught {
-				survivors++
+				survivors = append(survivors, m)
 			}
 			fmt.Printf("%s\n\t%s: %s (%.1f s)\n", m.rule, m.file, outcome, time.Since(start).Seconds())
 		})
