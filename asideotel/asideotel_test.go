@@ -72,6 +72,7 @@ func newRig(t *testing.T, opts []asideotel.Option, more ...aside.Option) *rig {
 	t.Cleanup(func() { rdb.Close() })
 	r.cache, err = aside.New(rdb, "product", r.load, append([]aside.Option{
 		aside.WithObserver(telemetry.Observer()), aside.WithLogger(slog.New(slog.DiscardHandler)), aside.WithEarlyRefresh(0),
+		aside.WithRedisTimeout(10 * time.Second), // a busy machine is no outage
 		aside.WithTags(func(int, string) []string { return []string{"tag"} }),
 		aside.WithBatch(func(ctx context.Context, ids []int) (map[int]string, error) {
 			_, span := r.tracer.Start(ctx, "SELECT many")

@@ -106,6 +106,7 @@ func cacheOn(
 	t.Helper()
 	cache, err := aside.New(rdb, name, load, append([]aside.Option{
 		aside.WithObserver(c.Observer()), aside.WithLogger(slog.New(slog.DiscardHandler)), aside.WithEarlyRefresh(0),
+		aside.WithRedisTimeout(10 * time.Second), // a busy machine is no outage
 		aside.WithTags(func(id int, _ string) []string { return []string{"tag"} }),
 	}, opts...)...)
 	if err != nil {
