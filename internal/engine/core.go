@@ -123,6 +123,7 @@ func (c *Core) Open(typed edge, t reflect.Type, rdb redis.UniversalClient) error
 		c.seal = &Seal{c.Config.AEADs, c.version}
 	}
 	c.places = make(loadLimiter, c.Config.MaxLoads)
+	c.warm.every = WarmEvery
 	c.flights.init(&c.Clock)
 	c.direct.init(&c.Clock)
 	if err := c.connect(rdb, stored{t, reflect.TypeOf(c.Config.Codec), c.version}); err != nil {

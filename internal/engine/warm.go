@@ -25,6 +25,8 @@ type warm struct {
 	hits map[string]hitEntry // by name, since the last round
 	size int                 // of their texts, in bytes
 	told bool                // of the policy: only rounds use it, one at a time
+
+	every time.Duration // WarmEvery of when the Cache was made
 }
 
 // A hitEntry is an entry with tags that was hit.
@@ -70,7 +72,7 @@ func (c *Core) noteWarm(name string, e hitEntry) {
 // warmUp is one round. The next one begins with the next hit.
 func (c *Core) warmUp() {
 	select {
-	case <-time.After(WarmEvery):
+	case <-time.After(c.warm.every):
 	case <-c.background.Closing.Done():
 		return
 	}
