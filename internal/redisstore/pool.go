@@ -207,7 +207,7 @@ func connectionsOf(node *redis.Client) connections {
 	c := connections{size: node.Options().PoolSize}
 	stats := node.PoolStats()
 	c.add(stats.TotalConns, stats.IdleConns, stats.PendingRequests)
-	if p := stats.PipelineStats; p != nil { // pipelines have connections of their own, and take others if those are all in use
+	if p := PipelineStats(stats); p != nil { // pipelines have connections of their own, and take others if those are all in use
 		c.add(p.TotalConns, p.IdleConns, p.PendingRequests)
 	}
 	return c

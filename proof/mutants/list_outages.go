@@ -133,7 +133,7 @@ var ofOutages = []mutant{
 	},
 	{
 		"the connections for pipelines are asked, too", "internal/redisstore/probe.go",
-		`piped = int(stats.PipelineStats.IdleConns)`, `piped = 0`,
+		`piped = int(p.IdleConns)`, `piped = 0`,
 		"TestDeadConnectionsAmongLiveOnesAreDropped",
 	},
 	{
