@@ -28,12 +28,12 @@ func TestAClientThatWouldBreakThePromisesIsRefused(t *testing.T) {
 		return closed(t, redis.NewClusterClient(&o))
 	}
 	cases := map[string]redis.UniversalClient{
-		"nil":                   nil,
-		"client is nil":         (*redis.Client)(nil),
-		"Redis client is nil":   (*redis.ClusterClient)(nil),
-		"redis.Ring":            closed(t, redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addrs[0]}})),
-		"ReadOnly":              refused(redis.ClusterOptions{ReadOnly: true}),
-		"RouteByLatency":        refused(redis.ClusterOptions{RouteByLatency: true}),
+		"nil":                 nil,
+		"client is nil":       (*redis.Client)(nil),
+		"Redis client is nil": (*redis.ClusterClient)(nil),
+		"redis.Ring":          closed(t, redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": addrs[0]}})),
+		"ReadOnly":            refused(redis.ClusterOptions{ReadOnly: true}),
+		"RouteByLatency":      refused(redis.ClusterOptions{RouteByLatency: true}),
 		"RouteRandomly": closed(t, redis.NewFailoverClusterClient(&redis.FailoverOptions{
 			MasterName: "aside", SentinelAddrs: addrs, RouteRandomly: true,
 		})),

@@ -170,7 +170,7 @@ func dialOnce(node *redis.Client) error {
 	o := node.Options()
 	dial := o.Dialer
 	if hooks := hooksOf(node); hooks != nil {
-		for _, hook := range slices.Backward(hooks.Load().hooks) {
+		for _, hook := range slices.Backward(hooks()) {
 			if wrapped := hook.DialHook(dial); wrapped != nil {
 				dial = wrapped
 			}

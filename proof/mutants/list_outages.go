@@ -15,7 +15,7 @@ var ofOutages = []mutant{
 	},
 	{
 		"a client with hooks is used itself", "internal/redisstore/bounded.go",
-		`if b.bounded != nil && (b.hooks == nil || len(b.hooks.Load().hooks) == 0) {`, `if b.bounded != nil {`,
+		`if b.bounded != nil && (b.hooks == nil || len(b.hooks()) == 0) {`, `if b.bounded != nil {`,
 		"TestWhatEachCallCosts",
 	},
 	{
