@@ -14,6 +14,20 @@ var ofOutages = []mutant{
 		"TestACallThatRedisHasFailedOnceAsksItNoMore",
 	},
 	{
+		"a pipeline that failed has answered none of its commands", "internal/redisstore/store.go",
+		`cmd.SetErr(err)
+	}
+}`, `_ = cmd
+	}
+}`,
+		"TestAScanThatWasNotSentHasNotFoundNothing",
+	},
+	{
+		"a page of an index that was not read is not empty", "internal/redisstore/send.go",
+		`if page == nil && err == nil {`, `if false {`,
+		"TestAPageOfAnIndexThatWasNotReadIsNotEmpty",
+	},
+	{
 		"a client with hooks is used itself", "internal/redisstore/bounded.go",
 		`if b.bounded != nil && (b.hooks == nil || len(b.hooks()) == 0) {`, `if b.bounded != nil {`,
 		"TestWhatEachCallCosts",
