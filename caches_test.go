@@ -163,14 +163,14 @@ type search struct {
 }
 
 func TestFiltersThatSelectTheSameAreOneKey(t *testing.T) {
-	one := 1
+	zero, one, alsoOne := 0, 1, 1
 	berlin := time.FixedZone("CEST", 2*3600)
 	at := time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
 	for _, same := range [][2]search{
 		{{}, {Categories: []int64{}, Limits: map[string]int{}}},
 		{{Since: at}, {Since: at.In(berlin)}},
 		{{Limits: map[string]int{"a": 1, "b": 2}}, {Limits: map[string]int{"b": 2, "a": 1}}},
-		{{Max: &one}, {Max: new(int(1))}},
+		{{Max: &one}, {Max: &alsoOne}},
 	} {
 		if aside.FilterOf(same[0]) != aside.FilterOf(same[1]) {
 			t.Errorf("%+v and %+v are two keys", same[0], same[1])
@@ -179,7 +179,7 @@ func TestFiltersThatSelectTheSameAreOneKey(t *testing.T) {
 	seen := make(map[aside.Filter[search]]search)
 	for _, other := range []search{
 		{}, {Categories: []int64{1}}, {Categories: []int64{1, 2}}, {Categories: []int64{12}}, {Limits: map[string]int{"1": 2}},
-		{Max: new(int(0))}, {Max: &one}, {Since: at}, {Since: at.Add(1)}, {Every: 1}, {Page: 1},
+		{Max: &zero}, {Max: &one}, {Since: at}, {Since: at.Add(1)}, {Every: 1}, {Page: 1},
 	} {
 		if before, ok := seen[aside.FilterOf(other)]; ok {
 			t.Errorf("%+v and %+v are one key", other, before)
@@ -196,7 +196,8 @@ func TestAFilterIsAKey(t *testing.T) {
 			asked = append(asked, s)
 			return len(s.Categories), nil
 		}), patient)
-		want := search{Categories: []int64{7, 8}, Max: new(int(3)), Since: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), Every: time.Minute, Page: 2}
+		three := 3
+		want := search{Categories: []int64{7, 8}, Max: &three, Since: time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), Every: time.Minute, Page: 2}
 		for range 2 {
 			equal(t, "what is found", mustGet(t, c, aside.FilterOf(want)), 2)
 		}

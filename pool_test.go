@@ -284,7 +284,7 @@ func TestWhatGoRedisWasWaitingForIsTold(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rdb := asidetest.Redis(t).Client()
 			o := rdb.Options()
-			o.Dialer, o.ReadTimeout, o.MaxRetries = slowed(o.Dialer, time.Second, 0, 0), redisTimeout*9/10, -1
+			o.Dialer, o.ReadTimeout, o.MaxRetries = slowed(o.Dialer, time.Second, 0, 0), redisTimeout*9/10, 0
 			tells(t, rdb, "a new connection was not ready")
 		})
 	})

@@ -119,6 +119,58 @@ func TestTheREADMEIsReadInTwoMinutes(t *testing.T) {
 	}
 }
 
+// Nobody is made to upgrade: go.mod has the lowest versions that keep the promises, and a service gets few modules.
+func TestTheREADMESaysWhichVersionsAndModulesAServiceGets(t *testing.T) {
+	gomod, readme := read(t, "go.mod"), strings.Join(strings.Fields(read(t, "README.md")), " ")
+	version := func(pattern string) string { return regexp.MustCompile(pattern).FindStringSubmatch(gomod)[1] }
+	of := "Go " + version(`(?m)^go (\d+\.\d+)`) + ", go-redis " + version(`go-redis/v9 (v\d+\.\d+)`) + ", Redis "
+	if !strings.Contains(readme, of) {
+		t.Errorf("README.md does not say %q", of)
+	}
+	var imported strings.Builder
+	for path := range importedBy(t, ".", map[string]bool{}) {
+		imported.WriteString("\n" + path + "/")
+	}
+	named := strings.Split(regexp.MustCompile(`what they need: ([^.]+)\.`).FindStringSubmatch(readme)[1], ", ")
+	n := 0
+	for _, m := range regexp.MustCompile(`(?m)^\t(\S+) v\S+$`).FindAllStringSubmatch(gomod, -1) { // no "// indirect"
+		if !strings.Contains(imported.String(), "\n"+m[1]+"/") {
+			continue // only tests need it, or asidetest
+		}
+		if n++; !slices.ContainsFunc(named, func(name string) bool { return strings.Contains(m[1], name) }) {
+			t.Errorf("README.md does not name the module %s", m[1])
+		}
+	}
+	equal(t, "the number of modules that README.md names", len(named), n)
+}
+
+// importedBy adds what the package in dir imports to all, and what those packages of the library import.
+func importedBy(t *testing.T, dir string, all map[string]bool) map[string]bool {
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
+	if err != nil || files == nil {
+		t.Fatalf("no source in %s: %v", dir, err)
+	}
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		source, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range source.Imports {
+			path := strings.Trim(i.Path.Value, `"`)
+			own, within := strings.CutPrefix(path, "github.com/asidecache/aside/")
+			if seen := all[path]; within && !seen {
+				all[path] = true
+				importedBy(t, filepath.FromSlash(own), all)
+			}
+			all[path] = true
+		}
+	}
+	return all
+}
+
 func TestTheBenchmarksBeginWithOnePage(t *testing.T) {
 	page := read(t, filepath.Join("docs", "benchmarks.md"))
 	first, _, found := strings.Cut(page, "\n## ")

@@ -19,12 +19,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	dto "github.com/prometheus/client_model/go"
-	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/asideprom"
+	"github.com/asidecache/aside/asideprom/internal/query"
 )
 
 // What a Collector exports is read as Prometheus reads it: from the text of /metrics.
@@ -52,8 +51,7 @@ func scrapeText(t *testing.T, c *asideprom.Collector) string {
 
 func scrape(t *testing.T, c *asideprom.Collector) families {
 	t.Helper()
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	found, err := parser.TextToMetricFamilies(strings.NewReader(scrapeText(t, c)))
+	found, err := query.ReadText(strings.NewReader(scrapeText(t, c)))
 	if err != nil {
 		t.Fatal(err)
 	}

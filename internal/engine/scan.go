@@ -232,9 +232,8 @@ func (c *Core) scan(ctx context.Context, node redis.Cmdable, cursor uint64, patt
 	return askNode(ctx, c.Store, func(ctx context.Context, _ redis.UniversalClient) (scanned, error) {
 		var found *redis.ScanCmd
 		var info *redis.StringCmd
-		_, _ = node.Pipelined(ctx, func(p redis.Pipeliner) error {
+		redisstore.Pipelined(ctx, node, func(p redis.Pipeliner) {
 			found, info = p.Scan(ctx, cursor, pattern, 1000), p.Info(ctx, "server")
-			return nil
 		})
 		names, next, err := found.Result() // INFO may be forbidden: then the run is not known
 		return scanned{names, next, serverRun(info.Val())}, err

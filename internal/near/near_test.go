@@ -2,6 +2,7 @@ package near_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -90,6 +91,23 @@ func TestACopyIsServedForItsAgeOnly(t *testing.T) {
 		if n := a.copies.Len(); n != 0 {
 			t.Errorf("%d copies that are not served any more take memory", n)
 		}
+	})
+}
+
+// Callers put copies of one key at the same time. Before 2.4 otter kept some of them for ever, beyond its bound.
+func TestThereAreNoMoreCopiesThanMayBeWhoeverPutsThem(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		a := r.reader()
+		var group sync.WaitGroup
+		for range 16 {
+			group.Go(func() {
+				for id := range 50_000 {
+					a.copies.Put(id, a.copies.Note(name(id)), "lamp", false, nil, time.Hour)
+				}
+			})
+		}
+		group.Wait()
+		r.until("there are 1000 copies", func() bool { return a.copies.Len() == 1000 })
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"reflect"
 	"sync/atomic"
 	"time"
 
@@ -20,8 +19,8 @@ import (
 // ContextTimeoutEnabled vouches for them.
 type boundedClient struct {
 	rdb     redis.UniversalClient
-	bounded *redis.Client                // nil if there is none, or rdb itself
-	hooks   *atomic.Pointer[clientHooks] // of rdb, if bounded is a copy
+	bounded *redis.Client       // nil if there is none, or rdb itself
+	hooks   func() []redis.Hook // of rdb, if bounded is a copy
 }
 
 // newBounded makes the bounded copy of rdb, for commands that are left no longer than life. It counts the handshakes of the
@@ -48,7 +47,7 @@ func newBounded(rdb redis.UniversalClient, life time.Duration, greetings *atomic
 
 // Get returns a client, and whether it is bounded.
 func (b *boundedClient) Get() (_ redis.UniversalClient, bounded bool) {
-	if b.bounded != nil && (b.hooks == nil || len(b.hooks.Load().hooks) == 0) {
+	if b.bounded != nil && (b.hooks == nil || len(b.hooks()) == 0) {
 		return b.bounded, true
 	}
 	return b.rdb, false
@@ -117,34 +116,4 @@ func (*handshakeError) Temporary() bool   { return true }
 func callsUser(o *redis.Options) bool {
 	return o.OnConnect != nil || o.CredentialsProvider != nil || o.CredentialsProviderContext != nil ||
 		o.StreamingCredentialsProvider != nil || o.Limiter != nil
-}
-
-// clientHooks is how go-redis keeps the hooks of a client, of which it has no method to tell.
-type clientHooks struct{ hooks []redis.Hook }
-
-// hooksOf returns where c keeps its hooks, or nil if this version of go-redis keeps them elsewhere.
-func hooksOf(c *redis.Client) *atomic.Pointer[clientHooks] {
-	base := reflect.ValueOf(c).Elem().FieldByName("baseClient")
-	if base.Kind() != reflect.Pointer || base.Elem().Kind() != reflect.Struct {
-		return nil
-	}
-	mixin := base.Elem().FieldByName("hooksMixin")
-	if mixin.Kind() != reflect.Struct {
-		return nil
-	}
-	state := mixin.FieldByName("state")
-	if state.Kind() != reflect.Pointer || !keepsHooks(state.Type().Elem()) {
-		return nil
-	}
-	return (*atomic.Pointer[clientHooks])(state.UnsafePointer())
-}
-
-// keepsHooks reports whether t is an atomic.Pointer to a struct that begins as clientHooks does.
-func keepsHooks(t reflect.Type) bool {
-	load, ok := reflect.PointerTo(t).MethodByName("Load")
-	if !ok || t.PkgPath() != "sync/atomic" {
-		return false
-	}
-	kept := load.Type.Out(0).Elem()
-	return kept.Kind() == reflect.Struct && kept.NumField() > 0 && kept.Field(0).Type == reflect.TypeFor[[]redis.Hook]()
 }

@@ -127,7 +127,7 @@ func checkOptions(t reflect.Type, at unsafe.Pointer) (err error, isOne bool) {
 	case reflect.TypeFor[redis.Ring]():
 		return errors.New("a redis.Ring forgets what a node holds when it comes and goes: use a redis.ClusterClient"), true
 	case reflect.TypeFor[redis.Client]():
-		if o := (*redis.Client)(at).Options(); o.ClientSideCache != nil || o.ClientSideCacheConfig != nil {
+		if cachesAtClient((*redis.Client)(at).Options()) {
 			return errors.New("ClientSideCache or ClientSideCacheConfig of redis.Options is set: " +
 				"a client-side cache serves reads from before an invalidation"), true
 		}

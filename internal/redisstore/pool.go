@@ -173,7 +173,7 @@ func dialOnce(node *redis.Client) error {
 	o := node.Options()
 	dial := o.Dialer
 	if hooks := hooksOf(node); hooks != nil {
-		for _, hook := range slices.Backward(hooks.Load().hooks) {
+		for _, hook := range slices.Backward(hooks()) {
 			if wrapped := hook.DialHook(dial); wrapped != nil {
 				dial = wrapped
 			}
@@ -210,7 +210,7 @@ func connectionsOf(node *redis.Client) connections {
 	c := connections{size: node.Options().PoolSize}
 	stats := node.PoolStats()
 	c.add(stats.TotalConns, stats.IdleConns, stats.PendingRequests)
-	if p := stats.PipelineStats; p != nil { // pipelines have connections of their own, and take others if those are all in use
+	if p := PipelineStats(stats); p != nil { // pipelines have connections of their own, and take others if those are all in use
 		c.add(p.TotalConns, p.IdleConns, p.PendingRequests)
 	}
 	return c

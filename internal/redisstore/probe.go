@@ -56,8 +56,8 @@ func (s *Store) dropDead(ctx context.Context, name string) {
 func pingIdle(ctx context.Context, node *redis.Client, patience time.Duration) {
 	stats := node.PoolStats()
 	single, piped := int(stats.IdleConns), 0
-	if stats.PipelineStats != nil {
-		piped = int(stats.PipelineStats.IdleConns)
+	if p := PipelineStats(stats); p != nil {
+		piped = int(p.IdleConns)
 	}
 	m := &muster{all: make(chan struct{}), patience: patience}
 	m.missing.Store(int64(single + piped))

@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -106,6 +107,9 @@ func (p command) unpack(answer redis.Cmder, ops []Op, replies []Reply) {
 		replies[p.ops[0]] = Reply{Doc: doc, Err: notNil(err)}
 	case *redis.ZSliceCmd:
 		page, err := cmd.Result()
+		if page == nil && err == nil { // the page of an index that is not there is empty
+			err = errors.New("aside: a command has no answer")
+		}
 		replies[p.ops[0]] = Reply{page: page, Err: err}
 	case *redis.SliceCmd:
 		values, err := cmd.Result()

@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -116,12 +117,24 @@ func pipelined(ctx context.Context, rdb redis.UniversalClient, n int, queue func
 		queue(0, rdb)
 		return
 	}
-	_, _ = rdb.Pipelined(ctx, func(p redis.Pipeliner) error {
+	Pipelined(ctx, rdb, func(p redis.Pipeliner) {
 		for i := range n {
 			queue(i, p)
 		}
-		return nil
 	})
+}
+
+// Pipelined sends the commands that queue puts in a pipeline. If the pipeline fails and none of its commands says so, none was
+// answered: then all of them get its error. A go-redis that gives up a handshake leaves them without one, and a hook of the user
+// may. Some commands look then as if Redis had found nothing.
+func Pipelined(ctx context.Context, c redis.Cmdable, queue func(p redis.Pipeliner)) {
+	cmds, err := c.Pipelined(ctx, func(p redis.Pipeliner) error { queue(p); return nil })
+	if err == nil || slices.ContainsFunc(cmds, func(cmd redis.Cmder) bool { return cmd.Err() != nil }) {
+		return
+	}
+	for _, cmd := range cmds {
+		cmd.SetErr(err)
+	}
 }
 
 // runNow runs ops of one kind, which go to one primary, in a round trip of their own, and notes how it went.

@@ -14,8 +14,22 @@ var ofOutages = []mutant{
 		"TestACallThatRedisHasFailedOnceAsksItNoMore",
 	},
 	{
+		"a pipeline that failed has answered none of its commands", "internal/redisstore/store.go",
+		`cmd.SetErr(err)
+	}
+}`, `_ = cmd
+	}
+}`,
+		"TestAScanThatWasNotSentHasNotFoundNothing",
+	},
+	{
+		"a page of an index that was not read is not empty", "internal/redisstore/send.go",
+		`if page == nil && err == nil {`, `if false {`,
+		"TestAPageOfAnIndexThatWasNotReadIsNotEmpty",
+	},
+	{
 		"a client with hooks is used itself", "internal/redisstore/bounded.go",
-		`if b.bounded != nil && (b.hooks == nil || len(b.hooks.Load().hooks) == 0) {`, `if b.bounded != nil {`,
+		`if b.bounded != nil && (b.hooks == nil || len(b.hooks()) == 0) {`, `if b.bounded != nil {`,
 		"TestWhatEachCallCosts",
 	},
 	{
@@ -133,7 +147,7 @@ var ofOutages = []mutant{
 	},
 	{
 		"the connections for pipelines are asked, too", "internal/redisstore/probe.go",
-		`piped = int(stats.PipelineStats.IdleConns)`, `piped = 0`,
+		`piped = int(p.IdleConns)`, `piped = 0`,
 		"TestDeadConnectionsAmongLiveOnesAreDropped",
 	},
 	{

@@ -12,7 +12,6 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
-	"github.com/prometheus/common/model"
 )
 
 // Labels are those of a series, or of a result.
@@ -45,10 +44,26 @@ type Store struct{ byName map[string]map[string]*Series }
 // NewStore returns a Store without series.
 func NewStore() *Store { return &Store{make(map[string]map[string]*Series)} }
 
-// Add adds what a scrape at a time has returned, in the text format of Prometheus.
+// ReadText reads what a scrape has returned, in the text format of Prometheus.
+func ReadText(text io.Reader) (map[string]*dto.MetricFamily, error) {
+	families := make(map[string]*dto.MetricFamily)
+	decoder := expfmt.NewDecoder(text, expfmt.NewFormat(expfmt.TypeTextPlain))
+	for {
+		f := new(dto.MetricFamily)
+		switch err := decoder.Decode(f); err {
+		case nil:
+			families[f.GetName()] = f
+		case io.EOF:
+			return families, nil
+		default:
+			return nil, err
+		}
+	}
+}
+
+// Add adds what a scrape at a time has returned.
 func (s *Store) Add(at time.Time, text io.Reader) error {
-	parser := expfmt.NewTextParser(model.UTF8Validation)
-	families, err := parser.TextToMetricFamilies(text)
+	families, err := ReadText(text)
 	if err != nil {
 		return err
 	}
