@@ -60,13 +60,24 @@ func (s *shaper) write(t reflect.Type) {
 		s.seen[t] = s.visited
 	}
 	if s.writesItself(t) {
-		s.text.WriteString(unqualified(t.Name()))
+		s.text.WriteString(nameOf(t))
 	}
 	s.writeParts(t)
 	if t.Kind() != reflect.Struct { // in another place, a name stands for nothing but its parts
 		delete(s.seen, t)
 	}
 }
+
+// nameOf is the name of a type, without its package. A toolchain that makes encoding/json of its second version has another name for
+// json.RawMessage, and both must read each other's entries.
+func nameOf(t reflect.Type) string {
+	if t == rawMessage {
+		return "RawMessage"
+	}
+	return unqualified(t.Name())
+}
+
+var rawMessage = reflect.TypeFor[json.RawMessage]()
 
 func (s *shaper) writeParts(t reflect.Type) {
 	switch t.Kind() {
@@ -184,6 +195,9 @@ type gobEncoder interface{ GobEncode() ([]byte, error) }
 func unqualified(name string) string {
 	var short strings.Builder
 	for _, word := range splitAround(name) {
+		if word == rawMessage.PkgPath()+"."+rawMessage.Name() {
+			word = "RawMessage"
+		}
 		word = word[strings.LastIndexAny(word, "./")+1:]
 		word, _, _ = strings.Cut(word, "·")
 		short.WriteString(word)

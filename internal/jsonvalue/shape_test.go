@@ -174,11 +174,12 @@ func TestTheShapeDependsOnNothingButTheType(t *testing.T) {
 		Any   any
 		Boxed box[map[string]time.Time]
 		Local box[local]
+		Parts box[json.RawMessage]
 		Opt   sql.Null[int64]
 		IDs   [2]uint8
 	}
 	const want = `{"Any":interface "At":Time{} "Boxed":box[map[string]Time]{} "IDs":[2]uint8 "Local":box[local]{} ` +
-		`"Opt":{"V":int64 "Valid":bool } "Raw":RawMessage[]uint8 "Tags":map[string][]string "price":*Int{} }`
+		`"Opt":{"V":int64 "Valid":bool } "Parts":box[RawMessage]{} "Raw":RawMessage[]uint8 "Tags":map[string][]string "price":*Int{} }`
 	equal(t, "the shape", shapeOf[V](), want)
 	equal(t, "the version of a product", jsonvalue.Version(shapeOf[product](), 0), 3328935637510665)
 }
