@@ -237,6 +237,7 @@ func (c *Core) await(ctx context.Context, f *flight, own bool, landed <-chan sin
 // callers waiting. All of the user's code in it runs guarded.
 func (c *Core) fly(loadCtx context.Context, f *flight, w *Want, b redisstore.Budget) {
 	defer f.land()
+	makeRoom(0)
 	search := c.newFetch(f.wanted, loadCtx, b)
 	search.flight, search.queued = f, &f.queued
 	if f.before != nil {
