@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/internal/testserver"
 )
 
@@ -228,35 +229,6 @@ func (h *losesOne) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-func TestReadsUseRedisWhileInvalidateAllRunsForTheFirstTime(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rdb := r.dial(t)
-		scanning, goOn := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		hook := &scanHook{after: func() {}, before: func() {
-			once.Do(func() { close(scanning) })
-			<-goOn
-		}}
-		if cluster, ok := rdb.(*redis.ClusterClient); ok {
-			cluster.OnNewNode(func(node *redis.Client) { node.AddHook(hook) })
-		} else {
-			rdb.AddHook(hook)
-		}
-		c := newCache(t, rdb, newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load, patient)
-		mustGet(t, c, 1)
-		done := make(chan error, 1)
-		go func() { done <- c.InvalidateAll(context.Background()) }()
-		<-scanning
-		hits := c.Stats().Hits
-		mustGet(t, c, 1)
-		mustGet(t, c, 2)
-		mustGet(t, c, 2)
-		equal(t, "Hits meanwhile", c.Stats().Hits-hits, 2)
-		close(goOn)
-		equal(t, "its error", <-done, nil)
-	})
-}
-
 func TestInvalidateAllOfARedisThatIsDownEndsSoon(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, w := inWeather(r, newTable().load)
@@ -273,6 +245,24 @@ func TestInvalidateAllOfARedisThatIsDownEndsSoon(t *testing.T) {
 		defer cancel()
 		if err := c.InvalidateAll(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("with a deadline it returned %v", err)
+		}
+	})
+}
+
+func TestAScanThatFailsIsARedisError(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var told []error
+		c, tap := process(r, newTable().load, aside.WithObserver(aside.Observer{
+			RedisError: func(_ context.Context, r aside.RedisErrorInfo) { told = append(told, r.Err) },
+		}))
+		refusal := redisError("NOPERM this user has no permissions to run the 'scan' command")
+		tap.answer("scan", refusal)
+		if err := c.InvalidateAll(t.Context()); !errors.Is(err, refusal) {
+			t.Errorf("InvalidateAll returned %v", err)
+		}
+		equal(t, "RedisErrors", c.Stats().RedisErrors, 1)
+		if len(told) != 1 || told[0] != error(refusal) {
+			t.Errorf("the Observer was told of %v", told)
 		}
 	})
 }

@@ -2,34 +2,17 @@ package aside_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
 )
-
-// It could only scan one node of them. Nothing is owed, for ever, by what can never be done.
-func TestInvalidateAllThroughAnAutoPipelinerOverAClusterIsRefused(t *testing.T) {
-	r := autoPipelined(t, clusterRig(t))
-	c, _ := process(r, newTable(product{1, "lamp", 100}).load)
-	mustGet(t, c, 1)
-	err := c.InvalidateAll(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "redis.ClusterClient") {
-		t.Errorf("InvalidateAll returned %v", err)
-	}
-	equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
-	mustGet(t, c, 1)
-	equal(t, "Hits", c.Stats().Hits, 1)
-}
 
 // NewFailoverClusterClient makes such a client, with the primary that a sentinel names. What InvalidateAll owes, nothing but
 // its success pays.
@@ -163,107 +146,6 @@ func TestInvalidateAllFindsAKeyThatMovesBehindItsBack(t *testing.T) {
 	equal(t, "the price of the key that moved meanwhile", mustGet(t, reader, 2).Price, 90)
 }
 
-func TestInvalidateAllSparesCachesWhoseNamesLookAlike(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		names := []string{"a", "a:b", "a*", "a[1]", "a1", "a?", `a\`, "ab", "b"}
-		for _, mine := range names {
-			r.flush()
-			caches := make(map[string]*aside.Cache[int, product])
-			rows := newTable(product{1, "lamp", 100})
-			for _, name := range names {
-				c, err := aside.New(r.dial(t), name, rows.load, patient)
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer c.Close()
-				caches[name] = c
-				mustGet(t, c, 1)
-			}
-			if err := caches[mine].InvalidateAll(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-			for name, c := range caches {
-				hits := c.Stats().Hits
-				mustGet(t, c, 1)
-				equal(t, "whether "+name+" still hits after InvalidateAll of "+mine, c.Stats().Hits > hits, name != mine)
-			}
-		}
-	})
-}
-
-func TestHoldsSurviveInvalidateAll(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, _ := process(r, rows.load)
-		other, _ := process(r, rows.load)
-		inTx(t, func(ctx context.Context) error {
-			err := c.Invalidate(ctx, 1)
-			if err := other.InvalidateAll(context.Background()); err != nil {
-				t.Error(err)
-			}
-			mustGet(t, other, 1)
-			if doc := r.get("test:1"); !strings.HasPrefix(doc, `{"hold":`) {
-				t.Errorf("the document is %s", doc)
-			}
-			return err
-		})
-		equal(t, "the document after the commit", r.get("test:1"), "")
-	})
-}
-
-func TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThen(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-		c, tap := process(r, rows.load)
-		other, _ := process(r, rows.load)
-		mustGet(t, c, 1)
-		mustGet(t, c, 2)
-		tap.answer("scan", redisError("OOPS"))
-		rows.setPrice(1, 90)
-		if err := c.InvalidateAll(t.Context()); !errors.Is(err, redisError("OOPS")) {
-			t.Errorf("InvalidateAll returned %v", err)
-		}
-		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
-		hits := c.Stats().Hits
-		equal(t, "the price", mustGet(t, c, 1).Price, 90)
-		mustGet(t, c, 2)
-		_, err := c.GetMany(t.Context(), []int{1, 2})
-		equal(t, "the error of GetMany", err, nil)
-		equal(t, "the hits meanwhile", c.Stats().Hits-hits, 0)
-		tap.answer("scan", nil)
-		time.Sleep(2 * time.Second)
-		equal(t, "Owed at last", c.Stats().PendingInvalidations, 0)
-		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
-		mustGet(t, c, 1)
-		equal(t, "whether it hits again", c.Stats().Hits > hits, true)
-	})
-}
-
-func TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHold(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, _ := process(r, rows.load, aside.WithHold(10*time.Second))
-		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
-			_ = c.InvalidateAll(ctx)
-			return errDown
-		})
-		mustGet(t, c, 1)
-		rows.setPrice(1, 90) // the COMMIT lands
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		equal(t, "the price", mustGet(t, c, 1).Price, 90)
-	})
-}
-
-func TestInvalidateAllOfATransactionThatCommittedScansTwice(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, tap := process(r, newTable().load)
-		inTx(t, func(ctx context.Context) error { return c.InvalidateAll(ctx) })
-		time.Sleep(time.Hour)
-		equal(t, "the number of scans", tap.sent("scan"), 2)
-	})
-}
-
 // ManyNodes is an AutoPipeliner over a Cluster, as far as InvalidateAll can tell.
 type manyNodes struct{ redis.UniversalClient }
 
@@ -322,66 +204,4 @@ func (l *lateNodes) Info(ctx context.Context, section ...string) *redis.StringCm
 		return redis.NewStringResult("", errDown)
 	}
 	return l.manyNodes.Info(ctx, section...)
-}
-
-// CrossSlots is the node of a Cluster to a client that does not know.
-type crossSlots struct{ tap }
-
-func (h *crossSlots) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		args := cmd.Args()
-		if strings.HasPrefix(strings.ToLower(args[0].(string)), "eval") && args[2].(int) > 1 {
-			time.Sleep(time.Millisecond)
-			cmd.SetErr(redisError("CROSSSLOT Keys in request don't hash to the same slot"))
-			return cmd.Err()
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func TestTwoAtOnceFindThatKeysMustShareASlot(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rdb := r.dial(t)
-		rdb.AddHook(new(crossSlots))
-		c := newCache(t, rdb, newTable().load)
-		var group sync.WaitGroup
-		for range 2 {
-			group.Go(func() { equal(t, "Invalidate", c.Invalidate(context.Background(), 1, 2), nil) })
-		}
-		group.Wait()
-	})
-}
-
-// What is invalidated is held and released after such an error; holds are placed once.
-func TestTheFirstHoldsOfAClientThatDoesNotKnowOfSlotsArePlaced(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rdb := r.dial(t)
-		rdb.AddHook(new(crossSlots))
-		c := newCache(t, rdb, newTable().load)
-		var group sync.WaitGroup
-		for range 2 {
-			group.Go(func() {
-				inTx(t, func(ctx context.Context) error { return c.Invalidate(ctx, 1, 2) })
-			})
-		}
-		group.Wait()
-	})
-}
-
-func TestAScanThatFailsIsARedisError(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		var told []error
-		c, tap := process(r, newTable().load, aside.WithObserver(aside.Observer{
-			RedisError: func(_ context.Context, r aside.RedisErrorInfo) { told = append(told, r.Err) },
-		}))
-		refusal := redisError("NOPERM this user has no permissions to run the 'scan' command")
-		tap.answer("scan", refusal)
-		if err := c.InvalidateAll(t.Context()); !errors.Is(err, refusal) {
-			t.Errorf("InvalidateAll returned %v", err)
-		}
-		equal(t, "RedisErrors", c.Stats().RedisErrors, 1)
-		if len(told) != 1 || told[0] != error(refusal) {
-			t.Errorf("the Observer was told of %v", told)
-		}
-	})
 }

@@ -165,3 +165,15 @@ func TestAnInnerInTxThatSucceedsIsReleasedWithTheOuterOne(t *testing.T) {
 		})
 	}
 }
+
+func TestHoldOfAnInnerInTxLastsUntilTheOuterOneEnds(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, newTable().load)
+		inTx(t, func(ctx context.Context) error {
+			err := aside.InTx(ctx, func(ctx context.Context) error { return c.Invalidate(ctx, 1) })
+			equal(t, "whether it is held after the inner one", r.held("test:1"), true)
+			return err
+		})
+		equal(t, "whether it is held after the outer one", r.held("test:1"), false)
+	})
+}

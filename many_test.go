@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -15,10 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/asidecache/aside"
-	"github.com/asidecache/aside/internal/testserver"
 )
 
 // mustGetMany reads keys without an error.
@@ -29,91 +24,6 @@ func mustGetMany[K comparable, V any](t *testing.T, c *aside.Cache[K, V], keys .
 		t.Fatalf("GetMany(%v): %v", keys, err)
 	}
 	return found
-}
-
-// Several keys share a command, but not its fate.
-func TestWhatFailsForOneKeyOfACommandFailsForNoOther(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, 1, 2, 3)
-		c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany))
-		r.raw.LPush(t.Context(), "test:2", "somebody else's")
-		for i, hits := range []uint64{0, 2} {
-			before := c.Stats()
-			equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
-			equal(t, fmt.Sprint("the hits of call ", i), c.Stats().Hits-before.Hits, hits)
-			equal(t, "whether it was noticed that 2 is no entry", c.Stats().WrongTypes > before.WrongTypes, true)
-		}
-		mustInvalidate(t, c, 1, 2, 3)
-		equal(t, "the entry that was invalidated beside it", r.get("test:3"), "")
-		equal(t, "what lies there", r.raw.LLen(t.Context(), "test:2").Val(), 1)
-	})
-}
-
-// A Redis that is out of memory fails the writes of a command and answers its reads, here for a key that somebody else has
-// filled meanwhile. 65 keys are two commands.
-func TestErrorsOfACommandForManyKeysDoNotShiftTheRepliesToTheNext(t *testing.T) {
-	r := freshRig(t)
-	var ids []int
-	for id := range 65 {
-		ids = append(ids, id)
-	}
-	rows := newBatchTable(true, ids...)
-	c, tap := process(r, rows.table.load, aside.WithBatch(rows.loadMany), patient)
-	other, _ := process(r, rows.table.load, patient)
-	looked := tap.after("mget")
-	memory := func(limit string) {
-		if err := r.raw.ConfigSet(t.Context(), "maxmemory", limit).Err(); err != nil {
-			t.Error(err)
-		}
-	}
-	go func() {
-		looked.wait()
-		memory("0")
-		_, _ = other.Get(t.Context(), 1) // whose reply comes second
-		memory("1")
-		looked.release()
-	}()
-	memory("1")
-	for id, p := range mustGetMany(t, c, ids...) {
-		equal(t, fmt.Sprint("the product of ", id), p.ID, id)
-	}
-	equal(t, "whether the batch has the key that was filled", strings.Contains(rows.batches(), "0 1 2"), false)
-}
-
-// A server of a Cluster takes no command for keys of several slots, even if it has them all.
-func TestClientOfOneNodeOfAClusterSendsKeysOneByOne(t *testing.T) {
-	node := testserver.Cluster(t, 1).Nodes[0]
-	dial := func(t *testing.T) redis.UniversalClient {
-		return closed(t, redis.NewClient(&redis.Options{Addr: node.Addr}))
-	}
-	r := &rig{t: t, dial: dial, raw: dial(t)}
-	rows := newBatchTable(true, 1, 2, 3)
-	c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany), patient)
-	mustInvalidate(t, c, 1, 2, 3)
-	for _, hits := range []uint64{0, 3} {
-		before := c.Stats().Hits
-		equal(t, "what GetMany finds", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
-		equal(t, "the hits", c.Stats().Hits-before, hits)
-	}
-	mustInvalidate(t, c, 1, 2, 3)
-	equal(t, "what is left", r.get("test:1")+r.get("test:2")+r.get("test:3"), "")
-}
-
-func TestCloseWaitsForAGetManyWhoseCtxCannotEnd(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(false, 1, 2)
-		c, _ := process(r, func(ctx context.Context, id int) (product, error) {
-			time.Sleep(time.Second)
-			return rows.table.load(ctx, id)
-		})
-		start := time.Now()
-		go func() { _, _ = c.GetMany(context.Background(), []int{1}) }()
-		synctest.Wait()
-		if err := c.Close(); err != nil {
-			t.Error(err)
-		}
-		equal(t, "the time that Close waited", time.Since(start), time.Second)
-	})
 }
 
 // A batchTable is a table that notes which keys it is asked for together, and can be held up after it has read.
@@ -456,137 +366,6 @@ func TestEachKeyOfGetManyTookAsLongAsItsOwnLoad(t *testing.T) {
 	})
 }
 
-func TestBatchErrorIsReturnedUntouchedWithTheHits(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, 1, 2, 3)
-		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
-		mustGet(t, c, 1)
-		cause := errors.New("connection reset")
-		rows.fail(cause)
-		found, err := c.GetMany(t.Context(), []int{1, 2, 3})
-		if err != cause {
-			t.Errorf("the error is %v", err)
-		}
-		equal(t, "what is found all the same", prices(found), "1:100")
-		equal(t, "the leases that are left", r.get("test:2")+r.get("test:3"), "")
-		rows.fail(nil)
-		equal(t, "what GetMany finds next", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
-	})
-}
-
-func TestWithoutABatchLoaderOneFailureLeavesTheOthers(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100}, product{3, "sofa", 300})
-		cause := errors.New("connection reset")
-		c, _ := steady(r, func(ctx context.Context, id int) (product, error) {
-			if id%2 == 0 {
-				return product{}, cause
-			}
-			return rows.load(ctx, id)
-		})
-		for _, ids := range [][]int{{1, 2, 3}, {1, 2, 3, 4, 6}} {
-			found, err := c.GetMany(t.Context(), ids)
-			if !errors.Is(err, cause) {
-				t.Errorf("the error is %v", err)
-			}
-			equal(t, "what is found all the same", prices(found), "1:100 3:300")
-		}
-		equal(t, "the documents of those", r.get("test:1") != "" && r.get("test:3") != "", true)
-		equal(t, "the leases that are left", r.get("test:2")+r.get("test:4")+r.get("test:6"), "")
-	})
-}
-
-// One row that is missing says nothing of the others; and what is not known to be absent must not be remembered as absent.
-func TestNotFoundFromABatchLoaderHidesNoRowThatItReturns(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, 1, 2)
-		c, _ := steady(r, rows.table.load, aside.WithBatch(func(ctx context.Context, ids []int) (map[int]product, error) {
-			found, err := rows.loadMany(ctx, ids)
-			if err == nil && len(found) < len(ids) {
-				err = fmt.Errorf("some product: %w", aside.ErrNotFound)
-			}
-			return found, err
-		}))
-		_, _ = c.GetMany(t.Context(), []int{1, 9})
-		equal(t, "the price", mustGet(t, c, 1).Price, 100)
-	})
-}
-
-func TestPanicInABatchLoaderReachesTheCallerAndGivesTheLeasesBack(t *testing.T) {
-	for _, up := range []bool{true, false} {
-		t.Run(fmt.Sprintf("with Redis %v", up), func(t *testing.T) {
-			onMiniredis(t, func(t *testing.T, r *rig) {
-				c, tap := steady(r, newTable().load, aside.WithBatch(func(context.Context, []int) (map[int]product, error) { panic("boom") }))
-				if !up {
-					tap.down()
-				}
-				func() {
-					defer func() { equal(t, "what GetMany panics with", recover(), any("boom")) }()
-					_, err := c.GetMany(t.Context(), []int{1, 2})
-					t.Errorf("GetMany returned %v", err)
-				}()
-				equal(t, "the leases that are left", r.get("test:1")+r.get("test:2"), "")
-			})
-		})
-	}
-}
-
-// 1 fails, 2 panics, 3 cannot be decoded and then panics.
-func TestPanicOfOneKeyReachesTheCallerOfGetManyWhateverElseFails(t *testing.T) {
-	for _, ids := range [][]int{{1, 2}, {2, 1}, {1, 3}, {3, 1}} {
-		t.Run(fmt.Sprint(ids), func(t *testing.T) {
-			onMiniredis(t, func(t *testing.T, r *rig) {
-				r.put("test:3", byHand(time.Hour, `"no product"`))
-				c, _ := steady(r, func(_ context.Context, id int) (product, error) {
-					if id == 1 {
-						return product{}, errDown
-					}
-					panic("boom")
-				})
-				defer func() { equal(t, "what GetMany panics with", recover(), any("boom")) }()
-				_, err := c.GetMany(t.Context(), ids)
-				t.Errorf("GetMany returned %v", err)
-			})
-		})
-	}
-}
-
-func TestGoexitInABatchLoaderIsAnErrorAndGivesTheLeasesBack(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		c, _ := steady(r, newTable().load, aside.WithBatch(func(context.Context, []int) (map[int]product, error) {
-			runtime.Goexit()
-			return nil, nil
-		}))
-		for range 2 {
-			if _, err := c.GetMany(t.Context(), []int{1, 2}); err == nil {
-				t.Error("GetMany returned no error")
-			}
-			equal(t, "the leases that are left", r.get("test:1")+r.get("test:2"), "")
-		}
-	})
-}
-
-func TestCallerOfGetManyWhoLeavesGetsItsHitsAndTheLoadFills(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(false, 1, 2, 3)
-		c, _ := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
-		mustGet(t, c, 1)
-		ctx, cancel := context.WithCancel(t.Context())
-		many := gettingMany(ctx, c, 1, 2, 3)
-		<-rows.read
-		cancel()
-		left := <-many
-		equal(t, "what it returns", fmt.Sprint(left.prices, " ", left.err), "1:100 context canceled")
-		rows.go_ <- struct{}{}
-		r.until(func() bool { return c.Stats().Fills == 3 })
-		equal(t, "what GetMany finds next", prices(mustGetMany(t, c, 1, 2, 3)), "1:100 2:200 3:300")
-		equal(t, "the batches", rows.batches(), "[2 3]")
-		if found, err := c.GetMany(ctx, []int{1}); !errors.Is(err, context.Canceled) || len(found) > 0 {
-			t.Errorf("GetMany under a ctx that has ended returns %v, %v", found, err)
-		}
-	})
-}
-
 func TestBatchLoadDoesNotFillAfterInvalidate(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		rows := newBatchTable(false, 1, 2)
@@ -660,58 +439,5 @@ func TestGetManyWithoutRedisIsOneBatch(t *testing.T) {
 		}
 		equal(t, "the number of loads", rows.loads.Load(), 5)
 		equal(t, "Down", c.Stats().Down, true)
-	})
-}
-
-func TestOneMGETThatFailedIsOneRedisError(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, 1, 2, 3, 4, 5)
-		c, tap := steady(r, rows.table.load, aside.WithBatch(rows.loadMany))
-		tap.answer("mget", errDown)
-		mustGetMany(t, c, 1, 2, 3, 4, 5)
-		equal(t, "RedisErrors", c.Stats().RedisErrors, 1)
-	})
-}
-
-// Two keys may have one name, where WithKey or a MarshalText says so.
-func TestGetManyOfTwoKeysWithOneNameFindsBoth(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := steady(r, func(_ context.Context, k string) (string, error) { return "row", nil }, aside.WithKey(strings.ToLower))
-		for range 2 {
-			equal(t, "what GetMany finds", fmt.Sprint(mustGetMany(t, c, "a", "A")), "map[A:row a:row]")
-		}
-		equal(t, "the number of loads", c.Stats().Loads, 1)
-	})
-}
-
-func TestGetManyWhoseCtxEndsInTheSecondFetchReturnsWhatTheFirstBrought(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := process(r, func(_ context.Context, id int) (product, error) {
-			if id == 2 {
-				time.Sleep(time.Second)
-			}
-			return product{id, "lamp", 100}, nil
-		})
-		r.put("test:2", byHand(time.Hour, `["lamp"]`)) // cannot be decoded
-		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
-		defer cancel()
-		found, err := c.GetMany(ctx, []int{1, 2})
-		equal(t, "the number of rows", len(found), 1)
-		equal(t, "the price", found[1].Price, 100)
-		equal(t, "the error", err, context.DeadlineExceeded)
-		time.Sleep(time.Minute)
-	})
-}
-
-// No map has a row for it.
-func TestABatchLoaderSaysNothingOfAKeyThatIsNotEqualToItself(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := process(r, func(context.Context, float64) (string, error) { return "a row", nil },
-			aside.WithKey(func(k float64) string { return fmt.Sprint(k) }),
-			aside.WithBatch(func(_ context.Context, keys []float64) (map[float64]string, error) { return nil, nil }))
-		if _, err := c.GetMany(t.Context(), []float64{math.NaN()}); err == nil || errors.Is(err, aside.ErrNotFound) {
-			t.Errorf("GetMany returned %v", err)
-		}
-		equal(t, "the value", mustGet(t, c, math.NaN()), "a row")
 	})
 }

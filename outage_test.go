@@ -377,3 +377,29 @@ func TestNoReadIsStaleThroughOutages(t *testing.T) {
 		})
 	}
 }
+
+func TestAnAutoPipelinerComesThroughAnOutage(t *testing.T) {
+	for _, o := range outages[:2] {
+		t.Run(o.name, func(t *testing.T) {
+			t.Parallel()
+			s := o.start(t)
+			r := autoPipelined(t, &rig{t: t, dial: func(t *testing.T) redis.UniversalClient {
+				return dial(t, s, "a default client")
+			}})
+			rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+			c, _ := process(r, rows.load, impatient)
+			mustGet(t, c, 1)
+			o.begin(t, s)
+			for range 5 {
+				equal(t, "the price", mustGet(t, c, 2).Price, 200)
+			}
+			if err := c.Invalidate(t.Context(), 1); err == nil {
+				t.Error("Invalidate returned nil")
+			}
+			o.end(t, s)
+			r.until(func() bool { return c.Invalidate(t.Context(), 1) == nil })
+			hits := c.Stats().Hits
+			r.until(func() bool { mustGet(t, c, 1); return c.Stats().Hits > hits })
+		})
+	}
+}

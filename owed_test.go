@@ -2,10 +2,14 @@ package aside_test
 
 import (
 	"context"
-	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
 )
@@ -38,22 +42,6 @@ func TestFailedInvalidationIsOwedUntilRedisConfirmsIt(t *testing.T) {
 		mustGet(t, c, 1)
 		equal(t, "the price in the cache", mustGet(t, c, 1).Price, 90)
 		equal(t, "the hits at last", c.Stats().Hits-hits, 6)
-	})
-}
-
-func TestReadDuringAnInvalidateIsNotServedFromTheCache(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, tap := process(r, rows.load, patient)
-		mustGet(t, c, 1)
-		attempt := tap.before("invalidate")
-		rows.setPrice(1, 90)
-		done := make(chan error)
-		go func() { done <- c.Invalidate(context.Background(), 1) }()
-		attempt.wait()
-		equal(t, "the price while it is under way", mustGet(t, c, 1).Price, 90)
-		attempt.release()
-		equal(t, "its error", <-done, nil)
 	})
 }
 
@@ -96,30 +84,6 @@ func TestFailedInvalidationIsNeverGivenUp(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		equal(t, "Owed once Redis takes it", c.Stats().PendingInvalidations, 0)
 		equal(t, "the price in the other", mustGet(t, other, 1).Price, 90)
-	})
-}
-
-func TestMoreFailedInvalidationsThanAreRememberedBypassTheCache(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, tap := process(r, rows.load)
-		mustGet(t, c, 1)
-		keys := make([]int, 10_001)
-		for i := range keys {
-			keys[i] = i + 10
-		}
-		tap.answer("hold", redisError("OOM"))
-		_ = c.Invalidate(t.Context(), keys...)
-		equal(t, "Owed, which is all of the cache", c.Stats().PendingInvalidations, 1)
-		rows.setPrice(1, 90) // that there is a debt for it was forgotten: all are owed
-		equal(t, "the price", mustGet(t, c, 1).Price, 90)
-		tap.answer("invalidate", nil)
-		time.Sleep(3 * time.Second)
-		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
-		mustGet(t, c, 1)
-		hits := c.Stats().Hits
-		mustGet(t, c, 1)
-		equal(t, "the hits once all entries are invalidated", c.Stats().Hits-hits, 1)
 	})
 }
 
@@ -178,34 +142,137 @@ func TestCloseTellsOfInvalidationsThatAreOwed(t *testing.T) {
 	})
 }
 
-func TestWhatIsOwedIsSentBeforeAnythingIsReadFromARedisThatIsBack(t *testing.T) {
+// An attempts notes when invalidations are sent, all of which fail.
+type attempts struct {
+	tap
+	mu   sync.Mutex
+	at   []time.Time
+	fail bool
+}
+
+func (a *attempts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		verb := aside.Verb(cmd)
+		if verb != "invalidate" && verb != "srem" {
+			return next(ctx, cmd)
+		}
+		a.mu.Lock()
+		if verb == "invalidate" {
+			a.at = append(a.at, time.Now())
+		}
+		fail := a.fail
+		a.mu.Unlock()
+		if fail {
+			cmd.SetErr(errDown)
+			return errDown
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func TestRetriesOfAnInvalidationBackOffToASecondWhateverTheBreakerSays(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-		c, w := inWeather(r, rows.load)
+		a := &attempts{fail: true}
+		rdb := r.dial(t)
+		rdb.AddHook(a)
+		rows := newTable(product{1, "lamp", 100})
+		c := newCache(t, rdb, rows.load)
 		mustGet(t, c, 1)
-		mustGet(t, c, 2)
-		w.answer(errDown)
 		rows.setPrice(1, 90)
-		if err := c.Invalidate(t.Context(), 1); err == nil {
-			t.Error("Invalidate returned nil")
+		_ = c.Invalidate(t.Context(), 1)
+		time.Sleep(30 * time.Second)
+		a.mu.Lock()
+		for i := 1; i < len(a.at); i++ {
+			pause := a.at[i].Sub(a.at[i-1])
+			most := min(50*time.Millisecond<<(i-1), time.Second)
+			if pause > most || pause < most*8/10 {
+				t.Errorf("the pause before attempt %d is %v, want up to 20 %% less than %v", i, pause, most)
+			}
 		}
-		for range 3 {
-			mustGet(t, c, 2)
+		if n := len(a.at); n < 30 || n > 45 {
+			t.Errorf("there were %d attempts in 30 s", n)
 		}
-		time.Sleep(10 * time.Second)
-		w.sentSince()
-		w.become(nil)
-		hits := c.Stats().Hits
-		for c.Stats().Hits == hits {
-			mustGet(t, c, 2)
-			time.Sleep(time.Millisecond)
-		}
-		var sent []string
-		for _, s := range w.sentSince() {
-			sent = append(sent, s.verb)
-		}
-		if first := slices.Index(sent, "get"); !slices.Contains(sent[:first], "invalidate") {
-			t.Errorf("it sent %v", sent)
-		}
+		a.fail = false
+		a.mu.Unlock()
+		time.Sleep(time.Second)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
+		equal(t, "the document", r.get("test:1"), "")
 	})
+}
+
+func TestCloseSendsWhatIsOwedOnceMore(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		tap.answer("invalidate", redisError("NOPERM"))
+		_ = c.Invalidate(t.Context(), 1)
+		time.Sleep(10 * time.Second)
+		tap.answer("invalidate", nil) // long before the next attempt
+		equal(t, "what Close returns", c.Close(), nil)
+		equal(t, "the document", r.get("test:1"), "")
+		synctest.Wait()
+	})
+}
+
+// A Redis that has just come back need not bear a SCAN for each probe of it.
+func TestProbesDoNotEachBeginToPay(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		scans, rdb := new(scans), r.dial(t)
+		rdb.AddHook(scans)
+		c := newCache(t, rdb, newTable().load)
+		scans.down.Store(true)
+		_ = c.InvalidateAll(t.Context())
+		for id := range 3 {
+			_ = c.Invalidate(t.Context(), id)
+		}
+		equal(t, "WritesDown", c.Stats().WritesDown, true)
+		time.Sleep(10 * time.Second)
+		scans.down.Store(false)
+		time.Sleep(15 * time.Second)
+		equal(t, "the most that were under way at a time", scans.most.Load(), 1)
+		time.Sleep(2 * time.Minute) // until they end
+	})
+}
+
+// Scans are answered as by a Redis that is slow and full of other programs' keys.
+type scans struct {
+	tap
+	down      atomic.Bool
+	now, most atomic.Int64
+}
+
+func (s *scans) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if s.down.Load() && !internal(cmd) {
+			cmd.SetErr(errDown)
+			return errDown
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (s *scans) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	const pages = 50
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		cmd := cmds[0]
+		if s.down.Load() && !internal(cmd) {
+			cmd.SetErr(errDown)
+			return errDown
+		}
+		scan, ok := cmd.(*redis.ScanCmd)
+		if !ok {
+			return next(ctx, cmds)
+		}
+		cursor := cmd.Args()[1].(uint64)
+		if cursor == 0 {
+			s.most.Store(max(s.most.Load(), s.now.Add(1)))
+		}
+		time.Sleep(200 * time.Millisecond)
+		if cursor++; cursor == pages {
+			s.now.Add(-1)
+			cursor = 0
+		}
+		scan.SetVal(nil, cursor)
+		return nil
+	}
 }

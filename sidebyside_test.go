@@ -187,16 +187,3 @@ func TestAGetManyThatSendsManyCommandsSpendsOneRedisTimeoutInAll(t *testing.T) {
 		}
 	})
 }
-
-func TestAGetManyWhoseCallerHasLeftBeginsNoFurtherLoad(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := process(r, slowly(newBatchTable(true, firstIDs(100)...).table.load))
-		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-		defer cancel()
-		_, err := c.GetMany(ctx, firstIDs(100))
-		equal(t, "the error", err, context.DeadlineExceeded)
-		time.Sleep(time.Minute)
-		equal(t, "Loads", c.Stats().Loads, 32)
-		equal(t, "Fills", c.Stats().Fills, 32)
-	})
-}

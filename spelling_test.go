@@ -289,124 +289,26 @@ func TestAKeyThatCannotBeRenderedHidesNoOtherError(t *testing.T) {
 	})
 }
 
-// Loads take a second, 16 at a time.
-func TestGetManyWhoseCtxEndsMidwayReturnsTheRowsThatAreThere(t *testing.T) {
+// Two keys may have one name, where WithKey or a MarshalText says so.
+func TestGetManyOfTwoKeysWithOneNameFindsBoth(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		ids := make([]int, 48)
-		for i := range ids {
-			ids[i] = i + 1
+		c, _ := steady(r, func(_ context.Context, k string) (string, error) { return "row", nil }, aside.WithKey(strings.ToLower))
+		for range 2 {
+			equal(t, "what GetMany finds", fmt.Sprint(mustGetMany(t, c, "a", "A")), "map[A:row a:row]")
 		}
-		answered, ended := 0, 0
-		c, _ := steady(r, func(_ context.Context, id int) (product, error) {
-			time.Sleep(time.Second)
-			return product{id, "lamp", 100 * id}, nil
-		}, aside.WithObserver(aside.Observer{Read: func(_ context.Context, r aside.ReadInfo) {
-			if r.Err == nil {
-				answered++
-			} else if errors.Is(r.Err, context.DeadlineExceeded) {
-				ended++
-			}
-		}}))
-		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
-		defer cancel()
-		found, err := c.GetMany(ctx, ids)
-		equal(t, "the error", err, context.DeadlineExceeded)
-		equal(t, "the number of rows", len(found), 32)
-		for id, p := range found {
-			equal(t, "a price", p.Price, 100*id)
-		}
-		equal(t, "what the Observer is told", fmt.Sprint(answered, " rows, ", ended, " that did not come"), "32 rows, 16 that did not come")
-		time.Sleep(time.Minute)
-		equal(t, "the number of rows for the next", len(mustGetMany(t, c, ids...)), 48)
-		equal(t, "the number of loads", c.Stats().Loads, 48)
+		equal(t, "the number of loads", c.Stats().Loads, 1)
 	})
 }
 
-// The fill has not begun when the caller leaves with the row, and modifies it.
-func TestACallerOfGetManyWhoLeavesMayModifyTheRowsThatAreStillBeingStored(t *testing.T) {
+// No map has a row for it.
+func TestABatchLoaderSaysNothingOfAKeyThatIsNotEqualToItself(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		load := func(context.Context, int) ([]byte, error) { return []byte("bytes"), nil }
-		opts := []aside.Option{aside.WithCodec(rawCodec{}), aside.WithTags(func(int, []byte) []string { return []string{"tag"} })}
-		c, tap := steady(r, load, opts...)
-		index := tap.before("index") // which comes between the load and the fill
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan map[int][]byte)
-		go func() {
-			found, _ := c.GetMany(ctx, []int{1})
-			done <- found
-		}()
-		index.wait()
-		cancel()
-		found := <-done
-		equal(t, "what the caller who leaves gets", string(found[1]), "bytes")
-		found[1][0] = 'X'
-		index.release()
-		r.until(func() bool { return c.Stats().Fills == 1 })
-		equal(t, "what the next one gets", string(mustGet(t, c, 1)), "bytes")
-	})
-}
-
-func TestEveryErrorOfACtxIsItsCauseAsWell(t *testing.T) {
-	gone := errors.New("the user went away")
-	type read func(ctx context.Context, c *aside.Cache[int, product]) error
-	reads := map[string]read{
-		"Get": func(ctx context.Context, c *aside.Cache[int, product]) error { _, err := c.Get(ctx, 1); return err },
-		"GetMany": func(ctx context.Context, c *aside.Cache[int, product]) error {
-			_, err := c.GetMany(ctx, []int{1, 2})
-			return err
-		},
-		"Get under Bypass": func(ctx context.Context, c *aside.Cache[int, product]) error {
-			_, err := c.Get(aside.Bypass(ctx), 1)
-			return err
-		},
-		"GetMany under Bypass": func(ctx context.Context, c *aside.Cache[int, product]) error {
-			_, err := c.GetMany(aside.Bypass(ctx), []int{1, 2})
-			return err
-		},
-	}
-	for name, read := range reads {
-		for _, batched := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, ", batched ", batched), func(t *testing.T) {
-				onMiniredis(t, func(t *testing.T, r *rig) {
-					rows := newSlowTable(product{9, "lamp", 100})
-					opts := []aside.Option{aside.WithMaxLoads(1)}
-					if batched {
-						opts = append(opts, aside.WithBatch(rows.loadMany))
-					}
-					c, _ := steady(r, rows.load, opts...)
-					check := func(when string, err error, overloaded bool) {
-						if !errors.Is(err, context.Canceled) || !errors.Is(err, gone) || errors.Is(err, aside.ErrOverloaded) != overloaded {
-							t.Errorf("%s: %v", when, err)
-						}
-					}
-					leave := func() error {
-						ctx, cancel := context.WithCancelCause(t.Context())
-						done := make(chan error)
-						go func() { done <- read(ctx, c) }()
-						synctest.Wait()
-						cancel(gone)
-						return <-done
-					}
-					ctx, cancel := context.WithCancelCause(t.Context())
-					cancel(gone)
-					check("before", read(ctx, c), false)
-					plain, stop := context.WithCancel(t.Context())
-					stop()
-					equal(t, "the error without a cause", read(plain, c), context.Canceled)
-					if !strings.HasSuffix(name, "under Bypass") { // which needs no place, and has the loader's error
-						first := getting(c, 9)
-						<-rows.read
-						check("waiting for a place", leave(), true)
-						rows.go_ <- struct{}{}
-						<-first
-						if name == "Get" || !batched {
-							check("waiting for a load", leave(), name == "GetMany") // whose other key has no place
-							<-rows.read
-						}
-					}
-					rows.flow()
-				})
-			})
+		c, _ := process(r, func(context.Context, float64) (string, error) { return "a row", nil },
+			aside.WithKey(func(k float64) string { return fmt.Sprint(k) }),
+			aside.WithBatch(func(_ context.Context, keys []float64) (map[float64]string, error) { return nil, nil }))
+		if _, err := c.GetMany(t.Context(), []float64{math.NaN()}); err == nil || errors.Is(err, aside.ErrNotFound) {
+			t.Errorf("GetMany returned %v", err)
 		}
-	}
+		equal(t, "the value", mustGet(t, c, math.NaN()), "a row")
+	})
 }

@@ -578,70 +578,6 @@ func TestJournalThatBeganAgainAtTheSameTimeRefusesTheLoadsUnderWay(t *testing.T)
 	})
 }
 
-func TestShorterReplicaLagDoesNotShortenALongerOneOfATag(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamps", 100})
-		long, _ := process(r, rows.load, categories, aside.WithReplicaLag(time.Minute))
-		short, _ := process(r, rows.load, categories, aside.WithReplicaLag(time.Second))
-		mustInvalidateTags(t, long, "lamps")
-		mustInvalidateTags(t, short, "lamps")
-		time.Sleep(30 * time.Second)
-		mustGet(t, long, 1)
-		equal(t, "the document", r.get("test:1"), "")
-	})
-}
-
-// The lag begins when the transaction has ended, by the command that ends the hold.
-func TestShorterReplicaLagOfATransactionDoesNotShortenALongerOneOfATag(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamps", 100})
-		for _, lag := range []time.Duration{time.Minute, time.Second} {
-			c, _ := process(r, rows.load, categories, aside.WithReplicaLag(lag))
-			inTx(t, func(ctx context.Context) error { return c.InvalidateTags(ctx, "lamps") })
-		}
-		time.Sleep(30 * time.Second)
-		other, _ := process(r, rows.load, categories)
-		mustGet(t, other, 1)
-		equal(t, "the document", r.get("test:1"), "")
-	})
-}
-
-// Whichever Cache of the client sends it, also when it is tried again. No entry has the tag yet.
-func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
-	for name, fail := range map[string]bool{"at once": false, "tried again": true} {
-		t.Run(name, func(t *testing.T) {
-			onMiniredis(t, func(t *testing.T, r *rig) {
-				rows := newTable(product{1, "lamps", 100})
-				rdb, tap := r.tapped()
-				pages := newCache(t, rdb, rows.load, categories, aside.WithReplicaLag(10*time.Second))
-				other, err := aside.New(rdb, "other", rows.load, aside.WithLogger(logger(t)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer other.Close()
-				if fail {
-					for _, verb := range []string{"record", "holdtags"} {
-						tap.answer(verb, redisError("OOM"))
-					}
-					_ = other.InvalidateTags(t.Context(), "desks") // which begins to try again
-					_ = pages.InvalidateTags(t.Context(), "lamps")
-					for _, verb := range []string{"record", "holdtags"} {
-						tap.answer(verb, nil)
-					}
-					time.Sleep(time.Second)
-				} else {
-					mustInvalidateTags(t, other, "lamps")
-				}
-				equal(t, "PendingInvalidations", pages.Stats().PendingInvalidations, 0)
-				mustGet(t, pages, 1) // the replica lags
-				time.Sleep(2 * time.Second)
-				rows.setPrice(1, 90)
-				equal(t, "the price", mustGet(t, pages, 1).Price, 90)
-			})
-		})
-	}
-}
-
 // OddTags would be lost among others if those were separated carelessly.
 var oddTags = []string{"", "a b", "a\u00a0b", "渋谷\u3000東京", "a\u0085b", "\u2003", "a\xa0b", "a\u2028b"}
 
@@ -713,61 +649,6 @@ func (l *lines) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.text.String()
-}
-
-func TestManyTagsAreInvalidatedTogether(t *testing.T) {
-	test := func(t *testing.T, r *rig, servers int) {
-		const n = 20_000
-		rows := newBatchTable(true)
-		tags := make([]string, n)
-		for i := range tags {
-			tags[i] = fmt.Sprint("tag ", i)
-		}
-		var ids []int
-		for id := range 1000 {
-			rows.rows[id] = product{id, tags[20*id], 100}
-			ids = append(ids, id)
-		}
-		rows.rows[1000] = product{1000, "another", 100}
-		c, tap := process(r, rows.table.load, aside.WithBatch(rows.loadMany), categories)
-		mustGetMany(t, c, append(ids, 1000)...)
-		tap.reset()
-		mustInvalidateTags(t, c, tags...)
-		// For each 500 tags a record, a read, a removal, an unindex and the release.
-		if _, trips := tap.count(); trips > servers*(5*n/500) {
-			t.Errorf("it took %d round trips", trips)
-		}
-		equal(t, "the entries that are left", len(keysWith(r, "test:*")), 1)
-		mustInvalidateTags(t, c, "another")
-	}
-	t.Run("redis", func(t *testing.T) { test(t, realRig(t), 1) })
-	t.Run("cluster", func(t *testing.T) { test(t, clusterRig(t), 3) })
-}
-
-func TestVeryManyOwedTagsAreTriedTogether(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "3", 100}, product{2, "100", 200})
-		c, tap := process(r, rows.load, categories)
-		mustGet(t, c, 1)
-		tags := make([]string, 400)
-		for i := range tags {
-			tags[i] = strconv.Itoa(i)
-		}
-		r.put("aside-tag=100", "mine") // one of them is refused for good
-		tap.answer("record", redisError("OOM"))
-		if c.InvalidateTags(t.Context(), tags...) == nil {
-			t.Error("InvalidateTags returned nil")
-		}
-		tap.reset()
-		tap.answer("record", nil)
-		r.until(func() bool { return c.Stats().PendingInvalidations == 1 })
-		if _, trips := tap.count(); trips > 100 {
-			t.Errorf("it took %d round trips", trips)
-		}
-		r.del("aside-tag=100")
-		r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
-		equal(t, "the document", r.get("test:1"), "")
-	})
 }
 
 // The load ends with its time for Redis spent, at each of its commands: nobody waits for its lease to expire.
