@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,53 +21,31 @@ import (
 
 // A lossy network loses one in so many round trips.
 type lossy struct {
-	tap
 	oneIn, trips atomic.Int64
 	mu           sync.Mutex
 	begun        int // scans from the start of the key space that were not lost
 }
 
-func (l *lossy) loses(cmds ...redis.Cmder) bool {
+func (l *lossy) send(_ context.Context, cmds []redis.Cmder, send sender) error {
 	n := l.oneIn.Load()
 	if !internal(cmds[0]) && n > 0 && l.trips.Add(1)%n == 0 {
-		for _, cmd := range cmds {
-			cmd.SetErr(errDown)
-		}
-		return true
+		return refuse(errDown, cmds...)
 	}
 	if cmds[0].Name() == "scan" && cmds[0].Args()[1] == uint64(0) {
 		l.mu.Lock()
 		l.begun++
 		l.mu.Unlock()
 	}
-	return false
-}
-
-func (l *lossy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if l.loses(cmd) {
-			return errDown
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (l *lossy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if l.loses(cmds...) {
-			return errDown
-		}
-		return next(ctx, cmds)
-	}
+	return send(cmds...)
 }
 
 // putMany stores so many entries that a walk over them takes many commands.
 func putMany(t *testing.T, rdb redis.UniversalClient, n int) {
 	t.Helper()
-	for chunk := range slices.Chunk(upTo(n), 1000) {
+	for chunk := range slices.Chunk(idsFrom(0, n), 1000) {
 		_, err := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
 			for _, id := range chunk {
-				p.Set(t.Context(), "test:"+itoa(id), "x", 0)
+				p.Set(t.Context(), "test:"+strconv.Itoa(id), "x", 0)
 			}
 			return nil
 		})
@@ -91,12 +70,10 @@ func TestInvalidateAllEndsThoughCommandsAreLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, l := rig(t), new(lossy)
 			rdb, primaries := r.dial(t), 1
-			if cluster, ok := rdb.(*redis.ClusterClient); ok {
+			if name == "cluster" {
 				primaries = 3
-				cluster.OnNewNode(func(node *redis.Client) { node.AddHook(l) })
-			} else {
-				rdb.AddHook(l)
 			}
+			onEachServer(rdb, l.send)
 			c := newCache(t, rdb, newTable().load, patient)
 			_, _ = c.Get(t.Context(), 1) // so that a Cluster is known
 			putMany(t, r.raw, 20_000)
@@ -137,9 +114,9 @@ func TestInvalidateAllBeginsAgainOnAServerThatHasTakenOver(t *testing.T) {
 	}
 	var once sync.Once
 	walks := new(lossy)
-	rdb.AddHook(walks)
+	rdb.AddHook(through(walks.send))
 	scans := 0
-	rdb.AddHook(&scanHook{after: func() {}, before: func() { // in the second walk: what the first missed, it would find
+	rdb.AddHook(beforeScans(func() { // in the second walk: what the first missed, it would find
 		if walks.begun == 2 {
 			scans++
 		}
@@ -154,7 +131,7 @@ func TestInvalidateAllBeginsAgainOnAServerThatHasTakenOver(t *testing.T) {
 				conn.Close()
 			}
 		})
-	}})
+	}))
 	c := newCache(t, redis.UniversalClient(rdb), newTable().load, patient)
 	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
 	equal(t, "the keys that are left", left(t, successor), entries)
@@ -165,7 +142,7 @@ func putOthers(t *testing.T, rdb redis.UniversalClient, n int) {
 	t.Helper()
 	args := make([]any, 0, 2*n)
 	for i := range n {
-		args = append(args, "others"+itoa(i), "x")
+		args = append(args, "others"+strconv.Itoa(i), "x")
 	}
 	if err := rdb.MSet(t.Context(), args...).Err(); err != nil {
 		t.Fatal(err)
@@ -176,57 +153,30 @@ func putOthers(t *testing.T, rdb redis.UniversalClient, n int) {
 func TestAScanThatWasLostBeginsAgainWhereTheRunIsNotKnown(t *testing.T) {
 	r, l := realRig(t), new(lossy)
 	rdb := r.dial(t)
-	rdb.AddHook(l)
-	rdb.AddHook(new(noInfo))
-	c := newCache(t, rdb, newTable().load, patient)
-	putMany(t, r.raw, 5000)
-	var lost atomic.Bool
-	rdb.AddHook(&losesOne{lost: &lost})
-	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
-	equal(t, "the keys that are left", left(t, r.raw), 0)
-	equal(t, "whether a scan was lost", lost.Load(), true)
-	equal(t, "the walks that began", l.begun, 3) // two, and one of them once more
-}
-
-// NoInfo is a server that refuses INFO.
-type noInfo struct{ tap }
-
-func (*noInfo) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (*noInfo) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := next(ctx, cmds)
-		if info, ok := cmds[len(cmds)-1].(*redis.StringCmd); ok && info.Name() == "info" {
+	rdb.AddHook(through(l.send))
+	rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		err := send(cmds...)
+		if info, ok := cmds[len(cmds)-1].(*redis.StringCmd); ok && len(cmds) > 1 && info.Name() == "info" {
 			info.SetVal("")
 			info.SetErr(redisError("NOPERM this user has no permissions to run the 'info' command"))
 		}
 		return err
-	}
-}
-
-// LosesOne loses the second scan.
-type losesOne struct {
-	tap
-	scans int
-	lost  *atomic.Bool
-}
-
-func (h *losesOne) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (h *losesOne) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() != "scan" {
-			return next(ctx, cmds)
+	}))
+	c := newCache(t, rdb, newTable().load, patient)
+	putMany(t, r.raw, 5000)
+	scans := 0
+	rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		if cmds[0].Name() == "scan" {
+			if scans++; scans == 2 {
+				return refuse(errDown, cmds...)
+			}
 		}
-		if h.scans++; h.scans != 2 {
-			return next(ctx, cmds)
-		}
-		h.lost.Store(true)
-		for _, cmd := range cmds {
-			cmd.SetErr(errDown)
-		}
-		return errDown
-	}
+		return send(cmds...)
+	}))
+	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
+	equal(t, "the keys that are left", left(t, r.raw), 0)
+	equal(t, "whether a scan was lost", scans >= 2, true)
+	equal(t, "the walks that began", l.begun, 3) // two, and one of them once more
 }
 
 func TestInvalidateAllOfARedisThatIsDownEndsSoon(t *testing.T) {

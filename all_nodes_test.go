@@ -39,18 +39,16 @@ func TestInvalidateAllThroughAClusterClientOfAServerThatIsNoCluster(t *testing.T
 }
 
 // Every node lists the replicas of a primary in an order of its own.
-type shuffledReplicas struct {
-	tap
-	calls  atomic.Int64
-	steady atomic.Bool // all say the same from now on
-}
-
-func (s *shuffledReplicas) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		err := next(ctx, cmd)
-		if cmd, ok := cmd.(*redis.ClusterSlotsCmd); ok && err == nil {
+func TestInvalidateAllEndsThoughNodesListTheirReplicasInDifferentOrders(t *testing.T) {
+	r := clusterRig(t)
+	rdb := r.dial(t)
+	var calls atomic.Int64
+	var steady atomic.Bool // all say the same from now on
+	rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		err := send(cmds...)
+		if cmd, ok := cmds[0].(*redis.ClusterSlotsCmd); ok && err == nil {
 			replicas := []redis.ClusterNode{{ID: "a", Addr: "10.0.0.1:1"}, {ID: "b", Addr: "10.0.0.2:1"}}
-			if s.calls.Add(1)%2 == 0 && !s.steady.Load() {
+			if calls.Add(1)%2 == 0 && !steady.Load() {
 				slices.Reverse(replicas)
 			}
 			slots := slices.Clone(cmd.Val())
@@ -60,36 +58,12 @@ func (s *shuffledReplicas) ProcessHook(next redis.ProcessHook) redis.ProcessHook
 			cmd.SetVal(slots)
 		}
 		return err
-	}
-}
-
-func TestInvalidateAllEndsThoughNodesListTheirReplicasInDifferentOrders(t *testing.T) {
-	r := clusterRig(t)
-	rdb := r.dial(t)
-	hook := new(shuffledReplicas)
-	rdb.AddHook(hook)
+	}))
 	c := newCache(t, rdb, newTable().load, patient)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	equal(t, "its error", c.InvalidateAll(ctx), nil)
-	hook.steady.Store(true) // else Close would not end either
-}
-
-// A scanHook calls before and after each SCAN of one node.
-type scanHook struct {
-	tap
-	before, after func()
-}
-
-func (h *scanHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() != "scan" {
-			return next(ctx, cmds)
-		}
-		h.before()
-		defer h.after()
-		return next(ctx, cmds)
-	}
+	steady.Store(true) // else Close would not end either
 }
 
 // The slot changes its owner only after the last of its keys has moved, so the topology is the same before and after.
@@ -109,9 +83,15 @@ func TestInvalidateAllFindsAKeyThatMovesBehindItsBack(t *testing.T) {
 	rdb.OnNewNode(func(node *redis.Client) {
 		switch node.Options().Addr {
 		case from:
-			node.AddHook(&scanHook{before: func() { <-moved }, after: func() {}})
+			node.AddHook(beforeScans(func() { <-moved }))
 		case to:
-			node.AddHook(&scanHook{before: func() {}, after: func() { once.Do(func() { close(scanned) }) }})
+			node.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+				err := send(cmds...)
+				if cmds[0].Name() == "scan" {
+					once.Do(func() { close(scanned) })
+				}
+				return err
+			}))
 		}
 	})
 	rows := newTable(product{1, "lamp", 100}, product{2, "desk", 100})

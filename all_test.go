@@ -9,8 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/asidecache/aside"
 )
 
@@ -220,15 +218,10 @@ func TestReadsUseRedisWhileInvalidateAllRunsForTheFirstTime(t *testing.T) {
 		rdb := r.dial(t)
 		scanning, goOn := make(chan struct{}), make(chan struct{})
 		var once sync.Once
-		hook := &scanHook{after: func() {}, before: func() {
+		onEachServer(rdb, beforeScans(func() {
 			once.Do(func() { close(scanning) })
 			<-goOn
-		}}
-		if cluster, ok := rdb.(*redis.ClusterClient); ok {
-			cluster.OnNewNode(func(node *redis.Client) { node.AddHook(hook) })
-		} else {
-			rdb.AddHook(hook)
-		}
+		}))
 		c := newCache(t, rdb, newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load, patient)
 		mustGet(t, c, 1)
 		done := make(chan error, 1)

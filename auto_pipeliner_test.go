@@ -4,10 +4,29 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/testserver"
 )
 
 // A client whose commands share their pipelines.
+
+// autoPipelined has a rig's clients share their connections.
+func autoPipelined(t *testing.T, r *rig) *rig {
+	dial := r.dial
+	r.dial = func(t *testing.T) redis.UniversalClient {
+		client := dial(t).(interface {
+			AutoPipeline() (*redis.AutoPipeliner, error)
+		})
+		rdb, err := client.AutoPipeline()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return closed(t, rdb)
+	}
+	return r
+}
 
 func TestAnAutoPipelinerKeepsThePromises(t *testing.T) {
 	for name, topology := range map[string]func(t *testing.T) *rig{"redis": realRig, "cluster": clusterRig} {
@@ -75,4 +94,33 @@ func TestVeryManyFailedInvalidationsArePaidThroughAnAutoPipelinerOverACluster(t 
 	equal(t, "the hits of a key that is not owed", c.Stats().Hits, 1)
 	tap.answer("hold", nil)
 	r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
+}
+
+func TestAnAutoPipelinerComesThroughAnOutage(t *testing.T) {
+	for name, outage := range map[string]struct {
+		begin, end func(s *testserver.RedisServer)
+	}{
+		"refused": {(*testserver.RedisServer).Kill, (*testserver.RedisServer).Restart},
+		"hung":    {(*testserver.RedisServer).Stop, (*testserver.RedisServer).Continue},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := testserver.Redis(t)
+			r := autoPipelined(t, rigOf(t, s.Addr))
+			rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+			c, _ := process(r, rows.load, impatient)
+			mustGet(t, c, 1)
+			outage.begin(s)
+			for range 5 {
+				equal(t, "the price", mustGet(t, c, 2).Price, 200)
+			}
+			if err := c.Invalidate(t.Context(), 1); err == nil {
+				t.Error("Invalidate returned nil")
+			}
+			outage.end(s)
+			r.until(func() bool { return c.Invalidate(t.Context(), 1) == nil })
+			hits := c.Stats().Hits
+			r.until(func() bool { mustGet(t, c, 1); return c.Stats().Hits > hits })
+		})
+	}
 }

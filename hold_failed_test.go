@@ -15,14 +15,6 @@ import (
 	"github.com/asidecache/aside/internal/testserver"
 )
 
-// inTx runs a transaction that must succeed.
-func inTx(t *testing.T, fn func(ctx context.Context) error) {
-	t.Helper()
-	if err := aside.InTx(context.Background(), fn); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // The process is cut off for longer than WithHold, commits, and comes back: nobody died, so nothing may stay stale.
 func TestReleaseThatFailsAfterTheHoldHasExpiredIsOwed(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
@@ -182,36 +174,29 @@ func TestRenewalThatIsDueWhenTheTransactionEndsLeavesNothingBehind(t *testing.T)
 	})
 }
 
-// A holdServer answers pipelines of holds itself, until it hangs.
-type holdServer struct {
-	tap
-	hangs   atomic.Bool
-	reached chan struct{} // receives when a pipeline hangs
-}
-
-func (h *holdServer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if h.hangs.Load() {
-			if aside.Verb(cmds[0]) == "hold" { // not when what is owed is tried again
-				h.reached <- struct{}{}
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		for _, cmd := range cmds {
-			cmd.(*redis.Cmd).SetVal(slices.Repeat([]any{int64(1)}, cmd.Args()[2].(int))) // one for each key
-		}
-		return nil
-	}
-}
-
 // Each pipeline that hangs takes one Redis timeout of the caller's time. The end of InTx waits for one: in such a way that the
 // clock of a user's synctest goes on.
 func TestInTxEndsWithoutFinishingARenewalOfManyKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &holdServer{reached: make(chan struct{}, 100)}
+		var hangs atomic.Bool
+		reached := make(chan struct{}, 100) // receives when a pipeline hangs
 		rdb := nowhere(t)
-		rdb.AddHook(h)
+		rdb.AddHook(through(func(ctx context.Context, cmds []redis.Cmder, send sender) error {
+			if len(cmds) == 1 {
+				return send(cmds...)
+			}
+			if hangs.Load() {
+				if aside.Verb(cmds[0]) == "hold" { // not when what is owed is tried again
+					reached <- struct{}{}
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			for _, cmd := range cmds {
+				cmd.(*redis.Cmd).SetVal(slices.Repeat([]any{int64(1)}, cmd.Args()[2].(int))) // one for each key
+			}
+			return nil
+		}))
 		const timeout = 250 * time.Millisecond
 		c := newCache(t, rdb, newTable().load, aside.WithHold(time.Second), aside.WithRedisTimeout(timeout))
 		keys := make([]int, 5000) // ten pipelines
@@ -223,12 +208,12 @@ func TestInTxEndsWithoutFinishingARenewalOfManyKeys(t *testing.T) {
 			if err := c.Invalidate(ctx, keys...); err != nil {
 				return err
 			}
-			h.hangs.Store(true)
-			<-h.reached // the first pipeline of a renewal
+			hangs.Store(true)
+			<-reached // the first pipeline of a renewal
 			over = time.Now()
 			return nil
 		})
-		equal(t, "the number of pipelines after fn, the release being one", len(h.reached), 1)
+		equal(t, "the number of pipelines after fn, the release being one", len(reached), 1)
 		equal(t, "the time that the renewal and the release took", time.Since(over), 2*timeout)
 	})
 }

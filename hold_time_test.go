@@ -11,8 +11,6 @@ import (
 	"github.com/asidecache/aside"
 )
 
-func (r *rig) held(name string) bool { return strings.HasPrefix(r.get(name), `{"hold":`) }
-
 func TestShorterHoldDoesNotShortenALongerOne(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		long, _ := process(r, newTable().load, aside.WithHold(30*time.Second))

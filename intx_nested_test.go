@@ -16,15 +16,6 @@ var invalidations = map[string]func(ctx context.Context, c *aside.Cache[int, pro
 	"a tag": func(ctx context.Context, c *aside.Cache[int, product]) error { return c.InvalidateTags(ctx, "lamps") },
 }
 
-// isCached reports whether a Get fills product 1.
-func isCached(t *testing.T, c *aside.Cache[int, product]) bool {
-	t.Helper()
-	mustGet(t, c, 1)
-	hits := c.Stats().Hits
-	mustGet(t, c, 1)
-	return c.Stats().Hits > hits
-}
-
 // Both are placed in one transaction, which then cannot renew them.
 func TestTheShorterHoldOfOneCacheDoesNotEndTheLongerOneOfAnother(t *testing.T) {
 	for name, invalidate := range invalidations {

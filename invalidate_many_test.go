@@ -17,7 +17,9 @@ import (
 
 // A server that takes 10 ms for a command, which is about 64 keys, needs 800 ms for 5,000 keys.
 func TestVeryManyKeysAtATimeAreInvalidated(t *testing.T) {
-	outside := func(ctx context.Context, c *aside.Cache[int, product]) error { return c.Invalidate(ctx, upTo(5000)...) }
+	outside := func(ctx context.Context, c *aside.Cache[int, product]) error {
+		return c.Invalidate(ctx, idsFrom(0, 5000)...)
+	}
 	invalidate := map[string]func(ctx context.Context, c *aside.Cache[int, product]) error{
 		"outside InTx": outside,
 		"inside InTx": func(ctx context.Context, c *aside.Cache[int, product]) error {
@@ -28,7 +30,10 @@ func TestVeryManyKeysAtATimeAreInvalidated(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				rdb := r.dial(t)
-				rdb.AddHook(new(slowServer))
+				rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+					time.Sleep(time.Duration(len(cmds)) * 10 * time.Millisecond)
+					return send(cmds...)
+				}))
 				c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
 				mustGet(t, c, 1)
 				equal(t, "the error", do(t.Context(), c), nil)
@@ -40,30 +45,13 @@ func TestVeryManyKeysAtATimeAreInvalidated(t *testing.T) {
 	}
 }
 
-func upTo(n int) []int {
-	keys := make([]int, n)
-	for i := range keys {
-		keys[i] = i
-	}
-	return keys
-}
-
-type slowServer struct{ tap }
-
-func (s *slowServer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		time.Sleep(time.Duration(len(cmds)) * 10 * time.Millisecond)
-		return next(ctx, cmds)
-	}
-}
-
 func TestVeryManyKeysAtATimeWaitOnceForARedisThatHangs(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, w := inWeather(r, newTable().load)
 		mustInvalidate(t, c, 1)
 		w.hang()
 		start := time.Now()
-		if err := c.Invalidate(t.Context(), upTo(5000)...); err == nil || !strings.Contains(err.Error(), "5000 of 5000") {
+		if err := c.Invalidate(t.Context(), idsFrom(0, 5000)...); err == nil || !strings.Contains(err.Error(), "5000 of 5000") {
 			t.Errorf("Invalidate returned %v", err)
 		}
 		equal(t, "how long it took", time.Since(start), 250*time.Millisecond)
@@ -88,50 +76,30 @@ func TestKeyThatIsGivenTwiceIsInvalidatedOnce(t *testing.T) {
 // The other primaries confirm something of each chunk of the keys. This one would have each of them wait anew.
 func TestVeryManyKeysAtATimeAreSentOnceToAPrimaryThatIsNotThere(t *testing.T) {
 	r := clusterRig(t)
-	rdb, cluster := r.dial(t), r.raw.(*redis.ClusterClient)
-	primaryOf := func(name string) string {
-		node, err := cluster.MasterForKey(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return node.Options().Addr
-	}
-	gone := &missing{has: func(name string) bool { return primaryOf(name) == primaryOf("test:0") }}
+	rdb := r.dial(t)
+	gone := func(name string) bool { return r.serverOf(name) == r.serverOf("test:0") }
+	var met atomic.Int64 // pipelines to that primary
 	c := newCache(t, rdb, newTable().load, patient)
 	mustInvalidate(t, c, 0) // so that the client knows the nodes
-	rdb.AddHook(gone)
+	rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		if args := cmds[0].Args(); len(cmds) == 1 || len(args) < 4 || !gone(args[3].(string)) {
+			return send(cmds...)
+		}
+		met.Add(1)
+		return refuse(errDown, cmds...)
+	}))
 	c.Close() // so that nothing is tried again
-	if err := c.Invalidate(t.Context(), upTo(5000)...); !errors.Is(err, errDown) {
+	if err := c.Invalidate(t.Context(), idsFrom(0, 5000)...); !errors.Is(err, errDown) {
 		t.Errorf("Invalidate returned %v", err)
 	}
-	equal(t, "the pipelines that were sent to it", gone.met.Load(), 1)
+	equal(t, "the pipelines that were sent to it", met.Load(), 1)
 	owed := 0
 	for id := range 5000 {
-		if gone.has(fmt.Sprint("test:", id)) {
+		if gone(fmt.Sprint("test:", id)) {
 			owed++
 		}
 	}
 	equal(t, "Owed, which is all of its keys and no other", c.Stats().PendingInvalidations, owed)
-}
-
-// A missing fails the pipelines to the primary that has some names.
-type missing struct {
-	tap
-	has func(name string) bool
-	met atomic.Int64
-}
-
-func (m *missing) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if args := cmds[0].Args(); len(args) < 4 || !m.has(args[3].(string)) {
-			return next(ctx, cmds)
-		}
-		m.met.Add(1)
-		for _, cmd := range cmds {
-			cmd.SetErr(errDown)
-		}
-		return errDown
-	}
 }
 
 func TestManyTagsAreInvalidatedTogether(t *testing.T) {

@@ -7,10 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/asidecache/aside"
-	"github.com/asidecache/aside/internal/testserver"
 )
 
 // Replicas of the database lag behind it: what is read within WithReplicaLag of a write is not cached.
@@ -107,11 +104,8 @@ func TestManyInvalidationsWithinTheReplicaLagDoNotGrowTheDocument(t *testing.T) 
 
 // A DEL is possible when Redis is out of memory, so an Invalidate must not need more.
 func TestInvalidateWithReplicaLagRemovesTheValueFromARedisThatIsOutOfMemory(t *testing.T) {
-	s := testserver.Redis(t)
-	dial := func(t *testing.T) redis.UniversalClient {
-		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
-	}
-	r := &rig{t: t, shared: true, dial: dial, raw: dial(t)}
+	r := freshRig(t)
+	r.shared = true
 	rows := newTable(product{1, "lamp", 100})
 	writer, _ := process(r, rows.load, aside.WithReplicaLag(time.Second))
 	reader, _ := process(r, rows.load, aside.WithReplicaLag(time.Second))
@@ -163,7 +157,9 @@ func TestLagThatAnUnknownHoldKeepsFromBeingNotedIsOwed(t *testing.T) {
 func TestWhatIsOwedInBulkIsOwedTheLag(t *testing.T) {
 	const lag = 10 * time.Second
 	many := map[string]func(c *aside.Cache[int, product]) error{
-		"keys": func(c *aside.Cache[int, product]) error { return c.Invalidate(context.Background(), upTo(10_001)...) },
+		"keys": func(c *aside.Cache[int, product]) error {
+			return c.Invalidate(context.Background(), idsFrom(0, 10_001)...)
+		},
 		"tags": func(c *aside.Cache[int, product]) error {
 			tags := make([]string, 10_001)
 			for i := range tags {

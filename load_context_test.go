@@ -81,29 +81,6 @@ func (s *tenants) since() string {
 	return fmt.Sprint(seen)
 }
 
-// A tenantHook notes for whom the commands of a refresh are sent.
-type tenantHook struct {
-	mu   sync.Mutex
-	sent []string
-}
-
-func (h *tenantHook) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (h *tenantHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if verb := aside.Verb(cmd); verb == "claim" || verb == "fill" {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			h.sent = append(h.sent, fmt.Sprint(verb, " for ", ctx.Value(tenantKey{})))
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (h *tenantHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-
 func TestARefreshKnowsNothingOfTheRequestThatBeganIt(t *testing.T) {
 	type cache = *aside.Cache[int, product]
 	reads := map[string]func(context.Context, cache){
@@ -119,18 +96,27 @@ func TestARefreshKnowsNothingOfTheRequestThatBeganIt(t *testing.T) {
 					if batch {
 						opts = append(opts, aside.WithBatch(s.loadMany))
 					}
-					rdb, hook := r.dial(t), new(tenantHook)
-					rdb.AddHook(hook)
+					rdb := r.dial(t)
+					var mu sync.Mutex
+					var sent []string // the commands of a refresh, and for whom
+					rdb.AddHook(through(func(ctx context.Context, cmds []redis.Cmder, send sender) error {
+						if verb := aside.Verb(cmds[0]); verb == "claim" || verb == "fill" {
+							mu.Lock()
+							sent = append(sent, fmt.Sprint(verb, " for ", ctx.Value(tenantKey{})))
+							mu.Unlock()
+						}
+						return send(cmds...)
+					}))
 					c := newCache(t, rdb, s.load, append(opts, patient)...)
 					mustGet(t, c, 1)
-					_, hook.sent = s.since(), nil
+					_, sent = s.since(), nil
 					time.Sleep(2 * time.Minute)
 					q := requestOf(t.Context(), "a")
 					read(q, c)
 					q.next("b")
 					time.Sleep(5 * time.Second)
 					synctest.Wait()
-					equal(t, "the commands of the refresh", fmt.Sprint(hook.sent), "[claim for <nil> fill for <nil>]")
+					equal(t, "the commands of the refresh", fmt.Sprint(sent), "[claim for <nil> fill for <nil>]")
 					equal(t, "the tenants of the load", s.since(), "map[<nil>:1]")
 				})
 			})

@@ -113,10 +113,10 @@ func TestACallerOfGetManyWhoLeavesMayModifyTheRowsThatAreStillBeingStored(t *tes
 
 func TestAGetManyWhoseCallerHasLeftBeginsNoFurtherLoad(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := process(r, slowly(newBatchTable(true, firstIDs(100)...).table.load))
+		c, _ := process(r, slowly(newBatchTable(true, idsFrom(1, 100)...).table.load))
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
-		_, err := c.GetMany(ctx, firstIDs(100))
+		_, err := c.GetMany(ctx, idsFrom(1, 100))
 		equal(t, "the error", err, context.DeadlineExceeded)
 		time.Sleep(time.Minute)
 		equal(t, "Loads", c.Stats().Loads, 32)

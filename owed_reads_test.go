@@ -133,7 +133,7 @@ func TestWhatIsOwedIsSentBeforeAnythingIsReadFromARedisThatIsBack(t *testing.T) 
 		c, w := inWeather(r, rows.load)
 		mustGet(t, c, 1)
 		mustGet(t, c, 2)
-		w.answer(errDown)
+		w.refuse(errDown)
 		rows.setPrice(1, 90)
 		if err := c.Invalidate(t.Context(), 1); err == nil {
 			t.Error("Invalidate returned nil")

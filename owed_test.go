@@ -3,7 +3,6 @@ package aside_test
 import (
 	"context"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -142,58 +141,34 @@ func TestCloseTellsOfInvalidationsThatAreOwed(t *testing.T) {
 	})
 }
 
-// An attempts notes when invalidations are sent, all of which fail.
-type attempts struct {
-	tap
-	mu   sync.Mutex
-	at   []time.Time
-	fail bool
-}
-
-func (a *attempts) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		verb := aside.Verb(cmd)
-		if verb != "invalidate" && verb != "srem" {
-			return next(ctx, cmd)
-		}
-		a.mu.Lock()
-		if verb == "invalidate" {
-			a.at = append(a.at, time.Now())
-		}
-		fail := a.fail
-		a.mu.Unlock()
-		if fail {
-			cmd.SetErr(errDown)
-			return errDown
-		}
-		return next(ctx, cmd)
-	}
-}
-
 func TestRetriesOfAnInvalidationBackOffToASecondWhateverTheBreakerSays(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		a := &attempts{fail: true}
-		rdb := r.dial(t)
-		rdb.AddHook(a)
 		rows := newTable(product{1, "lamp", 100})
-		c := newCache(t, rdb, rows.load)
+		c, tap := process(r, rows.load)
+		tap.answer("invalidate", errDown)
+		tap.answer("srem", errDown)
 		mustGet(t, c, 1)
 		rows.setPrice(1, 90)
 		_ = c.Invalidate(t.Context(), 1)
 		time.Sleep(30 * time.Second)
-		a.mu.Lock()
-		for i := 1; i < len(a.at); i++ {
-			pause := a.at[i].Sub(a.at[i-1])
+		var at []time.Time
+		for _, s := range tap.sentSince() {
+			if s.verb == "invalidate" {
+				at = append(at, s.at)
+			}
+		}
+		for i := 1; i < len(at); i++ {
+			pause := at[i].Sub(at[i-1])
 			most := min(50*time.Millisecond<<(i-1), time.Second)
 			if pause > most || pause < most*8/10 {
 				t.Errorf("the pause before attempt %d is %v, want up to 20 %% less than %v", i, pause, most)
 			}
 		}
-		if n := len(a.at); n < 30 || n > 45 {
+		if n := len(at); n < 30 || n > 45 {
 			t.Errorf("there were %d attempts in 30 s", n)
 		}
-		a.fail = false
-		a.mu.Unlock()
+		tap.answer("invalidate", nil)
+		tap.answer("srem", nil)
 		time.Sleep(time.Second)
 		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 		equal(t, "the document", r.get("test:1"), "")
@@ -218,7 +193,7 @@ func TestCloseSendsWhatIsOwedOnceMore(t *testing.T) {
 func TestProbesDoNotEachBeginToPay(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		scans, rdb := new(scans), r.dial(t)
-		rdb.AddHook(scans)
+		rdb.AddHook(through(scans.send))
 		c := newCache(t, rdb, newTable().load)
 		scans.down.Store(true)
 		_ = c.InvalidateAll(t.Context())
@@ -236,43 +211,28 @@ func TestProbesDoNotEachBeginToPay(t *testing.T) {
 
 // Scans are answered as by a Redis that is slow and full of other programs' keys.
 type scans struct {
-	tap
 	down      atomic.Bool
 	now, most atomic.Int64
 }
 
-func (s *scans) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if s.down.Load() && !internal(cmd) {
-			cmd.SetErr(errDown)
-			return errDown
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (s *scans) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (s *scans) send(_ context.Context, cmds []redis.Cmder, send sender) error {
 	const pages = 50
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		cmd := cmds[0]
-		if s.down.Load() && !internal(cmd) {
-			cmd.SetErr(errDown)
-			return errDown
-		}
-		scan, ok := cmd.(*redis.ScanCmd)
-		if !ok {
-			return next(ctx, cmds)
-		}
-		cursor := cmd.Args()[1].(uint64)
-		if cursor == 0 {
-			s.most.Store(max(s.most.Load(), s.now.Add(1)))
-		}
-		time.Sleep(200 * time.Millisecond)
-		if cursor++; cursor == pages {
-			s.now.Add(-1)
-			cursor = 0
-		}
-		scan.SetVal(nil, cursor)
-		return nil
+	if s.down.Load() && !internal(cmds[0]) {
+		return refuse(errDown, cmds[0])
 	}
+	scan, ok := cmds[0].(*redis.ScanCmd)
+	if !ok {
+		return send(cmds...)
+	}
+	cursor := scan.Args()[1].(uint64)
+	if cursor == 0 {
+		s.most.Store(max(s.most.Load(), s.now.Add(1)))
+	}
+	time.Sleep(200 * time.Millisecond)
+	if cursor++; cursor == pages {
+		s.now.Add(-1)
+		cursor = 0
+	}
+	scan.SetVal(nil, cursor)
+	return nil
 }

@@ -267,26 +267,22 @@ func TestTheSlotsOfTagsMayMoveAtAnyMoment(t *testing.T) {
 	}
 }
 
-// CrossSlots is the node of a Cluster to a client that does not know.
-type crossSlots struct{ tap }
-
-func (h *crossSlots) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		args := cmd.Args()
-		if strings.HasPrefix(strings.ToLower(args[0].(string)), "eval") && args[2].(int) > 1 {
+// ignorant is a client to the node of a Cluster that does not know it is one.
+func ignorant(r *rig) redis.UniversalClient {
+	rdb := r.dial(r.t)
+	rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		if err := crossSlot(cmds[0]); err != nil && len(cmds) == 1 {
 			time.Sleep(time.Millisecond)
-			cmd.SetErr(redisError("CROSSSLOT Keys in request don't hash to the same slot"))
-			return cmd.Err()
+			return refuse(err, cmds...)
 		}
-		return next(ctx, cmd)
-	}
+		return send(cmds...)
+	}))
+	return rdb
 }
 
 func TestTwoAtOnceFindThatKeysMustShareASlot(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rdb := r.dial(t)
-		rdb.AddHook(new(crossSlots))
-		c := newCache(t, rdb, newTable().load)
+		c := newCache(t, ignorant(r), newTable().load)
 		var group sync.WaitGroup
 		for range 2 {
 			group.Go(func() { equal(t, "Invalidate", c.Invalidate(context.Background(), 1, 2), nil) })
@@ -298,9 +294,7 @@ func TestTwoAtOnceFindThatKeysMustShareASlot(t *testing.T) {
 // What is invalidated is held and released after such an error; holds are placed once.
 func TestTheFirstHoldsOfAClientThatDoesNotKnowOfSlotsArePlaced(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rdb := r.dial(t)
-		rdb.AddHook(new(crossSlots))
-		c := newCache(t, rdb, newTable().load)
+		c := newCache(t, ignorant(r), newTable().load)
 		var group sync.WaitGroup
 		for range 2 {
 			group.Go(func() {
@@ -313,11 +307,7 @@ func TestTheFirstHoldsOfAClientThatDoesNotKnowOfSlotsArePlaced(t *testing.T) {
 
 // A server of a Cluster takes no command for keys of several slots, even if it has them all.
 func TestClientOfOneNodeOfAClusterSendsKeysOneByOne(t *testing.T) {
-	node := testserver.Cluster(t, 1).Nodes[0]
-	dial := func(t *testing.T) redis.UniversalClient {
-		return closed(t, redis.NewClient(&redis.Options{Addr: node.Addr}))
-	}
-	r := &rig{t: t, dial: dial, raw: dial(t)}
+	r := rigOf(t, testserver.Cluster(t, 1).Nodes[0].Addr)
 	rows := newBatchTable(true, 1, 2, 3)
 	c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany), patient)
 	mustInvalidate(t, c, 1, 2, 3)

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,20 +14,6 @@ import (
 
 	"github.com/asidecache/aside"
 )
-
-// In these tests each product is of the category that its name says.
-func byCategory(_ int, p product) []string { return []string{p.Name} }
-
-var categories = aside.WithTags(byCategory)
-
-func mustInvalidateTags(t *testing.T, c interface {
-	InvalidateTags(context.Context, ...string) error
-}, tags ...string) {
-	t.Helper()
-	if err := c.InvalidateTags(context.Background(), tags...); err != nil {
-		t.Fatalf("InvalidateTags(%q): %v", tags, err)
-	}
-}
 
 func TestInvalidateTagsRemovesWhatWasFilledWithTheTagsInEveryCache(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
@@ -214,24 +198,6 @@ func lastRecord(t *testing.T, r *rig) redis.Z {
 	return last[0]
 }
 
-// heldTags counts the tags that are held.
-func heldTags(t *testing.T, r *rig) int64 {
-	t.Helper()
-	n, err := r.raw.ZCount(t.Context(), "aside-tags", fmt.Sprint("(", time.Now().UnixMilli()), "(1e14").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// loseHeldTags has the tags that are held forgotten.
-func loseHeldTags(t *testing.T, r *rig) {
-	t.Helper()
-	if n, err := r.raw.ZRemRangeByScore(t.Context(), "aside-tags", "-inf", "(1e14").Result(); n == 0 || err != nil {
-		t.Fatalf("%d holds were lost, %v", n, err)
-	}
-}
-
 func TestRefreshDoesNotFillAfterInvalidateTags(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newSlowTable(product{1, "lamps", 100})
@@ -413,29 +379,6 @@ func TestATagMayBeAnyString(t *testing.T) {
 	})
 }
 
-func keysWith(r *rig, pattern string) (keys []string) {
-	r.t.Helper()
-	var mu sync.Mutex
-	collect := func(ctx context.Context, c *redis.Client) error {
-		some, err := c.Keys(ctx, pattern).Result()
-		mu.Lock()
-		defer mu.Unlock()
-		keys = append(keys, some...)
-		return err
-	}
-	var err error
-	switch rdb := r.raw.(type) {
-	case *redis.ClusterClient:
-		err = rdb.ForEachMaster(context.Background(), collect)
-	case *redis.Client:
-		err = collect(context.Background(), rdb)
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return keys
-}
-
 // miniredis has no room for so many in a pipeline.
 func TestInvalidateTagsOfManyEntries(t *testing.T) {
 	test := func(t *testing.T, r *rig) {
@@ -578,9 +521,6 @@ func TestJournalThatBeganAgainAtTheSameTimeRefusesTheLoadsUnderWay(t *testing.T)
 	})
 }
 
-// OddTags would be lost among others if those were separated carelessly.
-var oddTags = []string{"", "a b", "a\u00a0b", "渋谷\u3000東京", "a\u0085b", "\u2003", "a\xa0b", "a\u2028b"}
-
 func TestATagThatMayBeAnyStringVoidsLoadsUnderWay(t *testing.T) {
 	for _, tag := range oddTags {
 		t.Run(strconv.Quote(tag), func(t *testing.T) {
@@ -613,7 +553,7 @@ func TestValueWithTooManyTagsIsReturnedAndNotStored(t *testing.T) {
 			tags = append(tags, tags...) // each of them twice
 			logged := new(lines)
 			rows := newTable(product{1, "lamps", 100})
-			c, tap := process(r, rows.load, aside.WithTags(func(int, product) []string { return tags }), aside.WithLogger(slog.New(slog.NewTextHandler(logged, nil))))
+			c, tap := process(r, rows.load, aside.WithTags(func(int, product) []string { return tags }), logged.option())
 			mustGet(t, c, 1)
 			mustGet(t, c, 1)
 			equal(t, fmt.Sprintf("whether a value with %d tags is stored", n), r.get("test:1") != "", stored)
@@ -631,24 +571,6 @@ func TestValueWithTooManyTagsIsReturnedAndNotStored(t *testing.T) {
 			equal(t, "the document", r.get("test:1"), "")
 		}
 	})
-}
-
-// lines are what is logged, as text.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
 }
 
 // The load ends with its time for Redis spent, at each of its commands: nobody waits for its lease to expire.

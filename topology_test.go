@@ -3,12 +3,9 @@ package aside_test
 import (
 	"cmp"
 	"context"
-	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -118,11 +115,7 @@ func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, p := topology.rig(t), new(tap)
 			rdb := r.dial(t)
-			if cluster, ok := rdb.(*redis.ClusterClient); ok {
-				cluster.OnNewNode(func(node *redis.Client) { node.AddHook(p) })
-			} else {
-				rdb.AddHook(p)
-			}
+			onEachServer(rdb, p.send)
 			rows := newTable()
 			var ids []int
 			for id := range 300 {
@@ -163,79 +156,6 @@ func TestManyKeysCostOneRoundTripToEachServer(t *testing.T) {
 			equal(t, "the number of batch loads", rows.loads.Load(), 2)
 		})
 	}
-}
-
-// ownCluster is a Cluster that a test may reconfigure.
-func ownCluster(t *testing.T, args ...string) (*rig, *testserver.RedisCluster) {
-	s := testserver.Cluster(t, 3, args...)
-	dial := func(t *testing.T) redis.UniversalClient {
-		return closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs()}))
-	}
-	return &rig{t: t, dial: dial, raw: dial(t)}, s
-}
-
-// noStaleReadWhile reads and writes in several processes, and checks that no read begins after an Invalidate and sees a
-// row from before.
-func noStaleReadWhile(t *testing.T, r *rig, timeout aside.Option, during func()) {
-	own := *r // of a subtest: r may be its parent's, which it must not fail
-	r, own.t = &own, t
-	rows := newTable(product{1, "lamp", 1})
-	writer, _ := process(r, rows.load, timeout)
-	r.until(func() bool { return writer.Invalidate(t.Context(), 1) == nil })
-	slow := func(ctx context.Context, id int) (product, error) {
-		p, err := rows.load(ctx, id)
-		time.Sleep(rand.N(5 * time.Millisecond)) // time for a write after it has read
-		return p, err
-	}
-	var written atomic.Int64
-	stop := make(chan struct{})
-	var wg sync.WaitGroup
-	end := sync.OnceFunc(func() { close(stop); wg.Wait() })
-	defer end() // after a t.Fatal, too
-	stopped := func() bool {
-		select {
-		case <-stop:
-			return true
-		default:
-			return false
-		}
-	}
-	var readers []*aside.Cache[int, product]
-	for range 4 {
-		c, _ := process(r, slow, timeout)
-		readers = append(readers, c)
-		for range 2 {
-			wg.Go(func() {
-				for !stopped() {
-					least := int(written.Load())
-					if p, err := c.Get(t.Context(), 1); err != nil || p.Price < least {
-						t.Errorf("Get returned %v, %v after %d was written", p, err, least)
-						return
-					}
-				}
-			})
-		}
-	}
-	wg.Go(func() {
-		for version := 2; !stopped(); version++ {
-			rows.setPrice(1, version)
-			start := time.Now()
-			if writer.Invalidate(t.Context(), 1) == nil {
-				written.Store(int64(version))
-			}
-			// Now and then a load and some hits fit in between, however long a command takes.
-			time.Sleep(rand.N(5*time.Millisecond + 12*time.Since(start)))
-		}
-	})
-	during()
-	r.until(func() bool {
-		var hits uint64
-		for _, c := range readers {
-			hits += c.Stats().Hits
-		}
-		return t.Failed() || written.Load() > 100 && hits > 100
-	})
-	end()
 }
 
 // A primary that dies names no successor, and by itself the client looks for one once a minute.
@@ -290,11 +210,7 @@ func TestAFailoverMayUndoAnInvalidateForTheTTL(t *testing.T) {
 // go-redis does not pass on that Redis has too many clients: its connections break.
 func TestARedisWithTooManyClientsIsDown(t *testing.T) {
 	t.Parallel()
-	s := testserver.Redis(t)
-	dial := func(t *testing.T) redis.UniversalClient {
-		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
-	}
-	r := &rig{t: t, dial: dial, raw: dial(t)}
+	r := freshRig(t)
 	allow := func(n string) {
 		equal(t, "the error of CONFIG SET", r.raw.ConfigSet(t.Context(), "maxclients", n).Err(), nil)
 	}
@@ -341,15 +257,8 @@ func TestASentinelMayFailOver(t *testing.T) {
 // The journal lies elsewhere than the entry, and what cannot be marked there could not be filled.
 func TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown(t *testing.T) {
 	r := clusterRig(t)
-	primary := func(name string) string {
-		node, err := r.raw.(*redis.ClusterClient).MasterForKey(t.Context(), name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return node.Options().Addr
-	}
 	id := 1
-	for primary("test:"+strconv.Itoa(id)) == primary("aside-tags") {
+	for r.serverOf("test:"+strconv.Itoa(id)) == r.serverOf("aside-tags") {
 		id++
 	}
 	c, tap := process(r, newTable(product{id, "lamps", 100}).load, categories)
@@ -360,22 +269,6 @@ func TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown(t *testing.T) {
 	tap.reset()
 	mustGet(t, c, id)
 	equal(t, "the number of leases", tap.sent("lease"), 0)
-}
-
-// autoPipelined has a rig's clients share their connections.
-func autoPipelined(t *testing.T, r *rig) *rig {
-	dial := r.dial
-	r.dial = func(t *testing.T) redis.UniversalClient {
-		client := dial(t).(interface {
-			AutoPipeline() (*redis.AutoPipeliner, error)
-		})
-		rdb, err := client.AutoPipeline()
-		if err != nil {
-			t.Fatal(err)
-		}
-		return closed(t, rdb)
-	}
-	return r
 }
 
 // A primary of three hangs: its keys are loaded, the others are read from Redis as if nothing had happened.
