@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -419,30 +420,6 @@ func read(t *testing.T, file string) string {
 	return string(text)
 }
 
-// heldTags counts the tags that are held.
-func heldTags(t *testing.T, r *rig) int64 {
-	t.Helper()
-	n, err := r.raw.ZCount(t.Context(), "aside-tags", fmt.Sprint("(", time.Now().UnixMilli()), "(1e14").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// keysWith are the keys of all servers that match a pattern.
-func keysWith(r *rig, pattern string) (keys []string) {
-	r.t.Helper()
-	var mu sync.Mutex
-	r.onServers(func(ctx context.Context, c *redis.Client) error {
-		some, err := c.Keys(ctx, pattern).Result()
-		mu.Lock()
-		defer mu.Unlock()
-		keys = append(keys, some...)
-		return err
-	})
-	return keys
-}
-
 // until waits for something that happens by itself in another goroutine.
 func (r *rig) until(done func() bool) {
 	r.t.Helper()
@@ -465,4 +442,73 @@ func (r *rig) untilMisses(c interface{ Stats() aside.Stats }, n uint64) {
 	if r.virtual {
 		synctest.Wait()
 	}
+}
+
+// A tally is Stats as an Observer counts it.
+type tally struct {
+	mu sync.Mutex
+	aside.Stats
+	reads int
+}
+
+func (y *tally) observer() aside.Observer {
+	count := func(add func()) {
+		y.mu.Lock()
+		defer y.mu.Unlock()
+		add()
+	}
+	return aside.Observer{
+		Read:       func(_ context.Context, r aside.ReadInfo) { count(func() { y.read(r) }) },
+		Load:       func(_ context.Context, l aside.LoadInfo) { count(func() { y.load(l) }) },
+		Fill:       func(_ context.Context, f aside.FillInfo) { count(func() { y.fill(f) }) },
+		Invalidate: func(_ context.Context, i aside.InvalidateInfo) { count(func() { y.invalidate(i) }) },
+		Removed: func(_ context.Context, r aside.RemovedInfo) {
+			count(func() { y.Invalidations += uint64(r.Entries) })
+		},
+		RedisError: func(context.Context, aside.RedisErrorInfo) { count(func() { y.RedisErrors++ }) },
+	}
+}
+
+func (y *tally) read(r aside.ReadInfo) {
+	y.reads++
+	*map[aside.Outcome]*uint64{
+		aside.Hit: &y.Hits, aside.StaleHit: &y.StaleHits, aside.AbsentHit: &y.AbsentHits, aside.Miss: &y.Misses,
+	}[r.Outcome]++
+	if errors.Is(r.Err, aside.ErrOverloaded) {
+		y.Overloaded++
+	}
+}
+
+func (y *tally) load(l aside.LoadInfo) {
+	y.Loads++
+	if l.Refresh {
+		y.Refreshes++
+	}
+	if l.Err != nil && !errors.Is(l.Err, aside.ErrNotFound) {
+		y.LoadErrors++
+	}
+}
+
+func (y *tally) fill(f aside.FillInfo) {
+	switch {
+	case f.Err != nil:
+		y.FillErrors++
+	case f.Refused:
+		y.Refused++
+	default:
+		y.Fills++
+	}
+}
+
+func (y *tally) invalidate(i aside.InvalidateInfo) {
+	y.Invalidations += uint64(len(i.Names))
+	if i.Err != nil {
+		y.InvalidationErrors++
+	}
+}
+
+// told is what both count.
+func told(s aside.Stats) aside.Stats {
+	s.Joins, s.Waits, s.Unusable, s.WrongTypes, s.PendingInvalidations, s.Down = 0, 0, 0, 0, 0, false
+	return s
 }

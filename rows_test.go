@@ -370,12 +370,6 @@ func (keepingCodec) Unmarshal(data []byte, v any) error {
 // In these tests each product is of the category that its name says.
 func byCategory(_ int, p product) []string { return []string{p.Name} }
 
-// A insteadCodec does something else than to encode.
-type insteadCodec struct{ instead func() }
-
-func (c insteadCodec) Marshal(any) ([]byte, error) { c.instead(); return nil, errors.New("nothing") }
-func (c insteadCodec) Unmarshal([]byte, any) error { return errors.New("nothing") }
-
 // breaking returns ways not to return.
 func breaking() map[string]func() {
 	return map[string]func(){"panics": func() { panic("hook") }, "calls runtime.Goexit": runtime.Goexit}
@@ -421,4 +415,28 @@ func deadLease(r *rig, name string, life time.Duration) {
 	if err := r.raw.Set(context.Background(), name, fmt.Sprintf(`{"lease":"dead-1-2.3","life":%d}`, life.Milliseconds()), life).Err(); err != nil {
 		r.t.Fatal(err)
 	}
+}
+
+// heldTags counts the tags that are held.
+func heldTags(t *testing.T, r *rig) int64 {
+	t.Helper()
+	n, err := r.raw.ZCount(t.Context(), "aside-tags", fmt.Sprint("(", time.Now().UnixMilli()), "(1e14").Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// keysWith are the keys of all servers that match a pattern.
+func keysWith(r *rig, pattern string) (keys []string) {
+	r.t.Helper()
+	var mu sync.Mutex
+	r.onServers(func(ctx context.Context, c *redis.Client) error {
+		some, err := c.Keys(ctx, pattern).Result()
+		mu.Lock()
+		defer mu.Unlock()
+		keys = append(keys, some...)
+		return err
+	})
+	return keys
 }

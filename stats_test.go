@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/asidecache/aside"
@@ -357,137 +356,8 @@ func TestALoadEndsInOneWayForStatsAndObserver(t *testing.T) {
 
 const tookTooLong = `aside: a load of cache "test" took longer than 3s: context deadline exceeded`
 
-// A tally is Stats as an Observer counts it.
-type tally struct {
-	mu sync.Mutex
-	aside.Stats
-	reads int
-}
+// An insteadCodec does something else than to encode.
+type insteadCodec struct{ instead func() }
 
-func (y *tally) observer() aside.Observer {
-	count := func(add func()) {
-		y.mu.Lock()
-		defer y.mu.Unlock()
-		add()
-	}
-	return aside.Observer{
-		Read:       func(_ context.Context, r aside.ReadInfo) { count(func() { y.read(r) }) },
-		Load:       func(_ context.Context, l aside.LoadInfo) { count(func() { y.load(l) }) },
-		Fill:       func(_ context.Context, f aside.FillInfo) { count(func() { y.fill(f) }) },
-		Invalidate: func(_ context.Context, i aside.InvalidateInfo) { count(func() { y.invalidate(i) }) },
-		Removed: func(_ context.Context, r aside.RemovedInfo) {
-			count(func() { y.Invalidations += uint64(r.Entries) })
-		},
-		RedisError: func(context.Context, aside.RedisErrorInfo) { count(func() { y.RedisErrors++ }) },
-	}
-}
-
-func (y *tally) read(r aside.ReadInfo) {
-	y.reads++
-	*map[aside.Outcome]*uint64{
-		aside.Hit: &y.Hits, aside.StaleHit: &y.StaleHits, aside.AbsentHit: &y.AbsentHits, aside.Miss: &y.Misses,
-	}[r.Outcome]++
-	if errors.Is(r.Err, aside.ErrOverloaded) {
-		y.Overloaded++
-	}
-}
-
-func (y *tally) load(l aside.LoadInfo) {
-	y.Loads++
-	if l.Refresh {
-		y.Refreshes++
-	}
-	if l.Err != nil && !errors.Is(l.Err, aside.ErrNotFound) {
-		y.LoadErrors++
-	}
-}
-
-func (y *tally) fill(f aside.FillInfo) {
-	switch {
-	case f.Err != nil:
-		y.FillErrors++
-	case f.Refused:
-		y.Refused++
-	default:
-		y.Fills++
-	}
-}
-
-func (y *tally) invalidate(i aside.InvalidateInfo) {
-	y.Invalidations += uint64(len(i.Names))
-	if i.Err != nil {
-		y.InvalidationErrors++
-	}
-}
-
-// told is what both count.
-func told(s aside.Stats) aside.Stats {
-	s.Joins, s.Waits, s.Unusable, s.WrongTypes, s.PendingInvalidations, s.Down = 0, 0, 0, 0, 0, false
-	return s
-}
-
-// A lease that is not given back would be renewed for ever, and its place never be free again.
-func TestAnObserverOrLoggerThatBreaksEndsNothingElse(t *testing.T) {
-	for how, breaks := range breaking() {
-		observer := aside.Observer{
-			Load:       func(context.Context, aside.LoadInfo) { breaks() },
-			Fill:       func(context.Context, aside.FillInfo) { breaks() },
-			Invalidate: func(context.Context, aside.InvalidateInfo) { breaks() },
-			Removed:    func(context.Context, aside.RemovedInfo) { breaks() },
-			RedisError: func(context.Context, aside.RedisErrorInfo) { breaks() },
-			Down:       func(aside.DownInfo) { breaks() },
-		}
-		if how == "panics" { // a Goexit in Read is the caller's own
-			observer.Read = func(context.Context, aside.ReadInfo) { breaks() }
-		}
-		t.Run("it "+how, func(t *testing.T) {
-			onMiniredis(t, func(t *testing.T, r *rig) {
-				rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-				load := func(ctx context.Context, id int) (product, error) {
-					if id == 666 {
-						panic("loader")
-					}
-					return rows.load(ctx, id)
-				}
-				y := new(tally)
-				c, tap := steady(r, load, append(stale, aside.WithMaxLoads(1), aside.WithLogger(slog.New(brokenHandler{breaks})),
-					aside.WithObserver(observer), aside.WithObserver(y.observer()))...)
-				for range 2 {
-					equal(t, "the price of a miss or a hit", mustGet(t, c, 1).Price, 100)
-				}
-				equal(t, "Hits", c.Stats().Hits, 1)
-				func() {
-					defer func() { equal(t, "what Get panics with", recover(), any("loader")) }()
-					_, _ = c.Get(t.Context(), 666)
-				}()
-				time.Sleep(5 * time.Second) // the lease is seen to have been returned for a second
-				equal(t, "the document of a load that panicked", r.get("test:666"), "")
-				mustGetMany(t, c, 1, 2)
-				mustInvalidate(t, c, 1, 2)
-				if err := c.InvalidateAll(t.Context()); err != nil {
-					t.Error(err)
-				}
-				mustGet(t, c, 1)
-				rows.fail(errors.New("no"))
-				time.Sleep(2 * time.Minute)
-				equal(t, "the price while a refresh fails", mustGet(t, c, 1).Price, 100)
-				synctest.Wait()
-				rows.fail(nil)
-				tap.down()
-				for range 3 {
-					equal(t, "the price when Redis is down", mustGet(t, c, 2).Price, 200)
-				}
-				equal(t, "Down", c.Stats().Down, true)
-				for _, verb := range []string{"get", "exists", "srem", "lease", "fill"} {
-					tap.answer(verb, nil)
-				}
-				r.until(func() bool { return !c.Stats().Down })
-				mustGet(t, c, 2)
-				mustGet(t, c, 2)
-				equal(t, "Loading", c.Stats().Loading, 0)
-				synctest.Wait()
-				equal(t, "what the other Observer counts", fmt.Sprintf("%+v", y.Stats), fmt.Sprintf("%+v", told(c.Stats())))
-			})
-		})
-	}
-}
+func (c insteadCodec) Marshal(any) ([]byte, error) { c.instead(); return nil, errors.New("nothing") }
+func (c insteadCodec) Unmarshal([]byte, any) error { return errors.New("nothing") }
