@@ -19,6 +19,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/pipe"
 	"github.com/asidecache/aside/internal/testserver"
 )
 
@@ -429,7 +430,7 @@ func TestWhatAUserMayNotDoDoesNotMeanDown(t *testing.T) {
 }
 
 // counting counts the connections that a client makes as its options say.
-func counting(n *atomic.Int64, o *redis.Options) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func counting(n *atomic.Int64, o *redis.Options) pipe.Dialer {
 	dial := redis.NewDialer(&redis.Options{Addr: o.Addr, TLSConfig: o.TLSConfig, DialTimeout: 5 * time.Second})
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		n.Add(1)

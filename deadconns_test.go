@@ -13,9 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/pipe"
 )
-
-type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // A network can forget its connections: they swallow what is sent and never answer, while new ones work.
 type network struct {
@@ -23,7 +22,7 @@ type network struct {
 	conns []*forgettable
 }
 
-func (n *network) dialer(dial dialer) dialer {
+func (n *network) dialer(dial pipe.Dialer) pipe.Dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {

@@ -9,9 +9,12 @@ import (
 	"time"
 )
 
-// Slowed returns dial with connections that are slow: the first reply comes after greeting, and each byte takes in to come, and out
-// to go.
-func Slowed(dial func(ctx context.Context, network, addr string) (net.Conn, error), greeting, in, out time.Duration) func(ctx context.Context, network, addr string) (net.Conn, error) {
+// A Dialer is the Dialer of redis.Options.
+type Dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// Slowed returns dial with connections that are slow: their first reply takes greeting, each byte that they bring takes in, and each
+// that they take takes out.
+func Slowed(dial Dialer, greeting, in, out time.Duration) Dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
