@@ -171,10 +171,7 @@ func TestASampleOfTheValuesIsCompared(t *testing.T) {
 		}
 		c, _ := process(r, func(context.Context, int) (any, error) { return 1, nil },
 			log.option(), aside.WithBatch(ones))
-		var keys []int
-		for i := range 4096 {
-			keys = append(keys, i)
-		}
+		keys := idsFrom(0, 4096)
 		mustGetMany(t, c, keys[:4095]...)
 		equal(t, "Altered after 4095 values", c.Stats().Altered, 16)
 		mustGetMany(t, c, keys[4095])

@@ -80,10 +80,7 @@ func TestVeryManyFailedInvalidationsArePaidThroughAnAutoPipelinerOverACluster(t 
 	r := autoPipelined(t, clusterRig(t))
 	rows := newTable(product{1, "lamp", 100})
 	c, tap := process(r, rows.load, patient)
-	keys := make([]int, 10_001)
-	for i := range keys {
-		keys[i] = i + 10
-	}
+	keys := idsFrom(10, 10_001)
 	tap.answer("hold", redisError("OOM"))
 	if err := c.Invalidate(t.Context(), keys...); err == nil {
 		t.Error("Invalidate returned nil")

@@ -120,10 +120,7 @@ func benchmarkMiss(b *testing.B, opts ...aside.Option) {
 
 func BenchmarkGetMany100(b *testing.B) {
 	c, ctx := newProductCache(b, onRedis(b)), b.Context()
-	keys := make([]int, 100)
-	for i := range keys {
-		keys[i] = i
-	}
+	keys := idsFrom(0, 100)
 	b.ReportAllocs()
 	for b.Loop() {
 		if found, err := c.GetMany(ctx, keys); err != nil || len(found) != len(keys) {

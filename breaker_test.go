@@ -281,10 +281,7 @@ func TestOneFailedCommandIsOneFailure(t *testing.T) {
 				r := &rig{t: t, dial: dial}
 				c, w := inWeather(r, rows.load, aside.WithBatch(rows.loadMany))
 				w.hang()
-				ids := make([]int, 1000)
-				for i := range ids {
-					ids[i] = i
-				}
+				ids := idsFrom(0, 1000)
 				for range 2 {
 					_, _ = c.GetMany(t.Context(), ids)
 					equal(t, "Down, before the third failure", c.Stats().Down, false)

@@ -199,10 +199,7 @@ func TestInTxEndsWithoutFinishingARenewalOfManyKeys(t *testing.T) {
 		}))
 		const timeout = 250 * time.Millisecond
 		c := newCache(t, rdb, newTable().load, aside.WithHold(time.Second), aside.WithRedisTimeout(timeout))
-		keys := make([]int, 5000) // ten pipelines
-		for i := range keys {
-			keys[i] = i
-		}
+		keys := idsFrom(0, 5000) // ten pipelines
 		var over time.Time
 		inTx(t, func(ctx context.Context) error {
 			if err := c.Invalidate(ctx, keys...); err != nil {

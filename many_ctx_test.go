@@ -17,10 +17,7 @@ import (
 // Loads take a second, 16 at a time.
 func TestGetManyWhoseCtxEndsMidwayReturnsTheRowsThatAreThere(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		ids := make([]int, 48)
-		for i := range ids {
-			ids[i] = i + 1
-		}
+		ids := idsFrom(1, 48)
 		answered, ended := 0, 0
 		c, _ := steady(r, func(_ context.Context, id int) (product, error) {
 			time.Sleep(time.Second)

@@ -36,10 +36,7 @@ func TestWhatFailsForOneKeyOfACommandFailsForNoOther(t *testing.T) {
 // filled meanwhile. 65 keys are two commands.
 func TestErrorsOfACommandForManyKeysDoNotShiftTheRepliesToTheNext(t *testing.T) {
 	r := freshRig(t)
-	var ids []int
-	for id := range 65 {
-		ids = append(ids, id)
-	}
+	ids := idsFrom(0, 65)
 	rows := newBatchTable(true, ids...)
 	c, tap := process(r, rows.table.load, aside.WithBatch(rows.loadMany), patient)
 	other, _ := process(r, rows.table.load, patient)

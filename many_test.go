@@ -256,10 +256,7 @@ func TestWithoutABatchLoaderKeysAreLoadedSideBySide(t *testing.T) {
 			if r.virtual {
 				tap.down()
 			}
-			keys := make([]int, 40)
-			for i := range keys {
-				keys[i] = i
-			}
+			keys := idsFrom(0, 40)
 			equal(t, "the number found", len(mustGetMany(t, c, keys...)), 40)
 			equal(t, "the most loads at a time", most.Load(), want)
 			if !r.virtual {

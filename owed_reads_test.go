@@ -108,10 +108,7 @@ func TestMoreFailedInvalidationsThanAreRememberedBypassTheCache(t *testing.T) {
 		rows := newTable(product{1, "lamp", 100})
 		c, tap := process(r, rows.load)
 		mustGet(t, c, 1)
-		keys := make([]int, 10_001)
-		for i := range keys {
-			keys[i] = i + 10
-		}
+		keys := idsFrom(10, 10_001)
 		tap.answer("hold", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), keys...)
 		equal(t, "Owed, which is all of the cache", c.Stats().PendingInvalidations, 1)

@@ -90,10 +90,7 @@ func TestInvalidationsUnderWayDoNotCountAsFailed(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, tap := process(r, newTable(product{1, "lamp", 100}).load, patient)
 		mustGet(t, c, 1)
-		keys := make([]int, 10_001)
-		for i := range keys {
-			keys[i] = i + 10
-		}
+		keys := idsFrom(10, 10_001)
 		many := tap.before("hold")
 		done := make(chan error)
 		go func() { done <- c.Invalidate(context.Background(), keys...) }()
