@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/internal/testserver"
 )
 
@@ -19,53 +21,31 @@ import (
 
 // A lossy network loses one in so many round trips.
 type lossy struct {
-	tap
 	oneIn, trips atomic.Int64
 	mu           sync.Mutex
 	begun        int // scans from the start of the key space that were not lost
 }
 
-func (l *lossy) loses(cmds ...redis.Cmder) bool {
+func (l *lossy) send(_ context.Context, cmds []redis.Cmder, send sender) error {
 	n := l.oneIn.Load()
 	if !internal(cmds[0]) && n > 0 && l.trips.Add(1)%n == 0 {
-		for _, cmd := range cmds {
-			cmd.SetErr(errDown)
-		}
-		return true
+		return refuse(errDown, cmds...)
 	}
 	if cmds[0].Name() == "scan" && cmds[0].Args()[1] == uint64(0) {
 		l.mu.Lock()
 		l.begun++
 		l.mu.Unlock()
 	}
-	return false
-}
-
-func (l *lossy) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if l.loses(cmd) {
-			return errDown
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (l *lossy) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if l.loses(cmds...) {
-			return errDown
-		}
-		return next(ctx, cmds)
-	}
+	return send(cmds...)
 }
 
 // putMany stores so many entries that a walk over them takes many commands.
 func putMany(t *testing.T, rdb redis.UniversalClient, n int) {
 	t.Helper()
-	for chunk := range slices.Chunk(upTo(n), 1000) {
+	for chunk := range slices.Chunk(idsFrom(0, n), 1000) {
 		_, err := rdb.Pipelined(t.Context(), func(p redis.Pipeliner) error {
 			for _, id := range chunk {
-				p.Set(t.Context(), "test:"+itoa(id), "x", 0)
+				p.Set(t.Context(), "test:"+strconv.Itoa(id), "x", 0)
 			}
 			return nil
 		})
@@ -90,12 +70,10 @@ func TestInvalidateAllEndsThoughCommandsAreLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r, l := rig(t), new(lossy)
 			rdb, primaries := r.dial(t), 1
-			if cluster, ok := rdb.(*redis.ClusterClient); ok {
+			if name == "cluster" {
 				primaries = 3
-				cluster.OnNewNode(func(node *redis.Client) { node.AddHook(l) })
-			} else {
-				rdb.AddHook(l)
 			}
+			onEachServer(rdb, l.send)
 			c := newCache(t, rdb, newTable().load, patient)
 			_, _ = c.Get(t.Context(), 1) // so that a Cluster is known
 			putMany(t, r.raw, 20_000)
@@ -136,9 +114,9 @@ func TestInvalidateAllBeginsAgainOnAServerThatHasTakenOver(t *testing.T) {
 	}
 	var once sync.Once
 	walks := new(lossy)
-	rdb.AddHook(walks)
+	rdb.AddHook(through(walks.send))
 	scans := 0
-	rdb.AddHook(&scanHook{after: func() {}, before: func() { // in the second walk: what the first missed, it would find
+	rdb.AddHook(beforeScans(func() { // in the second walk: what the first missed, it would find
 		if walks.begun == 2 {
 			scans++
 		}
@@ -153,7 +131,7 @@ func TestInvalidateAllBeginsAgainOnAServerThatHasTakenOver(t *testing.T) {
 				conn.Close()
 			}
 		})
-	}})
+	}))
 	c := newCache(t, redis.UniversalClient(rdb), newTable().load, patient)
 	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
 	equal(t, "the keys that are left", left(t, successor), entries)
@@ -164,7 +142,7 @@ func putOthers(t *testing.T, rdb redis.UniversalClient, n int) {
 	t.Helper()
 	args := make([]any, 0, 2*n)
 	for i := range n {
-		args = append(args, "others"+itoa(i), "x")
+		args = append(args, "others"+strconv.Itoa(i), "x")
 	}
 	if err := rdb.MSet(t.Context(), args...).Err(); err != nil {
 		t.Fatal(err)
@@ -175,86 +153,30 @@ func putOthers(t *testing.T, rdb redis.UniversalClient, n int) {
 func TestAScanThatWasLostBeginsAgainWhereTheRunIsNotKnown(t *testing.T) {
 	r, l := realRig(t), new(lossy)
 	rdb := r.dial(t)
-	rdb.AddHook(l)
-	rdb.AddHook(new(noInfo))
-	c := newCache(t, rdb, newTable().load, patient)
-	putMany(t, r.raw, 5000)
-	var lost atomic.Bool
-	rdb.AddHook(&losesOne{lost: &lost})
-	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
-	equal(t, "the keys that are left", left(t, r.raw), 0)
-	equal(t, "whether a scan was lost", lost.Load(), true)
-	equal(t, "the walks that began", l.begun, 3) // two, and one of them once more
-}
-
-// NoInfo is a server that refuses INFO.
-type noInfo struct{ tap }
-
-func (*noInfo) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (*noInfo) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		err := next(ctx, cmds)
-		if info, ok := cmds[len(cmds)-1].(*redis.StringCmd); ok && info.Name() == "info" {
+	rdb.AddHook(through(l.send))
+	rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		err := send(cmds...)
+		if info, ok := cmds[len(cmds)-1].(*redis.StringCmd); ok && len(cmds) > 1 && info.Name() == "info" {
 			info.SetVal("")
 			info.SetErr(redisError("NOPERM this user has no permissions to run the 'info' command"))
 		}
 		return err
-	}
-}
-
-// LosesOne loses the second scan.
-type losesOne struct {
-	tap
-	scans int
-	lost  *atomic.Bool
-}
-
-func (h *losesOne) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
-
-func (h *losesOne) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() != "scan" {
-			return next(ctx, cmds)
+	}))
+	c := newCache(t, rdb, newTable().load, patient)
+	putMany(t, r.raw, 5000)
+	scans := 0
+	rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		if cmds[0].Name() == "scan" {
+			if scans++; scans == 2 {
+				return refuse(errDown, cmds...)
+			}
 		}
-		if h.scans++; h.scans != 2 {
-			return next(ctx, cmds)
-		}
-		h.lost.Store(true)
-		for _, cmd := range cmds {
-			cmd.SetErr(errDown)
-		}
-		return errDown
-	}
-}
-
-func TestReadsUseRedisWhileInvalidateAllRunsForTheFirstTime(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rdb := r.dial(t)
-		scanning, goOn := make(chan struct{}), make(chan struct{})
-		var once sync.Once
-		hook := &scanHook{after: func() {}, before: func() {
-			once.Do(func() { close(scanning) })
-			<-goOn
-		}}
-		if cluster, ok := rdb.(*redis.ClusterClient); ok {
-			cluster.OnNewNode(func(node *redis.Client) { node.AddHook(hook) })
-		} else {
-			rdb.AddHook(hook)
-		}
-		c := newCache(t, rdb, newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load, patient)
-		mustGet(t, c, 1)
-		done := make(chan error, 1)
-		go func() { done <- c.InvalidateAll(context.Background()) }()
-		<-scanning
-		hits := c.Stats().Hits
-		mustGet(t, c, 1)
-		mustGet(t, c, 2)
-		mustGet(t, c, 2)
-		equal(t, "Hits meanwhile", c.Stats().Hits-hits, 2)
-		close(goOn)
-		equal(t, "its error", <-done, nil)
-	})
+		return send(cmds...)
+	}))
+	equal(t, "its error", c.InvalidateAll(t.Context()), nil)
+	equal(t, "the keys that are left", left(t, r.raw), 0)
+	equal(t, "whether a scan was lost", scans >= 2, true)
+	equal(t, "the walks that began", l.begun, 3) // two, and one of them once more
 }
 
 func TestInvalidateAllOfARedisThatIsDownEndsSoon(t *testing.T) {
@@ -273,6 +195,24 @@ func TestInvalidateAllOfARedisThatIsDownEndsSoon(t *testing.T) {
 		defer cancel()
 		if err := c.InvalidateAll(ctx); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("with a deadline it returned %v", err)
+		}
+	})
+}
+
+func TestAScanThatFailsIsARedisError(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var told []error
+		c, tap := process(r, newTable().load, aside.WithObserver(aside.Observer{
+			RedisError: func(_ context.Context, r aside.RedisErrorInfo) { told = append(told, r.Err) },
+		}))
+		refusal := redisError("NOPERM this user has no permissions to run the 'scan' command")
+		tap.answer("scan", refusal)
+		if err := c.InvalidateAll(t.Context()); !errors.Is(err, refusal) {
+			t.Errorf("InvalidateAll returned %v", err)
+		}
+		equal(t, "RedisErrors", c.Stats().RedisErrors, 1)
+		if len(told) != 1 || told[0] != error(refusal) {
+			t.Errorf("the Observer was told of %v", told)
 		}
 	})
 }

@@ -3,7 +3,10 @@ package aside_test
 import (
 	"context"
 	"errors"
+	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/asidecache/aside"
@@ -107,4 +110,201 @@ func chunked(ids []int, size int) func(func([]int) bool) {
 			ids = ids[n:]
 		}
 	}
+}
+
+func TestInvalidateAllSparesCachesWhoseNamesLookAlike(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		names := []string{"a", "a:b", "a*", "a[1]", "a1", "a?", `a\`, "ab", "b"}
+		for _, mine := range names {
+			r.flush()
+			caches := make(map[string]*aside.Cache[int, product])
+			rows := newTable(product{1, "lamp", 100})
+			for _, name := range names {
+				c, err := aside.New(r.dial(t), name, rows.load, patient)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				caches[name] = c
+				mustGet(t, c, 1)
+			}
+			if err := caches[mine].InvalidateAll(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for name, c := range caches {
+				hits := c.Stats().Hits
+				mustGet(t, c, 1)
+				equal(t, "whether "+name+" still hits after InvalidateAll of "+mine, c.Stats().Hits > hits, name != mine)
+			}
+		}
+	})
+}
+
+func TestHoldsSurviveInvalidateAll(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load)
+		other, _ := process(r, rows.load)
+		inTx(t, func(ctx context.Context) error {
+			err := c.Invalidate(ctx, 1)
+			if err := other.InvalidateAll(context.Background()); err != nil {
+				t.Error(err)
+			}
+			mustGet(t, other, 1)
+			if doc := r.get("test:1"); !strings.HasPrefix(doc, `{"hold":`) {
+				t.Errorf("the document is %s", doc)
+			}
+			return err
+		})
+		equal(t, "the document after the commit", r.get("test:1"), "")
+	})
+}
+
+func TestInvalidateAllThatFailedIsFinishedInTheBackgroundAndAllReadsLoadUntilThen(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
+		c, tap := process(r, rows.load)
+		other, _ := process(r, rows.load)
+		mustGet(t, c, 1)
+		mustGet(t, c, 2)
+		tap.answer("scan", redisError("OOPS"))
+		rows.setPrice(1, 90)
+		if err := c.InvalidateAll(t.Context()); !errors.Is(err, redisError("OOPS")) {
+			t.Errorf("InvalidateAll returned %v", err)
+		}
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
+		hits := c.Stats().Hits
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+		mustGet(t, c, 2)
+		_, err := c.GetMany(t.Context(), []int{1, 2})
+		equal(t, "the error of GetMany", err, nil)
+		equal(t, "the hits meanwhile", c.Stats().Hits-hits, 0)
+		tap.answer("scan", nil)
+		time.Sleep(2 * time.Second)
+		equal(t, "Owed at last", c.Stats().PendingInvalidations, 0)
+		equal(t, "the price in the other process", mustGet(t, other, 1).Price, 90)
+		mustGet(t, c, 1)
+		equal(t, "whether it hits again", c.Stats().Hits > hits, true)
+	})
+}
+
+func TestInvalidateAllOfATransactionWhoseOutcomeIsUnknownIsDoneAgainAfterWithHold(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		c, _ := process(r, rows.load, aside.WithHold(10*time.Second))
+		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
+			_ = c.InvalidateAll(ctx)
+			return errDown
+		})
+		mustGet(t, c, 1)
+		rows.setPrice(1, 90) // the COMMIT lands
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+func TestInvalidateAllOfATransactionThatCommittedScansTwice(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load)
+		inTx(t, func(ctx context.Context) error { return c.InvalidateAll(ctx) })
+		time.Sleep(time.Hour)
+		equal(t, "the number of scans", tap.sent("scan"), 2)
+	})
+}
+
+func TestReadsUseRedisWhileInvalidateAllRunsForTheFirstTime(t *testing.T) {
+	onEveryRedis(t, func(t *testing.T, r *rig) {
+		rdb := r.dial(t)
+		scanning, goOn := make(chan struct{}), make(chan struct{})
+		var once sync.Once
+		onEachServer(rdb, beforeScans(func() {
+			once.Do(func() { close(scanning) })
+			<-goOn
+		}))
+		c := newCache(t, rdb, newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load, patient)
+		mustGet(t, c, 1)
+		done := make(chan error, 1)
+		go func() { done <- c.InvalidateAll(context.Background()) }()
+		<-scanning
+		hits := c.Stats().Hits
+		mustGet(t, c, 1)
+		mustGet(t, c, 2)
+		mustGet(t, c, 2)
+		equal(t, "Hits meanwhile", c.Stats().Hits-hits, 2)
+		close(goOn)
+		equal(t, "its error", <-done, nil)
+	})
+}
+
+func TestInvalidateAllSettlesWhatWasOwedBeforeItAndNothingNewer(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load, patient)
+		fail := func(key int) {
+			tap.answer("invalidate", redisError("OOM"))
+			_ = c.Invalidate(t.Context(), key)
+			tap.answer("invalidate", nil)
+		}
+		fail(1)
+		equal(t, "the error of InvalidateAll", c.InvalidateAll(t.Context()), nil)
+		equal(t, "Owed after it", c.Stats().PendingInvalidations, 0)
+		scanned := tap.after("scan")
+		done := make(chan error)
+		go func() { done <- c.InvalidateAll(context.Background()) }()
+		scanned.wait()
+		fail(2)
+		scanned.release()
+		<-done
+		equal(t, "Owed of what failed meanwhile", c.Stats().PendingInvalidations, 1)
+	})
+}
+
+func TestFailedInvalidateAllIsOwedWhileTheNextIsUnderWay(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load, patient)
+		tap.answer("scan", redisError("OOPS"))
+		_ = c.InvalidateAll(t.Context())
+		tap.answer("scan", nil)
+		next := tap.before("scan")
+		done := make(chan error)
+		go func() { done <- c.InvalidateAll(context.Background()) }()
+		next.wait()
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
+		next.release()
+		<-done
+		equal(t, "Owed after it", c.Stats().PendingInvalidations, 0)
+	})
+}
+
+func TestFailuresAfterAllWasPaidAreTriedAgainToo(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load)
+		for range 3 {
+			tap.answer("invalidate", redisError("OOM"))
+			_ = c.Invalidate(t.Context(), 1)
+			equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
+			tap.answer("invalidate", nil)
+			time.Sleep(5 * time.Second)
+			equal(t, "Owed a while later", c.Stats().PendingInvalidations, 0)
+		}
+	})
+}
+
+func TestOlderInvalidateAllDoesNotSettleANewerOne(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable().load, patient)
+		scanned := tap.after("scan")
+		first := make(chan error)
+		go func() { first <- c.InvalidateAll(context.Background()) }()
+		scanned.wait()
+		scannedAgain := tap.after("scan")
+		scanned.release()
+		scannedAgain.wait()
+		tap.answer("scan", redisError("OOPS"))
+		_ = c.InvalidateAll(t.Context())
+		scannedAgain.release()
+		equal(t, "the error of the older one", <-first, nil)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 1)
+		tap.answer("scan", nil)
+	})
 }

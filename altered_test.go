@@ -18,16 +18,13 @@ import (
 
 // What a codec changes without an error is told once, by where it is.
 
-// A textLog keeps what is logged.
-type textLog struct{ strings.Builder }
-
 // toldOf loads v once, and returns what was counted, and logged.
 func toldOf[V any](t *testing.T, v V, opts ...aside.Option) (altered uint64, logged string) {
 	t.Helper()
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		log := new(textLog)
+		log := new(lines)
 		c, _ := process(r, func(context.Context, int) (V, error) { return v, nil },
-			append(opts, aside.WithLogger(slog.New(slog.NewTextHandler(log, nil))))...)
+			append(opts, log.option())...)
 		mustGet(t, c, 1)
 		altered, logged = c.Stats().Altered, log.String()
 	})
@@ -164,7 +161,7 @@ func TestAnEmptyListThatBecomesNilIsTold(t *testing.T) {
 // The first values are compared, and then one in 4096; one difference is logged.
 func TestASampleOfTheValuesIsCompared(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		log := new(textLog)
+		log := new(lines)
 		ones := func(_ context.Context, ids []int) (map[int]any, error) {
 			rows := make(map[int]any)
 			for _, id := range ids {
@@ -173,11 +170,8 @@ func TestASampleOfTheValuesIsCompared(t *testing.T) {
 			return rows, nil
 		}
 		c, _ := process(r, func(context.Context, int) (any, error) { return 1, nil },
-			aside.WithLogger(slog.New(slog.NewTextHandler(log, nil))), aside.WithBatch(ones))
-		var keys []int
-		for i := range 4096 {
-			keys = append(keys, i)
-		}
+			log.option(), aside.WithBatch(ones))
+		keys := idsFrom(0, 4096)
 		mustGetMany(t, c, keys[:4095]...)
 		equal(t, "Altered after 4095 values", c.Stats().Altered, 16)
 		mustGetMany(t, c, keys[4095])
@@ -270,8 +264,8 @@ func TestValuesOfABatchAreComparedBeforeTheirOwnersHaveThem(t *testing.T) {
 
 func TestLogLinesOfUnreadableValuesNameTheirRedisKey(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		log := new(textLog)
-		logger := aside.WithLogger(slog.New(slog.NewTextHandler(log, nil)))
+		log := new(lines)
+		logger := log.option()
 		c, _ := process(r, newTable(product{1, "lamp", 100}).load, logger)
 		r.put("test:1", byHand(time.Hour, `"no product"`))
 		mustGet(t, c, 1)

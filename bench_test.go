@@ -1,11 +1,7 @@
 package aside_test
 
 import (
-	"context"
 	"encoding/json"
-	"fmt"
-	"log/slog"
-	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
@@ -22,55 +18,6 @@ import (
 // They say nothing of a network, where the round trip outweighs all of this, nothing of concurrency, where connections
 // and flights are shared, and nothing of what a cache is for, the load that a hit saves. Their times do not carry over
 // from one machine to another; the ratio of the first two nearly does.
-
-// A page is a product page of about 1 KB as JSON.
-type page struct {
-	ID          int
-	Name        string
-	Description string
-	Price       int64
-	Currency    string
-	Tags        []string
-	Variants    []variant
-	InStock     bool
-}
-
-type variant struct {
-	SKU   string
-	Color string
-	Size  int
-}
-
-func newPage(id int) page {
-	p := page{
-		ID: id, Name: "Desk lamp", Description: strings.Repeat("A lamp for the desk. ", 24), Price: 4999, Currency: "EUR",
-		Tags: []string{"lamp", "desk", "office", "led"}, InStock: true,
-	}
-	for i := range 6 {
-		p.Variants = append(p.Variants, variant{SKU: fmt.Sprintf("LAMP-%04d-%d", id, i), Color: "green", Size: i})
-	}
-	return p
-}
-
-// newProductCache makes a cache of pages, with a loader of one and one of many.
-func newProductCache(tb testing.TB, rdb redis.UniversalClient, opts ...aside.Option) *aside.Cache[int, page] {
-	tb.Helper()
-	load := func(_ context.Context, id int) (page, error) { return newPage(id), nil }
-	batch := func(_ context.Context, ids []int) (map[int]page, error) {
-		found := make(map[int]page, len(ids))
-		for _, id := range ids {
-			found[id] = newPage(id)
-		}
-		return found, nil
-	}
-	opts = append(opts, aside.WithBatch(batch), aside.WithLogger(slog.New(slog.DiscardHandler)))
-	c, err := aside.New(rdb, "test", load, opts...)
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { c.Close() })
-	return c
-}
 
 // onRedis returns an empty real Redis.
 func onRedis(b *testing.B) *redis.Client {
@@ -173,10 +120,7 @@ func benchmarkMiss(b *testing.B, opts ...aside.Option) {
 
 func BenchmarkGetMany100(b *testing.B) {
 	c, ctx := newProductCache(b, onRedis(b)), b.Context()
-	keys := make([]int, 100)
-	for i := range keys {
-		keys[i] = i
-	}
+	keys := idsFrom(0, 100)
 	b.ReportAllocs()
 	for b.Loop() {
 		if found, err := c.GetMany(ctx, keys); err != nil || len(found) != len(keys) {

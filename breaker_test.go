@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,138 +17,6 @@ import (
 
 // These tests give a client any weather in virtual time, where "not a moment longer" can be asserted. outage_test.go
 // shows the same on servers that really are down.
-
-const redisTimeout = 250 * time.Millisecond // the default of WithRedisTimeout
-
-// A weather is a hook of a Redis client that decides what becomes of each round trip.
-type weather struct {
-	over chan struct{} // closed at the end of the test
-
-	mu   sync.Mutex
-	now  func(verb string) error // may take its time; an error is the answer; nil lets all pass
-	sent []sending
-}
-
-// A sending is one command and when it was sent.
-type sending struct {
-	verb string
-	at   time.Time
-}
-
-// inWeather makes a cache with a client of its own, whose weather is fair.
-func inWeather[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *weather) {
-	r.t.Helper()
-	rdb, w := r.dial(r.t), &weather{over: make(chan struct{})}
-	rdb.AddHook(w)
-	c := newCache(r.t, rdb, load, opts...)
-	r.t.Cleanup(func() {
-		close(w.over)
-		time.Sleep(time.Minute) // for what was abandoned
-	})
-	return c, w
-}
-
-func (w *weather) become(now func(verb string) error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.now = now
-}
-
-// hang has Redis not answer the verbs, or any if none is given.
-func (w *weather) hang(verbs ...string) {
-	w.become(func(verb string) error {
-		if verbs == nil || slices.Contains(verbs, verb) {
-			<-w.over
-			return errDown
-		}
-		return nil
-	})
-}
-
-// answer has Redis answer the verbs, or any if none is given, with err.
-func (w *weather) answer(err error, verbs ...string) {
-	w.become(func(verb string) error {
-		if verbs == nil || slices.Contains(verbs, verb) {
-			return err
-		}
-		return nil
-	})
-}
-
-// sentSince returns the commands sent since the last call.
-func (w *weather) sentSince() []sending {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	sent := w.sent
-	w.sent = nil
-	return sent
-}
-
-func (w *weather) meet(cmds ...redis.Cmder) error {
-	w.mu.Lock()
-	now := w.now
-	for _, cmd := range cmds {
-		w.sent = append(w.sent, sending{aside.Verb(cmd), time.Now()})
-	}
-	w.mu.Unlock()
-	if now == nil {
-		return nil
-	}
-	err := now(aside.Verb(cmds[0]))
-	for _, cmd := range cmds {
-		cmd.SetErr(err)
-	}
-	return err
-}
-
-func (w *weather) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (w *weather) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if !internal(cmd) {
-			if err := w.meet(cmd); err != nil {
-				return err
-			}
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (w *weather) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if !internal(cmds[0]) {
-			if err := w.meet(cmds...); err != nil {
-				return err
-			}
-		}
-		return next(ctx, cmds)
-	}
-}
-
-// A redisError is an answer of a server.
-type redisError string
-
-func (e redisError) Error() string { return string(e) }
-func (redisError) RedisError()     {}
-
-const outOfMemory = redisError("OOM command not allowed when used memory > 'maxmemory'.")
-
-// took returns how long fn takes.
-func took(fn func()) time.Duration {
-	start := time.Now()
-	fn()
-	return time.Since(start)
-}
-
-// down makes the breaker open.
-func down(t *testing.T, c *aside.Cache[int, product]) {
-	t.Helper()
-	for i := range 3 {
-		equal(t, "Down, before it was noticed", c.Stats().Down, false)
-		_, _ = c.Get(t.Context(), 1001+i)
-	}
-	equal(t, "Down, after three failures", c.Stats().Down, true)
-}
 
 func TestWhileRedisIsDownNothingIsSentButAProbeASecond(t *testing.T) {
 	for _, timeout := range []time.Duration{redisTimeout, 2 * time.Second} {
@@ -182,22 +48,6 @@ func TestWhileRedisIsDownNothingIsSentButAProbeASecond(t *testing.T) {
 	}
 }
 
-// A log keeps what was logged.
-type log struct {
-	slog.Handler
-	mu    sync.Mutex
-	lines []string
-}
-
-func (l *log) Enabled(context.Context, slog.Level) bool { return true }
-
-func (l *log) Handle(_ context.Context, r slog.Record) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.lines = append(l.lines, r.Level.String()+" "+r.Message)
-	return nil
-}
-
 func TestEachChangeOfStateIsToldOnce(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		var seen []error
@@ -211,7 +61,7 @@ func TestEachChangeOfStateIsToldOnce(t *testing.T) {
 			},
 		}))
 		for range 2 {
-			w.answer(errDown)
+			w.refuse(errDown)
 			down(t, c)
 			for range 10 {
 				mustGet(t, c, 1)
@@ -239,7 +89,7 @@ func TestThatRedisRefusesCommandsIsLoggedOnceInAWhile(t *testing.T) {
 		c, w := inWeather(r, newTable(product{1, "lamp", 100}).load, aside.WithLogger(slog.New(logged)))
 		for range 2 {
 			for range 10 {
-				w.answer(redisError("NOPERM User default has no permissions to run the 'get' command"))
+				w.refuse(redisError("NOPERM User default has no permissions to run the 'get' command"))
 				mustGet(t, c, 1)
 				if err := c.Invalidate(t.Context(), 1); err == nil {
 					t.Error("Invalidate returned nil")
@@ -264,7 +114,7 @@ func TestARedisThatIsBackIsAlwaysNoticed(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, w := inWeather(r, newTable().load)
 		for i := range 500 {
-			w.answer(errDown)
+			w.refuse(errDown)
 			down(t, c)
 			w.become(nil)
 			time.Sleep(2 * time.Second)
@@ -279,12 +129,12 @@ func TestChangesOfStateDoNotMultiplyTheProbes(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, w := inWeather(r, newTable().load)
 		for range 50 {
-			w.answer(errDown)
+			w.refuse(errDown)
 			down(t, c)
 			w.become(nil)
 			r.until(func() bool { return !c.Stats().Down }) // and its goroutine may not have noticed
 		}
-		w.answer(errDown)
+		w.refuse(errDown)
 		down(t, c)
 		time.Sleep(2 * time.Second)
 		w.sentSince()
@@ -311,13 +161,13 @@ func TestThreeFailuresInARowMeanDown(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				c, w := inWeather(r, newTable().load)
 				for range 3 { // two failures and a success
-					w.answer(err)
+					w.refuse(err)
 					_, _ = c.Get(t.Context(), 1)
 					_, _ = c.Get(t.Context(), 2)
 					w.become(nil)
 					_, _ = c.Get(t.Context(), 1)
 				}
-				w.answer(err)
+				w.refuse(err)
 				down(t, c)
 			})
 		})
@@ -330,7 +180,7 @@ func TestAReplicaIsDown(t *testing.T) {
 		rows := newTable(product{1, "lamp", 100})
 		c, w := inWeather(r, rows.load)
 		mustGet(t, c, 1)
-		w.answer(redisError("READONLY You can't write against a read only replica."), "lease", "fill", "invalidate", "srem")
+		w.refuse(redisError("READONLY You can't write against a read only replica."), "lease", "fill", "invalidate", "srem")
 		down(t, c)
 		equal(t, "WritesDown", c.Stats().WritesDown, true)
 		time.Sleep(10 * time.Second)
@@ -344,23 +194,23 @@ func TestAReplicaIsDown(t *testing.T) {
 }
 
 func TestWhatIsNoFailureToReachRedisDoesNotMeanDown(t *testing.T) {
-	cases := map[string]func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather){
-		"missing keys": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+	cases := map[string]func(t *testing.T, r *rig, c *aside.Cache[int, product], w *tap){
+		"missing keys": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *tap) {
 			_, _ = c.Get(t.Context(), 404)
 		},
-		"documents that cannot be read": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+		"documents that cannot be read": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *tap) {
 			r.put("test:1", `{"id":"x","value":"no product"}`)
 			mustGet(t, c, 1)
 		},
-		"what is no string": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+		"what is no string": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *tap) {
 			r.raw.LPush(t.Context(), "test:1", "x")
 			mustGet(t, c, 1)
 		},
-		"an error that is an answer": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
-			w.answer(outOfMemory)
+		"an error that is an answer": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *tap) {
+			w.refuse(outOfMemory)
 			mustGet(t, c, 1)
 		},
-		"callers who leave a slow Redis": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+		"callers who leave a slow Redis": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *tap) {
 			w.become(func(string) error { time.Sleep(redisTimeout / 2); return nil })
 			ctx, cancel := context.WithTimeout(t.Context(), redisTimeout/4)
 			defer cancel()
@@ -368,7 +218,7 @@ func TestWhatIsNoFailureToReachRedisDoesNotMeanDown(t *testing.T) {
 				t.Errorf("the caller got %v", err)
 			}
 		},
-		"a loader that fails": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *weather) {
+		"a loader that fails": func(t *testing.T, r *rig, c *aside.Cache[int, product], w *tap) {
 			_, _ = c.Get(t.Context(), -1)
 		},
 	}
@@ -431,10 +281,7 @@ func TestOneFailedCommandIsOneFailure(t *testing.T) {
 				r := &rig{t: t, dial: dial}
 				c, w := inWeather(r, rows.load, aside.WithBatch(rows.loadMany))
 				w.hang()
-				ids := make([]int, 1000)
-				for i := range ids {
-					ids[i] = i
-				}
+				ids := idsFrom(0, 1000)
 				for range 2 {
 					_, _ = c.GetMany(t.Context(), ids)
 					equal(t, "Down, before the third failure", c.Stats().Down, false)
@@ -444,18 +291,6 @@ func TestOneFailedCommandIsOneFailure(t *testing.T) {
 			})
 		})
 	}
-}
-
-// nowhere returns a client that never gets a connection, and is never refused one.
-func nowhere(t *testing.T) *redis.Client {
-	t.Cleanup(func() { time.Sleep(time.Minute) }) // for what was left behind
-	return closed(t, redis.NewClient(&redis.Options{
-		Addr: "127.0.0.1:1",
-		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			<-ctx.Done()
-			return nil, ctx.Err()
-		},
-	}))
 }
 
 // cluster returns a client that never gets to a server, only the asking for its nodes may dial.
@@ -492,7 +327,7 @@ func TestInvalidateIsTriedInTheBackgroundWhileRedisIsDown(t *testing.T) {
 		rows := newTable(product{1, "lamp", 100})
 		c, w := inWeather(r, rows.load)
 		mustGet(t, c, 1)
-		w.answer(errDown)
+		w.refuse(errDown)
 		missAtOnce(c, 1000, 3) // so that it is known of writes, too
 		for c.Invalidate(t.Context(), 2) == nil || !c.Stats().WritesDown {
 			synctest.Wait()
@@ -502,7 +337,7 @@ func TestInvalidateIsTriedInTheBackgroundWhileRedisIsDown(t *testing.T) {
 			t.Errorf("while Redis refuses, Invalidate returned %v", err)
 		}
 		equal(t, "the commands that it sent", len(w.sentSince()), 0)
-		w.answer(errDown, "get", "lease", "exists", "srem") // neither read nor probe tells that it is back
+		w.refuse(errDown, "get", "lease", "exists", "srem") // neither read nor probe tells that it is back
 		equal(t, "Down", c.Stats().Down, true)
 		time.Sleep(5 * time.Second)
 		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)

@@ -14,14 +14,6 @@ import (
 
 // How long calls take when Redis is slow, hangs or is known to be down: exactly, since time is virtual.
 
-// slowly makes a load take a second.
-func slowly[K, V any](load func(context.Context, K) (V, error)) func(context.Context, K) (V, error) {
-	return func(ctx context.Context, key K) (V, error) {
-		time.Sleep(time.Second)
-		return load(ctx, key)
-	}
-}
-
 func TestACallSpendsOneRedisTimeoutInAll(t *testing.T) {
 	calls := map[string]func(t *testing.T, c *aside.Cache[int, product]){
 		"Get": func(t *testing.T, c *aside.Cache[int, product]) { mustGet(t, c, 1) },
@@ -32,13 +24,13 @@ func TestACallSpendsOneRedisTimeoutInAll(t *testing.T) {
 			}
 		},
 	}
-	slow := func(d time.Duration) func(w *weather) {
-		return func(w *weather) { w.become(func(string) error { time.Sleep(d); return nil }) }
+	slow := func(d time.Duration) func(w *tap) {
+		return func(w *tap) { w.become(func(string) error { time.Sleep(d); return nil }) }
 	}
-	weathers := map[string]func(w *weather){
-		"everything hangs":        func(w *weather) { w.hang() },
-		"the lease hangs":         func(w *weather) { w.hang("lease") },
-		"the fill hangs":          func(w *weather) { w.hang("fill") },
+	weathers := map[string]func(w *tap){
+		"everything hangs":        func(w *tap) { w.hang() },
+		"the lease hangs":         func(w *tap) { w.hang("lease") },
+		"the fill hangs":          func(w *tap) { w.hang("fill") },
 		"everything takes 100 ms": slow(100 * time.Millisecond),
 		"everything takes 200 ms": slow(200 * time.Millisecond),
 	}
@@ -118,7 +110,7 @@ func TestAWaiterForALeaseDoesNotAskARedisThatIsDown(t *testing.T) {
 		c, w := inWeather(r, rows.load)
 		waits := getting(c, 1)
 		time.Sleep(time.Second)
-		w.answer(errDown)
+		w.refuse(errDown)
 		for !c.Stats().Down {
 			mustGet(t, c, 2)
 		}
@@ -182,7 +174,7 @@ func TestAFillThatFailsGivesTheLeaseBack(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})
 		c, w := inWeather(r, rows.load)
-		w.answer(outOfMemory, "fill")
+		w.refuse(outOfMemory, "fill")
 		for range 3 {
 			equal(t, "the time of a read", took(func() { mustGet(t, c, 1) }), 0)
 		}
@@ -191,9 +183,9 @@ func TestAFillThatFailsGivesTheLeaseBack(t *testing.T) {
 }
 
 func TestLoadsStayCollapsedWhileRedisIsDown(t *testing.T) {
-	for name, turn := range map[string]func(*weather){
-		"hangs":   func(w *weather) { w.hang() },
-		"refuses": func(w *weather) { w.answer(errDown) },
+	for name, turn := range map[string]func(*tap){
+		"hangs":   func(w *tap) { w.hang() },
+		"refuses": func(w *tap) { w.refuse(errDown) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {

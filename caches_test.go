@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math"
 	"strings"
 	"sync"
@@ -21,7 +20,7 @@ import (
 func tenCaches(t *testing.T, rdb redis.UniversalClient, opts ...aside.Option) (all aside.Caches, log *lines) {
 	t.Helper()
 	log = new(lines)
-	opts = append(opts, aside.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+	opts = append(opts, log.option())
 	for i := range 10 {
 		all = append(all, open(t, rdb, fmt.Sprint("cache", i), newTable(product{1, "lamp", 100}).load, opts...))
 	}
@@ -31,8 +30,8 @@ func tenCaches(t *testing.T, rdb redis.UniversalClient, opts ...aside.Option) (a
 // A page reads ten caches, one after the other.
 func TestTenCachesOfOneClientFindOnceThatRedisHangs(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rdb, w := r.dial(t), &weather{over: make(chan struct{})}
-		rdb.AddHook(w)
+		rdb, w := r.dial(t), &tap{over: make(chan struct{})}
+		rdb.AddHook(through(w.send))
 		t.Cleanup(func() {
 			close(w.over)
 			time.Sleep(time.Minute) // for what was abandoned

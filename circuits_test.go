@@ -2,7 +2,12 @@ package aside_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -14,20 +19,12 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/pipe"
 	"github.com/asidecache/aside/internal/testserver"
 )
 
 // writing are the verbs by which the library writes.
 var writing = []string{"lease", "fill", "renew", "release", "claim", "invalidate", "hold", "srem", "mark", "index"}
-
-// missAtOnce reads rows that are in no cache, side by side.
-func missAtOnce(c *aside.Cache[int, product], from, n int) {
-	var group sync.WaitGroup
-	for id := range n {
-		group.Go(func() { _, _ = c.Get(context.Background(), from+id) })
-	}
-	group.Wait()
-}
 
 func TestWhileWritesHangHitsGoOnAndMissesDoNotWait(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
@@ -128,10 +125,10 @@ func TestHitsGoOnWhileARealRedisPausesWrites(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)
 	rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-	c := newCache(t, dial(t, s, "a default client"), rows.load, aside.WithRedisTimeout(redisTimeout))
-	r := &rig{t: t}
+	r := rigOf(t, s.Addr)
+	c := newCache(t, r.dial(t), rows.load, impatient)
 	r.until(func() bool { mustGet(t, c, 1); return c.Stats().Hits > 0 })
-	if err := command(s, "CLIENT PAUSE 600000 WRITE").Err(); err != nil {
+	if err := r.raw.Do(t.Context(), "CLIENT", "PAUSE", 600000, "WRITE").Err(); err != nil {
 		t.Logf("this server cannot pause writes: %v", err) // as before 6.2
 		return
 	}
@@ -144,7 +141,7 @@ func TestHitsGoOnWhileARealRedisPausesWrites(t *testing.T) {
 		}
 	}
 	equal(t, "WritesDown", c.Stats().WritesDown, true)
-	commands("CLIENT UNPAUSE")(t, s)
+	equal(t, "the error of UNPAUSE", r.raw.Do(t.Context(), "CLIENT", "UNPAUSE").Err(), nil)
 	r.until(func() bool { return !c.Stats().WritesDown })
 	r.until(func() bool { mustInvalidate(t, c, 1); mustGet(t, c, 1); fills := c.Stats().Fills; return fills > 1 })
 }
@@ -154,7 +151,8 @@ func TestHitsGoOnWhileARealRedisPausesWrites(t *testing.T) {
 func TestALeaseThatAReplicaRefusesIsNotAnsweredWithItsDocument(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)
-	r := &rig{t: t, shared: true, dial: func(t *testing.T) redis.UniversalClient { return dial(t, s, "a default client") }}
+	r := rigOf(t, s.Addr)
+	r.shared = true
 	rows := newTable(product{1, "lamp", 100})
 	c, tap := process(r, rows.load)
 	other, _ := process(r, rows.load)
@@ -162,7 +160,7 @@ func TestALeaseThatAReplicaRefusesIsNotAnsweredWithItsDocument(t *testing.T) {
 	slow := getting(c, 1)
 	lease.wait()
 	mustGet(t, other, 1)
-	commands("REPLICAOF 127.0.0.1 1")(t, s)
+	equal(t, "the error of REPLICAOF", r.raw.Do(t.Context(), "REPLICAOF", "127.0.0.1", "1").Err(), nil)
 	rows.setPrice(1, 90)
 	lease.release()
 	price(t, "what the reader gets", slow, 90)
@@ -179,11 +177,11 @@ func TestARowOfFailuresEndsWhereAnotherPrimaryHasTakenOver(t *testing.T) {
 			return []redis.ClusterSlot{{Start: 0, End: 16383, Nodes: []redis.ClusterNode{{Addr: addr.Load().(string)}}}}, nil
 		},
 	}))
-	w := &weather{over: make(chan struct{})}
-	rdb.AddHook(w)
+	w := &tap{over: make(chan struct{})}
+	rdb.AddHook(through(w.send))
 	c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load, patient)
 	fails := func(when string) {
-		w.answer(errDown)
+		w.refuse(errDown)
 		mustGet(t, c, 1)
 		w.become(nil)
 		equal(t, "circuits that count a failure, "+when, aside.Failing(c), 1)
@@ -260,8 +258,8 @@ func (d *downs) expect(t *testing.T, want ...string) {
 func TestWritesThatAreDownAreTold(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		d, logged := new(downs), new(log)
-		c, w := inWeather(r, newTable().load, d.observer(), aside.WithLogger(newLogger(logged)))
-		w.answer(errDown, writing...)
+		c, w := inWeather(r, newTable().load, d.observer(), aside.WithLogger(slog.New(logged)))
+		w.refuse(errDown, writing...)
 		missAtOnce(c, 1000, 5)
 		w.become(nil)
 		time.Sleep(2 * time.Second)
@@ -278,15 +276,15 @@ func TestAnObserverThatIsSlowOrPanicsDelaysNothingAndIsToldAllInOrder(t *testing
 	for name, at := range map[string]func(int){
 		"slow":                  func(int) { time.Sleep(time.Hour) },
 		"panics":                func(int) { panic("the Observer's own") },
-		"ends its goroutine":    func(int) { goexit() },
+		"ends its goroutine":    func(int) { runtime.Goexit() },
 		"slow, and then panics": func(int) { time.Sleep(time.Hour); panic("the Observer's own") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				d := &downs{at: at}
-				c, w := inWeather(r, newTable(product{1, "lamp", 100}).load, d.observer(), aside.WithLogger(newLogger(new(log))))
+				c, w := inWeather(r, newTable(product{1, "lamp", 100}).load, d.observer(), aside.WithLogger(slog.New(new(log))))
 				for range 2 {
-					w.answer(errDown)
+					w.refuse(errDown)
 					down(t, c)
 					equal(t, "the time of a read", took(func() { mustGet(t, c, 1) }), 0)
 					w.become(nil)
@@ -305,8 +303,8 @@ func TestAnObserverThatIsSlowOrPanicsDelaysNothingAndIsToldAllInOrder(t *testing
 func TestALoggerThatPanicsKeepsTheObserverFromNothing(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		d := new(downs)
-		c, w := inWeather(r, newTable().load, d.observer(), aside.WithLogger(newLogger(panics{})))
-		w.answer(errDown)
+		c, w := inWeather(r, newTable().load, d.observer(), aside.WithLogger(slog.New(panics{})))
+		w.refuse(errDown)
 		missAtOnce(c, 1, 1)
 		missAtOnce(c, 1, 1)
 		missAtOnce(c, 1, 1)
@@ -322,7 +320,14 @@ func TestChangesOfTwoPrimariesAreToldInTheirOrder(t *testing.T) {
 	r := clusterRig(t)
 	rdb := r.dial(t).(*redis.ClusterClient)
 	var sick sync.Map // addresses
-	rdb.OnNewNode(func(node *redis.Client) { node.AddHook(&sickness{addr: node.Options().Addr, sick: &sick}) })
+	rdb.OnNewNode(func(node *redis.Client) {
+		node.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+			if _, sick := sick.Load(node.Options().Addr); sick && slices.Contains([]string{"get", "exists"}, cmds[0].Name()) {
+				return refuse(errDown, cmds...)
+			}
+			return send(cmds...)
+		}))
+	})
 	busy, goOn := make(chan struct{}), make(chan struct{})
 	d := &downs{at: func(n int) {
 		if n == 1 {
@@ -333,13 +338,7 @@ func TestChangesOfTwoPrimariesAreToldInTheirOrder(t *testing.T) {
 	c := newCache(t, rdb, newTable().load, patient, d.observer())
 	mustMiss := func(id int) { _, _ = c.Get(t.Context(), id) }
 	mustMiss(1)
-	addrOf := func(id int) string {
-		node, err := rdb.MasterForKey(t.Context(), "test:"+itoa(id))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return node.Options().Addr
-	}
+	addrOf := func(id int) string { return r.serverOf(fmt.Sprint("test:", id)) }
 	first, second := 1, 2
 	for addrOf(second) == addrOf(first) {
 		second++
@@ -356,28 +355,11 @@ func TestChangesOfTwoPrimariesAreToldInTheirOrder(t *testing.T) {
 	d.expect(t, "reads", "reads back", "reads")
 }
 
-// A sickness has a node refuse reads.
-type sickness struct {
-	tap
-	addr string
-	sick *sync.Map
-}
-
-func (s *sickness) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if _, sick := s.sick.Load(s.addr); sick && slices.Contains([]string{"get", "exists"}, cmd.Name()) {
-			cmd.SetErr(errDown)
-			return errDown
-		}
-		return next(ctx, cmd)
-	}
-}
-
 // What fails while a connection is set up costs a connection each time.
 func TestAClientWhoseConnectionsCannotBeSetUpMakesFewOfThem(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)
-	commands("CONFIG SET requirepass secret")(t, s)
+	equal(t, "the error of CONFIG SET", rigOf(t, s.Addr).raw.ConfigSet(t.Context(), "requirepass", "secret").Err(), nil)
 	admin := closed(t, redis.NewClient(&redis.Options{Addr: s.Addr, Password: "secret"}))
 	user := func(name string, rules ...any) {
 		if err := admin.Do(t.Context(), append([]any{"ACL", "SETUSER", name}, rules...)...).Err(); err != nil {
@@ -394,7 +376,7 @@ func TestAClientWhoseConnectionsCannotBeSetUpMakesFewOfThem(t *testing.T) {
 		"a user who may not name the connection":  {Username: "nameless", Password: "secret", ClientName: "test"},
 		"a database that does not exist":          {Password: "secret", DB: 99},
 		"no password":                             {},
-		"TLS where the server speaks it not":      {TLSConfig: insecure()},
+		"TLS where the server speaks it not":      {TLSConfig: &tls.Config{InsecureSkipVerify: true}},
 		"a password that was revoked, with hooks": {Password: "old"},
 	}
 	for name, o := range cases {
@@ -403,7 +385,7 @@ func TestAClientWhoseConnectionsCannotBeSetUpMakesFewOfThem(t *testing.T) {
 			o.Addr, o.Dialer = s.Addr, counting(dialled, &o)
 			rdb := closed(t, redis.NewClient(&o))
 			if strings.HasSuffix(name, "hooks") {
-				rdb.AddHook(new(tap))
+				rdb.AddHook(through(new(tap).send))
 			}
 			c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
 			for range 1000 {
@@ -420,7 +402,7 @@ func TestAClientWhoseConnectionsCannotBeSetUpMakesFewOfThem(t *testing.T) {
 func TestAPasswordThatIsGoodAgainIsNoticed(t *testing.T) {
 	t.Parallel()
 	s := testserver.Redis(t)
-	commands("CONFIG SET requirepass new")(t, s)
+	equal(t, "the error of CONFIG SET", rigOf(t, s.Addr).raw.ConfigSet(t.Context(), "requirepass", "new").Err(), nil)
 	admin := closed(t, redis.NewClient(&redis.Options{Addr: s.Addr, Password: "new"}))
 	c := newCache(t, closed(t, redis.NewClient(&redis.Options{Addr: s.Addr, Password: "old"})), newTable(product{1, "lamp", 100}).load)
 	r := &rig{t: t}
@@ -436,7 +418,7 @@ func TestAPasswordThatIsGoodAgainIsNoticed(t *testing.T) {
 func TestWhatAUserMayNotDoDoesNotMeanDown(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, w := inWeather(r, newTable(product{1, "lamp", 100}).load)
-		w.answer(redisError("NOPERM No permissions to access a key"))
+		w.refuse(redisError("NOPERM No permissions to access a key"))
 		for range 10 {
 			mustGet(t, c, 1)
 			if err := c.Invalidate(t.Context(), 1); err == nil || errors.Is(err, errDown) {
@@ -446,3 +428,20 @@ func TestWhatAUserMayNotDoDoesNotMeanDown(t *testing.T) {
 		equal(t, "Down", c.Stats().Down || c.Stats().WritesDown, false)
 	})
 }
+
+// counting counts the connections that a client makes as its options say.
+func counting(n *atomic.Int64, o *redis.Options) pipe.Dialer {
+	dial := redis.NewDialer(&redis.Options{Addr: o.Addr, TLSConfig: o.TLSConfig, DialTimeout: 5 * time.Second})
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		n.Add(1)
+		return dial(ctx, network, addr)
+	}
+}
+
+// Panics is a logger that does.
+type panics struct{ slog.Handler }
+
+func (panics) Enabled(context.Context, slog.Level) bool  { return true }
+func (panics) Handle(context.Context, slog.Record) error { panic("the logger's own") }
+func (p panics) WithAttrs([]slog.Attr) slog.Handler      { return p }
+func (p panics) WithGroup(string) slog.Handler           { return p }

@@ -1,7 +1,6 @@
 package aside_test
 
 import (
-	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -13,61 +12,6 @@ import (
 
 // These are the interleavings that make other caches serve a row from before an Invalidate that has returned. Each is
 // played as it is written, by holding up loaders and commands.
-
-// patient has commands be held up without a timeout.
-var patient = aside.WithRedisTimeout(time.Minute)
-
-// A slowTable is a table whose loads can be held up after they have read.
-type slowTable struct {
-	*table
-	read    chan struct{} // receives when a load has read its row
-	go_     chan struct{} // is received from before the load returns it
-	flowing chan struct{} // closed when loads are no longer held up
-}
-
-func newSlowTable(rows ...product) *slowTable {
-	return &slowTable{newTable(rows...), make(chan struct{}), make(chan struct{}), make(chan struct{})}
-}
-
-func (t *slowTable) load(ctx context.Context, id int) (product, error) {
-	p, err := t.table.load(ctx, id)
-	select {
-	case t.read <- struct{}{}:
-		<-t.go_
-	case <-t.flowing:
-	}
-	return p, err
-}
-
-// flow lets the loads under way and all later ones go.
-func (t *slowTable) flow() {
-	close(t.flowing)
-	close(t.go_)
-}
-
-// result is what a Get in another goroutine returned.
-type result struct {
-	product
-	err error
-}
-
-func getting(c *aside.Cache[int, product], id int) <-chan result {
-	done := make(chan result, 1)
-	go func() {
-		p, err := c.Get(context.Background(), id)
-		done <- result{p, err}
-	}()
-	return done
-}
-
-func price(t *testing.T, what string, done <-chan result, want int) {
-	t.Helper()
-	r := <-done
-	if r.err != nil {
-		t.Fatalf("%s: %v", what, r.err)
-	}
-	equal(t, what, r.Price, want)
-}
 
 func TestSlowLoadDoesNotFillAfterInvalidate(t *testing.T) {
 	invalidations := map[string]func(t *testing.T, r *rig, writer *aside.Cache[int, product]){

@@ -2,10 +2,7 @@ package aside_test
 
 import (
 	"context"
-	"crypto/tls"
-	"log/slog"
 	"net"
-	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,35 +13,9 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/pipe"
 	"github.com/asidecache/aside/internal/redisstore"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
-
-func goexit() { runtime.Goexit() }
-
-func newLogger(h slog.Handler) *slog.Logger { return slog.New(h) }
-
-// Panics is a logger that does.
-type panics struct{ slog.Handler }
-
-func (panics) Enabled(context.Context, slog.Level) bool  { return true }
-func (panics) Handle(context.Context, slog.Record) error { panic("the logger's own") }
-func (p panics) WithAttrs([]slog.Attr) slog.Handler      { return p }
-func (p panics) WithGroup(string) slog.Handler           { return p }
-
-func insecure() *tls.Config { return &tls.Config{InsecureSkipVerify: true} }
-
-type dialer = func(ctx context.Context, network, addr string) (net.Conn, error)
-
-// counting counts the connections that a client makes as its options say.
-func counting(n *atomic.Int64, o *redis.Options) dialer {
-	dial := redis.NewDialer(&redis.Options{Addr: o.Addr, TLSConfig: o.TLSConfig, DialTimeout: 5 * time.Second})
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		n.Add(1)
-		return dial(ctx, network, addr)
-	}
-}
 
 // A network can forget its connections: they swallow what is sent and never answer, while new ones work.
 type network struct {
@@ -52,7 +23,7 @@ type network struct {
 	conns []*forgettable
 }
 
-func (n *network) dialer(dial dialer) dialer {
+func (n *network) dialer(dial pipe.Dialer) pipe.Dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
@@ -183,14 +154,14 @@ func (g *gathering) MarshalBinary() ([]byte, error) {
 func TestASecondAfterTheNetworkForgotThePoolNoReadWaits(t *testing.T) {
 	for _, size := range []int{1, 20, 100} {
 		for name, hooks := range map[string]bool{"a client": false, "a client with hooks": true} {
-			t.Run(name+" with "+itoa(size)+" connections", func(t *testing.T) {
+			t.Run(name+" with "+strconv.Itoa(size)+" connections", func(t *testing.T) {
 				onMiniredis(t, func(t *testing.T, r *rig) {
 					o, lan := r.dial(t).(*redis.Client).Options(), new(network)
 					own := *o
 					own.Dialer = lan.dialer(o.Dialer)
 					rdb := closed(t, redis.NewClient(&own))
 					if hooks {
-						rdb.AddHook(new(tap))
+						rdb.AddHook(through(new(tap).send))
 					}
 					rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
 					c := newCache(t, rdb, rows.load)
@@ -231,15 +202,15 @@ func TestDeadConnectionsAmongLiveOnesAreDropped(t *testing.T) {
 		own := *o
 		own.Dialer = lan.dialer(o.Dialer)
 		rdb := closed(t, redis.NewClient(&own))
-		w := &weather{over: make(chan struct{})}
-		rdb.AddHook(w)
+		w := &tap{over: make(chan struct{})}
+		rdb.AddHook(through(w.send))
 		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
 		mustGet(t, c, 1)
 		fillPools(t, rdb, 20)
 		for i, c := range lan.conns {
 			c.forgotten.Store(i%2 == 1)
 		}
-		w.answer(errDown)
+		w.refuse(errDown)
 		for range 3 {
 			mustGet(t, c, 1)
 		}
@@ -261,7 +232,7 @@ func TestDeadConnectionsAmongLiveOnesAreDropped(t *testing.T) {
 func TestOnceAClusterIsBackNoReadFails(t *testing.T) {
 	r := clusterRig(t)
 	for _, size := range []int{1, 20} {
-		t.Run(itoa(size)+" connections to each primary", func(t *testing.T) {
+		t.Run(strconv.Itoa(size)+" connections to each primary", func(t *testing.T) {
 			lan := new(network)
 			rdb := closed(t, redis.NewClusterClient(&redis.ClusterOptions{
 				Addrs: sharedCluster.Get(t).Addrs(), PoolSize: size,
@@ -272,7 +243,7 @@ func TestOnceAClusterIsBackNoReadFails(t *testing.T) {
 				rows.setPrice(id, 100)
 			}
 			c := newCache(t, rdb, rows.load, aside.WithRedisTimeout(time.Second))
-			mustGetMany(t, c, upTo(30)...)
+			mustGetMany(t, c, idsFrom(0, 30)...)
 			err := rdb.ForEachMaster(t.Context(), func(_ context.Context, node *redis.Client) error {
 				fillPools(t, node, size)
 				return nil

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/gob"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,31 +20,6 @@ import (
 
 	"github.com/asidecache/aside"
 )
-
-// steady is process for tests of what a Redis does that works: on a busy machine, one that is only slow must not look
-// like one that hangs.
-func steady[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
-	r.t.Helper()
-	return process(r, load, append([]aside.Option{patient}, opts...)...)
-}
-
-// byHand is a document that a person or another program may have written, of a product.
-func byHand(fresh time.Duration, value string) string {
-	return fmt.Sprintf(`{ "value": %s, "color":"red", "v": %d, "fresh":%d, "id":"by hand" }`,
-		value, productVersion, time.Now().Add(fresh).UnixMilli())
-}
-
-var productVersion = aside.VersionOf[product]()
-
-// filledWith is a document as the library stores it.
-func filledWith(t *testing.T, r *rig, p product, opts ...aside.Option) string {
-	t.Helper()
-	c, _ := steady(r, newTable(p).load, opts...)
-	mustGet(t, c, p.ID)
-	name := fmt.Sprintf("test:%d", p.ID)
-	defer r.del(name)
-	return r.get(name)
-}
 
 func TestUnreadableDocumentIsAMissThatRepairsItself(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
@@ -256,18 +230,6 @@ func TestUnreadableDocumentIsReplacedOnlyIfItIsStillThoseBytes(t *testing.T) {
 
 // The codecs of these tests write what JSON does not.
 
-type gobCodec struct{}
-
-func (gobCodec) Marshal(v any) ([]byte, error) {
-	var b bytes.Buffer
-	err := gob.NewEncoder(&b).Encode(v)
-	return b.Bytes(), err
-}
-
-func (gobCodec) Unmarshal(data []byte, v any) error {
-	return gob.NewDecoder(bytes.NewReader(data)).Decode(v)
-}
-
 type gzipCodec struct{}
 
 func (gzipCodec) Marshal(v any) ([]byte, error) {
@@ -283,29 +245,6 @@ func (gzipCodec) Unmarshal(data []byte, v any) error {
 		return err
 	}
 	return json.NewDecoder(r).Decode(v)
-}
-
-// rawCodec stores a string or bytes as they are, and reads whatever it is given. What is empty may be nil.
-type rawCodec struct{ reading func() }
-
-func (c rawCodec) Marshal(v any) ([]byte, error) {
-	if s, ok := v.(string); ok {
-		return append([]byte(nil), s...), nil
-	}
-	return v.([]byte), nil
-}
-
-func (c rawCodec) Unmarshal(data []byte, v any) error {
-	if c.reading != nil {
-		c.reading()
-	}
-	switch v := v.(type) {
-	case *string:
-		*v = string(data)
-	case *[]byte:
-		*v = bytes.Clone(data)
-	}
-	return nil
 }
 
 func TestCodecThatWritesNoJSON(t *testing.T) {
@@ -459,19 +398,6 @@ func TestOwnerMayModifyAValueWhoseEncodingIsItself(t *testing.T) {
 		close(spoilt)
 		equal(t, "what the joiner gets", string(<-got), "bytes")
 	})
-}
-
-// A kept value is what its codec was given, in a field that cannot be copied, so that each caller decodes it.
-type kept struct{ data []byte }
-
-// keepingCodec keeps what it is given, as its contract allows.
-type keepingCodec struct{}
-
-func (keepingCodec) Marshal(v any) ([]byte, error) { return v.(kept).data, nil }
-
-func (keepingCodec) Unmarshal(data []byte, v any) error {
-	v.(*kept).data = data
-	return nil
 }
 
 // A damagingCodec cannot read what it is given, and clears it, as a decryption in place does.

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -123,8 +122,6 @@ func embeddedRedis() (rdb *redis.Client, server *miniredis.Miniredis, stop func(
 	hurry := aside.PatientByDefault() // what the examples print is the same on a busy machine
 	return rdb, server, func() { rdb.Close(); server.Close(); hurry() }
 }
-
-var silent = slog.New(slog.DiscardHandler)
 
 // The whole use: wrap the method that reads, call Get in its place, and Invalidate where the row is written.
 func Example() {

@@ -79,6 +79,10 @@ func (s *Seal) Open(name string, sealed []byte) ([]byte, error) {
 	return data, err
 }
 
+// StatsOf is what users are told of what the engine has counted, and ListenerOf what the engine tells of what happens.
+func StatsOf(s engine.Stats) Stats          { return statsOf(s) }
+func ListenerOf(o Observer) engine.Observer { return o.listener() }
+
 // Failing is how many circuits of c count a failure.
 func Failing[K comparable, V any](c *Cache[K, V]) int {
 	return int(c.core.Store.Breaker.Failing[redisstore.Reads].Load() + c.core.Store.Breaker.Failing[redisstore.Writes].Load())

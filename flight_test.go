@@ -96,13 +96,6 @@ func TestLoaderGetsTheValuesButNotTheEndOfTheCallersCtx(t *testing.T) {
 	})
 }
 
-// raisedIn returns what Get panics with.
-func raisedIn(c *aside.Cache[int, product]) (p any) {
-	defer func() { p = recover() }()
-	_, err := c.Get(context.Background(), 1)
-	return fmt.Errorf("Get returned %w", err)
-}
-
 func TestLoaderPanicReachesItsCallersAndGivesTheLeaseBack(t *testing.T) {
 	for _, up := range []bool{true, false} {
 		t.Run(fmt.Sprintf("with Redis %v", up), func(t *testing.T) {
@@ -244,11 +237,6 @@ func TestJoinersOfAValueThatCannotBeEncodedLoadTheirOwn(t *testing.T) {
 		equal(t, "the document that is left", r.get("test:1"), "")
 	})
 }
-
-type brokenCodec struct{}
-
-func (brokenCodec) Marshal(any) ([]byte, error) { return nil, errors.New("broken") }
-func (brokenCodec) Unmarshal([]byte, any) error { return errors.New("broken") }
 
 // A load under a hold fills nothing, so nothing can decide it for a caller that comes later.
 func TestNobodyWaitsForALoadThatCannotServe(t *testing.T) {

@@ -3,7 +3,6 @@ package aside_test
 import (
 	"context"
 	"errors"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -73,16 +72,6 @@ func TestAFloodOfMadeUpIdsLeavesNothingInTheProcess(t *testing.T) {
 			equal(t, "the absences stored", int(c.Stats().Fills), 10_000+ids)
 		})
 	}
-}
-
-// inUse is how many bytes of memory the process needs.
-func inUse() int {
-	var m runtime.MemStats
-	for range 2 {
-		runtime.GC()
-	}
-	runtime.ReadMemStats(&m)
-	return int(m.HeapAlloc)
 }
 
 func usedMemory(t *testing.T, rdb *redis.Client) int {

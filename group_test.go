@@ -1,6 +1,7 @@
 package aside_test
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -19,7 +20,6 @@ import (
 // An apart is a proxy: it takes one command at a time, and a script of several keys not at all, as the node of a Cluster would. So
 // a test may do something between any two commands of a removal.
 type apart struct {
-	tap
 	joins  bool // it takes scripts of several keys all the same
 	before func(cmd redis.Cmder)
 
@@ -27,33 +27,21 @@ type apart struct {
 	sent map[string]int // commands by verb and key
 }
 
-func (a *apart) one(ctx context.Context, cmd redis.Cmder, next redis.ProcessPipelineHook) error {
-	args := cmd.Args()
-	if strings.HasPrefix(strings.ToLower(args[0].(string)), "eval") && args[2].(int) > 1 && !a.joins {
-		cmd.SetErr(redisError("CROSSSLOT Keys in request don't hash to the same slot"))
-		return cmd.Err()
+func (a *apart) send(_ context.Context, cmds []redis.Cmder, send sender) (first error) {
+	for _, cmd := range cmds {
+		first = cmp.Or(first, a.one(cmd, send))
+	}
+	return first
+}
+
+func (a *apart) one(cmd redis.Cmder, send sender) error {
+	if err := crossSlot(cmd); err != nil && !a.joins {
+		return refuse(err, cmd)
 	}
 	if a.before != nil && !internal(cmd) {
 		a.before(cmd)
 	}
-	return next(ctx, []redis.Cmder{cmd})
-}
-
-func (a *apart) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		return a.one(ctx, cmd, func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds[0]) })
-	}
-}
-
-func (a *apart) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) (first error) {
-		for _, cmd := range cmds {
-			if err := a.one(ctx, cmd, next); err != nil && first == nil {
-				first = err
-			}
-		}
-		return first
-	}
+	return send(cmd)
 }
 
 // at does something before the nth command of a verb on a key; n counts from 1.
@@ -98,7 +86,7 @@ func TestAllOfAGroupIsHeldBeforeAnyOfItIsReleased(t *testing.T) {
 		writer, reader := chain(t, rdb, rows, "page", "category"), chain(t, r.dial(t), rows, "page", "category")
 		priceOf(t, reader[0])
 		rows.setPrice(1, 90)
-		rdb.AddHook(proxy)
+		rdb.AddHook(through(proxy.send))
 		read := func(redis.Cmder) { priceOf(t, reader[0]) }
 		proxy.at(map[string]func(redis.Cmder){"invalidate category:1 1": read, "hold category:1 1": read, "hold category:1 2": read})
 		equal(t, "the error", aside.Invalidate(t.Context(), writer[0].Keys(1), writer[1].Keys(1)), nil)
@@ -117,7 +105,7 @@ func TestMoreKeysThanOneScriptRemovesAreHeldFirst(t *testing.T) {
 				writer, reader := chain(t, rdb, rows, "page", "category"), chain(t, r.dial(t), rows, "page", "category")
 				priceOf(t, reader[0])
 				rows.setPrice(1, 90)
-				keys := upTo(n + 1)[1:]
+				keys := idsFrom(0, n+1)[1:]
 				slices.Reverse(keys)
 				verbs := make(map[string]int)
 				proxy.before = func(cmd redis.Cmder) {
@@ -125,7 +113,7 @@ func TestMoreKeysThanOneScriptRemovesAreHeldFirst(t *testing.T) {
 						priceOf(t, reader[0])
 					}
 				}
-				rdb.AddHook(proxy)
+				rdb.AddHook(through(proxy.send))
 				equal(t, "the error", aside.Invalidate(t.Context(), writer[0].Keys(1), writer[1].Keys(keys...)), nil)
 				equal(t, "the page", priceOf(t, reader[0]), 90)
 				equal(t, "whether they were held", verbs["hold"] > 0, n == 500)
@@ -142,7 +130,7 @@ func TestAHoldThatWasGoneHasAllHeldAgain(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				rows, rdb, proxy := newTable(product{1, "lamp", 100}), r.dial(t), new(apart)
 				writer, reader := chain(t, rdb, rows, "table", "page", "category"), chain(t, r.dial(t), rows, "table", "page", "category")
-				rdb.AddHook(proxy)
+				rdb.AddHook(through(proxy.send))
 				mustInvalidate(t, writer[0], 2, 3) // finds out that keys must share a slot
 				priceOf(t, reader[0])
 				rows.setPrice(1, 90)
@@ -175,7 +163,7 @@ func TestAHoldOfATransactionThatWasGoneHasAllHeldAgain(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				rows, rdb, proxy := newTable(product{1, "lamp", 100}), r.dial(t), new(apart)
 				writer, reader := chain(t, rdb, rows, "page", "category"), chain(t, r.dial(t), rows, "page", "category")
-				rdb.AddHook(proxy)
+				rdb.AddHook(through(proxy.send))
 				var placed []any
 				proxy.at(map[string]func(redis.Cmder){
 					"hold category:1 1": func(cmd redis.Cmder) { placed = slices.Clone(cmd.Args()) },
@@ -210,7 +198,7 @@ func TestAHoldOfTagsThatWasGoneHasAllHeldAgain(t *testing.T) {
 				writer, reader := chain(t, rdb, rows, "a page", "category"), chain(t, r.dial(t), rows, "a page", "category")
 				priceOf(t, reader[0])
 				rows.setPrice(1, 90)
-				rdb.AddHook(proxy)
+				rdb.AddHook(through(proxy.send))
 				var placed []any
 				proxy.at(map[string]func(redis.Cmder){
 					"record aside-tags 1": func(cmd redis.Cmder) { placed = slices.Clone(cmd.Args()) },
@@ -243,7 +231,7 @@ func TestWhatLagsIsRemovedFirst(t *testing.T) {
 		reader, _ := openBoth(r.dial(t))
 		priceOf(t, reader)
 		rows.setPrice(1, 90)
-		rdb.AddHook(proxy)
+		rdb.AddHook(through(proxy.send))
 		proxy.before = func(redis.Cmder) { priceOf(t, reader) }
 		equal(t, "the error", aside.Invalidate(t.Context(), pages.Keys(1), categories.Keys(1)), nil)
 		equal(t, "the page", priceOf(t, reader), 90)
@@ -255,18 +243,18 @@ func TestWhatIsConfirmedBeforeWhatItIsMadeFromIsRepeated(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows, rdb := newTable(product{1, "lamp", 100}), r.dial(t)
 		writer, reader := chain(t, rdb, rows, "page", "category"), chain(t, r.dial(t), rows, "page", "category")
-		rdb.AddHook(new(apart)) // each has a command of its own
+		rdb.AddHook(through(new(apart).send)) // each has a command of its own
 		var mu sync.Mutex
 		fail := map[string]bool{"page:1": true, "category:1": true}
 		for name := range fail {
-			rdb.AddHook(&onKey{name, func() error {
+			rdb.AddHook(onKey(name, func() error {
 				mu.Lock()
 				defer mu.Unlock()
 				if fail[name] {
 					return redisError("OOM")
 				}
 				return nil
-			}})
+			}))
 		}
 		ends := func(name string) {
 			mu.Lock()
@@ -294,14 +282,14 @@ func TestWhatMayNotBeTouchedHasNothingSentAgainButItself(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb, tap := r.tapped()
 		var refused, others atomic.Int64
-		rdb.AddHook(&onKey{"test:1", func() error {
+		rdb.AddHook(onKey("test:1", func() error {
 			refused.Add(1)
 			return redisError("NOPERM this user has no permissions to access the key")
-		}})
-		rdb.AddHook(&onKey{"test:2", func() error {
+		}))
+		rdb.AddHook(onKey("test:2", func() error {
 			others.Add(1)
 			return nil
-		}})
+		}))
 		c := newCache(t, rdb, newTable(product{2, "lamp", 100}).load)
 		if c.Invalidate(t.Context(), 1) == nil {
 			t.Error("Invalidate returned nil")
@@ -348,7 +336,7 @@ func TestWhatIsInvalidatedDuringARoundIsSentAgainIfAHoldWasGone(t *testing.T) {
 		priceOf(t, reader["a"])
 		priceOf(t, reader["b"])
 		rows.setPrice(1, 90)
-		rdb.AddHook(proxy)
+		rdb.AddHook(through(proxy.send))
 		var fails atomic.Bool
 		fails.Store(true)
 		failing := func() error {
@@ -357,8 +345,8 @@ func TestWhatIsInvalidatedDuringARoundIsSentAgainIfAHoldWasGone(t *testing.T) {
 			}
 			return nil
 		}
-		rdb.AddHook(&onKey{"a:1", failing})
-		rdb.AddHook(&onKey{"b:1", failing})
+		rdb.AddHook(onKey("a:1", failing))
+		rdb.AddHook(onKey("b:1", failing))
 		if aside.Invalidate(t.Context(), writer["a"].Keys(1), writer["b"].Keys(1)) == nil {
 			t.Error("Invalidate returned nil")
 		}
@@ -416,7 +404,7 @@ func TestWhoJoinsALoadThatLagsCachesNothing(t *testing.T) {
 		pages := open(t, rdb, "page", func(ctx context.Context, _ int) (product, error) { return categories.Get(ctx, 1) }, patient)
 		mustInvalidate(t, categories, 1)
 		joined := make(chan struct{})
-		rdb.AddHook(proxy)
+		rdb.AddHook(through(proxy.send))
 		proxy.at(map[string]func(redis.Cmder){"lease category:1 1": func(redis.Cmder) { <-joined }})
 		var group sync.WaitGroup
 		for id := range 2 {
@@ -436,15 +424,13 @@ func TestWhoJoinsALoadThatLagsCachesNothing(t *testing.T) {
 func TestARemovalMayTakeLongerThanItsHoldsLast(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb, tap := r.tapped()
-		slow := new(slowHook)
 		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load, categories)
 		priceOf(t, c)
 		score := float64(time.Now().Add(time.Hour).UnixMicro())
 		for i := range 5000 {
 			equal(t, "the error", r.raw.ZAdd(t.Context(), "aside-tag=lamp", redis.Z{Score: score + float64(i), Member: fmt.Sprint("test:x", i)}).Err(), nil)
 		}
-		slow.by.Store(int64(240 * time.Millisecond))
-		rdb.AddHook(slow)
+		tap.become(func(string) error { time.Sleep(240 * time.Millisecond); return nil })
 		began := time.Now()
 		equal(t, "the error", aside.Invalidate(t.Context(), c.Keys(2), c.Tags("lamp")), nil)
 		if took := time.Since(began); took < 4*time.Second {
@@ -471,13 +457,13 @@ func TestWhatIsInvalidatedWhileAllIsHeldIsNotSentAgain(t *testing.T) {
 			}
 		}
 		fails.Store(true)
-		rdb.AddHook(proxy)
-		rdb.AddHook(&onKey{"test:1", func() error {
+		rdb.AddHook(through(proxy.send))
+		rdb.AddHook(onKey("test:1", func() error {
 			if fails.Load() {
 				return redisError("OOM")
 			}
 			return nil
-		}})
+		}))
 		if c.Invalidate(t.Context(), 1) == nil {
 			t.Error("Invalidate returned nil")
 		}
@@ -524,7 +510,7 @@ func TestWhatIsMadeByGetManyFromWhatLagsIsNotCached(t *testing.T) {
 func TestNoHoldIsSentToARedisThatIsKnownToBeDown(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, w := inWeather(r, newTable(product{1, "lamp", 100}).load)
-		w.answer(errDown)
+		w.refuse(errDown)
 		for c.Invalidate(t.Context(), 2) == nil || !c.Stats().WritesDown {
 			synctest.Wait()
 		}

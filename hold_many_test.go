@@ -20,27 +20,12 @@ const manyKeys = 2_500
 type takesTime struct{}
 
 // slowHolds are a server that takes its time for holds that are placed under a ctx of takesTime.
-type slowHolds struct{ tap }
-
-func (s *slowHolds) slowDown(ctx context.Context, cmds ...redis.Cmder) {
+func slowHolds(ctx context.Context, cmds []redis.Cmder, send sender) error {
 	verb := aside.Verb(cmds[0])
 	if ctx.Value(takesTime{}) != nil && (verb == "hold" || verb == "holdtags" || verb == "record") {
 		time.Sleep(400 * time.Millisecond)
 	}
-}
-
-func (s *slowHolds) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		s.slowDown(ctx, cmd)
-		return next(ctx, cmd)
-	}
-}
-
-func (s *slowHolds) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		s.slowDown(ctx, cmds...)
-		return next(ctx, cmds)
-	}
+	return send(cmds...)
 }
 
 // inSlowTx has holds placed by invalidate slowly, those that are placed at the end of the transaction as well, and renewed fast or
@@ -64,7 +49,7 @@ func slow(context.Context) error { return nil }
 // veryMany are invalidations of very many keys, or tags. The first key has the first tag.
 var veryMany = map[string]func(ctx context.Context, c *aside.Cache[int, product]) error{
 	"keys": func(ctx context.Context, c *aside.Cache[int, product]) error {
-		return c.Invalidate(ctx, upTo(manyKeys)...)
+		return c.Invalidate(ctx, idsFrom(0, manyKeys)...)
 	},
 	"tags": func(ctx context.Context, c *aside.Cache[int, product]) error {
 		tags := make([]string, manyKeys)
@@ -78,7 +63,7 @@ var veryMany = map[string]func(ctx context.Context, c *aside.Cache[int, product]
 // slowProcess makes a cache whose holds are placed slowly.
 func slowProcess(r *rig, rows *table) *aside.Cache[int, product] {
 	rdb := r.dial(r.t)
-	rdb.AddHook(new(slowHolds))
+	rdb.AddHook(through(slowHolds))
 	return newCache(r.t, rdb, rows.load, categories, aside.WithHold(time.Second), aside.WithRedisTimeout(time.Second))
 }
 

@@ -16,15 +16,6 @@ var invalidations = map[string]func(ctx context.Context, c *aside.Cache[int, pro
 	"a tag": func(ctx context.Context, c *aside.Cache[int, product]) error { return c.InvalidateTags(ctx, "lamps") },
 }
 
-// isCached reports whether a Get fills product 1.
-func isCached(t *testing.T, c *aside.Cache[int, product]) bool {
-	t.Helper()
-	mustGet(t, c, 1)
-	hits := c.Stats().Hits
-	mustGet(t, c, 1)
-	return c.Stats().Hits > hits
-}
-
 // Both are placed in one transaction, which then cannot renew them.
 func TestTheShorterHoldOfOneCacheDoesNotEndTheLongerOneOfAnother(t *testing.T) {
 	for name, invalidate := range invalidations {
@@ -164,4 +155,16 @@ func TestAnInnerInTxThatSucceedsIsReleasedWithTheOuterOne(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestHoldOfAnInnerInTxLastsUntilTheOuterOneEnds(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := process(r, newTable().load)
+		inTx(t, func(ctx context.Context) error {
+			err := aside.InTx(ctx, func(ctx context.Context) error { return c.Invalidate(ctx, 1) })
+			equal(t, "whether it is held after the inner one", r.held("test:1"), true)
+			return err
+		})
+		equal(t, "whether it is held after the outer one", r.held("test:1"), false)
+	})
 }

@@ -165,46 +165,6 @@ func TestHoldThatCannotBePlacedIsAnErrorAndTheKeyIsInvalidatedAfterwards(t *test
 	})
 }
 
-func TestReadsInsideATransactionNeitherFillNorShare(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200}, product{3, "chair", 300})
-		c, tap := process(r, rows.load)
-		mustGet(t, c, 2)
-		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
-			_ = c.Invalidate(ctx, 1)
-			tap.reset()
-			rows.setPrice(1, 90) // uncommitted, and seen through ctx
-			for range 2 {
-				p, err := c.Get(ctx, 1)
-				equal(t, "the price inside", p.Price, 90)
-				equal(t, "its error", err, nil)
-			}
-			verbs, _ := tap.count()
-			equal(t, "the commands for the key that it wrote", fmt.Sprint(verbs), "[]")
-			found, err := c.GetMany(ctx, []int{1, 2, 3})
-			equal(t, "what GetMany finds", fmt.Sprint(found[1].Price, found[2].Price, found[3].Price, err), "90 200 300 <nil>")
-			equal(t, "the document of another key that missed", r.get("test:3"), "")
-			return errDown
-		})
-		equal(t, "Hits", c.Stats().Hits, 1)
-	})
-}
-
-func TestGetManyInsideThatFindsEverythingLoadsNothing(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, 1, 2)
-		c, _ := process(r, rows.table.load, aside.WithBatch(rows.loadMany))
-		mustGetMany(t, c, 1, 2)
-		err := aside.InTx(t.Context(), func(ctx context.Context) error {
-			found, err := c.GetMany(ctx, []int{1, 2})
-			equal(t, "what GetMany finds", prices(found), "1:100 2:200")
-			return err
-		})
-		equal(t, "the error", err, nil)
-		equal(t, "the batches", rows.batches(), "[1 2]")
-	})
-}
-
 func TestReleaseOfAHoldThatIsGoneInvalidates(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})
@@ -274,36 +234,45 @@ func TestManyKeysOfSeveralCachesAreHeldAndReleasedInOneRoundTripEach(t *testing.
 	})
 }
 
-func TestNothingIsFilledForTheReplicaLag(t *testing.T) {
-	writes := map[string]func(t *testing.T, c *aside.Cache[int, product]) error{
-		"Invalidate": func(t *testing.T, c *aside.Cache[int, product]) error { return c.Invalidate(t.Context(), 1) },
-		"InTx": func(t *testing.T, c *aside.Cache[int, product]) error {
-			return aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, 1) })
-		},
-		"InvalidateAll": func(t *testing.T, c *aside.Cache[int, product]) error { return c.InvalidateAll(t.Context()) },
-	}
-	for name, write := range writes {
-		t.Run(name, func(t *testing.T) {
-			onMiniredis(t, func(t *testing.T, r *rig) {
-				rows := newTable(product{1, "lamp", 100}) // a replica that lags
-				c, _ := process(r, rows.load, aside.WithReplicaLag(time.Second))
-				mustGet(t, c, 1)
-				if err := write(t, c); err != nil {
-					t.Fatal(err)
-				}
-				equal(t, "what the replica has", mustGet(t, c, 1).Price, 100)
-				time.Sleep(999 * time.Millisecond)
-				rows.setPrice(1, 90) // it has caught up
-				equal(t, "what the replica has", mustGet(t, c, 1).Price, 90)
-				if doc := r.get("test:1"); strings.Contains(doc, "value") {
-					t.Errorf("within the lag, the document is %s", doc)
-				}
-				time.Sleep(time.Millisecond)
-				mustGet(t, c, 1)
-				if doc := r.get("test:1"); !strings.Contains(doc, "value") {
-					t.Errorf("after the lag, the document is %s", doc)
-				}
-			})
+// Each cache stands for itself: the keys of one are held though those of another cannot be.
+func TestCachesOfOneTransactionFailByThemselves(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		failing, tap := process(r, rows.load)
+		rdb := r.dial(t)
+		make := func(name string) *aside.Cache[int, product] {
+			c, err := aside.New(rdb, name, rows.load, aside.WithLogger(logger(t)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return closed(t, c)
+		}
+		first, second := make("first"), make("second")
+		caches := []*aside.Cache[int, product]{failing, first, second}
+		for _, c := range caches {
+			mustGet(t, c, 1)
+		}
+		tap.answer("hold", errDown)
+		tap.answer("invalidate", errDown)
+		inTx(t, func(ctx context.Context) error {
+			for _, c := range caches {
+				err := c.Invalidate(ctx, 1)
+				equal(t, "whether Invalidate failed", errors.Is(err, errDown), c == failing)
+			}
+			rows.setPrice(1, 90)
+			for _, c := range []*aside.Cache[int, product]{first, second} {
+				equal(t, "the price once committed", mustGet(t, c, 1).Price, 90)
+			}
+			return nil
 		})
-	}
+		for _, name := range []string{"first:1", "second:1"} {
+			equal(t, "the document of "+name, r.get(name), "")
+		}
+		for _, c := range caches {
+			equal(t, "the price", mustGet(t, c, 1).Price, 90)
+		}
+		equal(t, "Owed of the one that failed", failing.Stats().PendingInvalidations, 1)
+		equal(t, "Owed of another", first.Stats().PendingInvalidations, 0)
+		tap.answer("invalidate", nil)
+	})
 }

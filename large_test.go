@@ -1,10 +1,7 @@
 package aside_test
 
 import (
-	"bytes"
-	"log/slog"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -12,6 +9,7 @@ import (
 
 	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/asidetest"
+	"github.com/asidecache/aside/internal/pipe"
 )
 
 // Over a connection that takes slowByte for each byte, these take a second.
@@ -22,30 +20,12 @@ var (
 
 const slowByte = 4 * time.Microsecond
 
-// A text keeps all that is logged.
-type text struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-func (l *text) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.Write(p)
-}
-
-func (l *text) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.buf.String()
-}
-
 // largely makes a cache of values one of which is too large to be read in time, or to be written, and stores them.
-func largely(t *testing.T, rdb *redis.Client, in, out time.Duration) (*aside.Cache[int, product], *table, *text) {
+func largely(t *testing.T, rdb *redis.Client, in, out time.Duration) (*aside.Cache[int, product], *table, *lines) {
 	o := rdb.Options()
-	o.Dialer = slowed(o.Dialer, 0, in, out)
-	rows, logged := newTable(much, product{2, "desk", 200}, product{3, "sofa", 300}, muchMore), new(text)
-	c := newCache(t, rdb, rows.load, aside.WithTTL(time.Hour), aside.WithLogger(slog.New(slog.NewTextHandler(logged, nil))))
+	o.Dialer = pipe.Slowed(o.Dialer, 0, in, out)
+	rows, logged := newTable(much, product{2, "desk", 200}, product{3, "sofa", 300}, muchMore), new(lines)
+	c := newCache(t, rdb, rows.load, aside.WithTTL(time.Hour), logged.option())
 	t.Cleanup(func() { c.Close() })
 	for id := 1; id <= 3; id++ {
 		mustGet(t, c, id)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -53,14 +52,6 @@ func TestOtherProcessWaitsForTheLease(t *testing.T) {
 		price(t, "what the other process gets", second, 100)
 		equal(t, "the number of loads", rows.loads.Load(), 1)
 	})
-}
-
-// deadLease is what a process that was killed leaves behind.
-func deadLease(r *rig, name string, life time.Duration) {
-	r.t.Helper()
-	if err := r.raw.Set(context.Background(), name, fmt.Sprintf(`{"lease":"dead-1-2.3","life":%d}`, life.Milliseconds()), life).Err(); err != nil {
-		r.t.Fatal(err)
-	}
 }
 
 func TestLeaseOfADeadProcessIsTakenOverOnceItExpires(t *testing.T) {
@@ -254,26 +245,16 @@ func TestDelayedReleaseLeavesWhatCameLater(t *testing.T) {
 	})
 }
 
-// twice has every lease command executed twice, as a client that loses the first reply does.
-type twice struct{}
-
-func (twice) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (twice) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-func (twice) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if aside.Verb(cmd) == "lease" {
-			_ = next(ctx, cmd)
-		}
-		return next(ctx, cmd)
-	}
-}
-
+// Every lease command is executed twice, as by a client that loses the first reply.
 func TestLeaseWhoseReplyWasLostIsKnownAgain(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb := r.dial(t)
-		rdb.AddHook(twice{})
+		rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+			if aside.Verb(cmds[0]) == "lease" {
+				_ = send(cmds...)
+			}
+			return send(cmds...)
+		}))
 		c := newCache(t, rdb, newTable(product{1, "lamp", 100}).load)
 		start := time.Now()
 		mustGet(t, c, 1)
@@ -340,111 +321,9 @@ func TestLeaseExpiresSoonAfterItsProcessHasDied(t *testing.T) {
 	})
 }
 
-// Each was left behind by a process that died before the clock of Redis was set back by an hour.
-func TestNothingThatTheDeadLeaveOutlivesItsTimeWhenTheClockIsSetBack(t *testing.T) {
-	left := map[string]func(t *testing.T, r *rig){
-		"a lease":                    func(_ *testing.T, r *rig) { deadLease(r, "test:1", 2*time.Second) },
-		"a lease that is waited for": func(_ *testing.T, r *rig) { r.lease(`{"lease":"dead-1-2.3","life":2000,"waited":true}`, 2*time.Second) },
-		"a returned lease":           func(_ *testing.T, r *rig) { r.lease(`{"lease":"dead-1-2.3","returned":true}`, time.Second) },
-		"a hold": func(t *testing.T, r *rig) {
-			c, _ := process(r, newTable().load, aside.WithHold(time.Second))
-			_ = aside.InTx(t.Context(), func(ctx context.Context) error { _ = c.Invalidate(ctx, 1); return errDown })
-		},
-		"a lag": func(t *testing.T, r *rig) {
-			c, _ := process(r, newTable().load, aside.WithReplicaLag(time.Second))
-			mustInvalidate(t, c, 1)
-		},
-	}
-	for name, leave := range left {
-		t.Run(name, func(t *testing.T) {
-			onEveryClock(t, func(t *testing.T, r *rig) {
-				leave(t, r)
-				r.setBack("test:1", time.Hour)
-				c, _ := process(r, newTable(product{1, "lamp", 100}).load)
-				begun := time.Now()
-				r.until(func() bool { mustGet(t, c, 1); return c.Stats().Hits > 0 })
-				if took := time.Since(begun); r.virtual && took > 3*time.Second {
-					t.Errorf("nothing was filled for %v", took)
-				}
-			})
-		})
-	}
-}
-
 func (r *rig) lease(doc string, life time.Duration) {
 	r.t.Helper()
 	if err := r.raw.Set(context.Background(), "test:1", doc, life).Err(); err != nil {
 		r.t.Fatal(err)
-	}
-}
-
-// The transaction is open, and must not lose its hold.
-func TestAHoldThatIsRenewedOutlivesAClockThatIsSetBack(t *testing.T) {
-	onEveryClock(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		writer, tap := process(r, rows.load, aside.WithHold(time.Second))
-		reader, _ := process(r, rows.load)
-		inTx(t, func(ctx context.Context) error {
-			err := writer.Invalidate(ctx, 1)
-			_ = aside.InTx(t.Context(), func(ctx context.Context) error { _ = writer.Invalidate(ctx, 1); return errDown }) // which nobody renews
-			r.setBack("test:1", time.Hour)
-			tap.reset()
-			r.until(func() bool {
-				mustGet(t, reader, 1)
-				equal(t, "whether it is held", r.held("test:1"), true)
-				return tap.sent("hold") > 3
-			})
-			rows.setPrice(1, 90)
-			equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
-			return err
-		})
-		if left := r.raw.PTTL(t.Context(), "test:1").Val(); left > time.Second {
-			t.Errorf("after the release, the hold that nobody renews has %v to live", left)
-		}
-		r.until(func() bool { mustGet(t, reader, 1); return reader.Stats().Hits > 0 })
-	})
-}
-
-// A process died while it refreshed a value, which is stale.
-func TestAClaimOfTheDeadDoesNotOutliveAClockThatIsSetBack(t *testing.T) {
-	onEveryClock(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, _ := process(r, rows.load, aside.WithTTL(time.Millisecond), aside.WithStale(time.Hour))
-		mustGet(t, c, 1)
-		doc := r.get("test:1")
-		claim := fmt.Sprintf(`"claim":%13d`, time.Now().Add(time.Second).UnixMilli())
-		r.lease(regexp.MustCompile(`"claim":( *\d+)`).ReplaceAllString(doc, claim), time.Hour)
-		r.setBack("test:1", time.Hour)
-		time.Sleep(2 * time.Millisecond) // stale
-		rows.setPrice(1, 90)
-		r.until(func() bool { return mustGet(t, c, 1).Price == 90 })
-	})
-}
-
-func TestAHeldTagOfTheDeadDoesNotOutliveAClockThatIsSetBack(t *testing.T) {
-	ways := map[string]func(t *testing.T, r *rig, rows *table){
-		"a hold": func(t *testing.T, r *rig, rows *table) {
-			c, _ := process(r, rows.load, categories, aside.WithHold(time.Second))
-			_ = aside.InTx(t.Context(), func(ctx context.Context) error { return errors.Join(c.InvalidateTags(ctx, "lamps"), errDown) })
-		},
-		"a lag": func(t *testing.T, r *rig, rows *table) {
-			c, _ := process(r, rows.load, categories, aside.WithReplicaLag(time.Second))
-			mustInvalidateTags(t, c, "lamps")
-		},
-	}
-	for name, leave := range ways {
-		t.Run(name, func(t *testing.T) {
-			onEveryClock(t, func(t *testing.T, r *rig) {
-				rows := newTable(product{1, "lamps", 100})
-				leave(t, r, rows)
-				r.setTagsBack(time.Hour)
-				c, _ := process(r, rows.load, categories)
-				begun := time.Now()
-				r.until(func() bool { mustGet(t, c, 1); return c.Stats().Hits > 0 })
-				if took := time.Since(begun); r.virtual && took > 3*time.Second {
-					t.Errorf("nothing was filled for %v", took)
-				}
-			})
-		})
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -94,7 +94,7 @@ func newWorld(r *rig, seed uint64) *world {
 	w.faulty = &faulty{world: w, apart: seed%2 == 1}
 	w.faulty.become(0, 0)
 	rdb := r.dial(r.t)
-	rdb.AddHook(w.faulty)
+	rdb.AddHook(through(w.faulty.send))
 	w.process, w.everybody = w.open(rdb), w.open(r.dial(r.t))
 	return w
 }
@@ -146,7 +146,7 @@ func (w *world) call() {
 	case 5:
 		w.invalidate(key, []int{key, made}, func() error { return w.process.made.InvalidateTags(ctx, fmt.Sprint("tag", key)) })
 	case 8:
-		w.invalidate(key, upTo(2*worldRows), func() error { return caches.InvalidateAll(ctx) })
+		w.invalidate(key, idsFrom(0, 2*worldRows), func() error { return caches.InvalidateAll(ctx) })
 	case 9:
 		w.inTx(key, made)
 	}
@@ -283,7 +283,6 @@ func (w *world) readKey(key int, rs *readers, where string) {
 // A faulty connection loses commands and answers, and delays them. If it is apart, it takes no script of several keys, so that
 // what is removed together is held and released.
 type faulty struct {
-	tap
 	world  *world
 	apart  bool
 	loses  atomic.Bool
@@ -295,31 +294,21 @@ func (f *faulty) become(mode, key int) {
 	f.loses.Store(mode&1 != 0)
 	name := ""
 	if mode&2 != 0 {
-		name = [...]string{"source", "made"}[key/worldRows] + ":" + itoa(key)
+		name = [...]string{"source", "made"}[key/worldRows] + ":" + strconv.Itoa(key)
 	}
 	f.broken.Store(name)
 }
 
-func (f *faulty) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		return f.send(ctx, []redis.Cmder{cmd}, func(ctx context.Context, cmds []redis.Cmder) error { return next(ctx, cmds[0]) })
-	}
-}
-
-func (f *faulty) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error { return f.send(ctx, cmds, next) }
-}
-
-func (f *faulty) send(ctx context.Context, cmds []redis.Cmder, next redis.ProcessPipelineHook) (first error) {
+func (f *faulty) send(_ context.Context, cmds []redis.Cmder, send sender) (first error) {
 	if internal(cmds[0]) {
-		return next(ctx, cmds)
+		return send(cmds...)
 	}
 	f.world.sleep(5)
 	lost, refused := false, -1
 	if f.loses.Load() && f.world.n(4) == 0 {
 		switch f.world.n(3) {
 		case 0:
-			return failAll(cmds)
+			return refuse(errDown, cmds...)
 		case 1:
 			lost = true
 		case 2:
@@ -327,26 +316,19 @@ func (f *faulty) send(ctx context.Context, cmds []redis.Cmder, next redis.Proces
 		}
 	}
 	for i, cmd := range cmds {
-		args := cmd.Args()
+		apart := crossSlot(cmd)
 		switch {
-		case i == refused, f.broken.Load() != "" && slices.Contains(args, f.broken.Load()):
+		case i == refused, f.broken.Load() != "" && slices.Contains(cmd.Args(), f.broken.Load()):
 			cmd.SetErr(outOfMemory)
-		case f.apart && strings.HasPrefix(strings.ToLower(args[0].(string)), "eval") && args[2].(int) > 1:
-			cmd.SetErr(redisError("CROSSSLOT Keys in request don't hash to the same slot"))
+		case f.apart && apart != nil:
+			cmd.SetErr(apart)
 		default:
-			_ = next(ctx, []redis.Cmder{cmd})
+			_ = send(cmd)
 		}
 		first = cmp.Or(first, cmd.Err())
 	}
 	if lost { // they were executed
-		return failAll(cmds)
+		return refuse(errDown, cmds...)
 	}
 	return first
-}
-
-func failAll(cmds []redis.Cmder) error {
-	for _, cmd := range cmds {
-		cmd.SetErr(errDown)
-	}
-	return errDown
 }

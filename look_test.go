@@ -58,12 +58,6 @@ func (e *eight) end() {
 	}
 }
 
-func release(gates ...*gate) {
-	for _, g := range gates {
-		g.release()
-	}
-}
-
 func TestReadsThatRunSideBySideShareRoundTrips(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		e := eightReads(t, r, 24)
@@ -311,7 +305,7 @@ func TestAHookThatIsAddedLaterTakesPart(t *testing.T) {
 		mustGet(t, c, 1)
 		mustGet(t, c, 1)
 		tap := new(tap)
-		rdb.AddHook(tap)
+		rdb.AddHook(through(tap.send))
 		mustGet(t, c, 1)
 		mustInvalidate(t, c, 1)
 		verbs, _ := tap.count()
@@ -446,31 +440,20 @@ func TestCallersInAHurryLeaveABoundedClientOnTime(t *testing.T) {
 	})
 }
 
-// leisurely is a hook that takes its time over a GET, and has no fill answered before the end of its ctx.
-type leisurely struct{ get time.Duration }
-
-func (leisurely) DialHook(next redis.DialHook) redis.DialHook { return next }
-func (leisurely) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return next
-}
-func (l leisurely) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		switch aside.Verb(cmd) {
-		case "get":
-			time.Sleep(l.get)
-		case "fill":
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		return next(ctx, cmd)
-	}
-}
-
 // Calls share their deadlines. When the first one fills, it has little time left, and the second one has just begun.
 func TestCallGetsNoDeadlineOfOneThatHasMoreTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rdb := asidetest.Redis(t).Client(func(o *redis.Options) { o.ContextTimeoutEnabled = true })
-		rdb.AddHook(leisurely{get: 200 * time.Millisecond})
+		rdb.AddHook(through(func(ctx context.Context, cmds []redis.Cmder, send sender) error {
+			switch aside.Verb(cmds[0]) {
+			case "get":
+				time.Sleep(200 * time.Millisecond)
+			case "fill": // has no answer before the end of its ctx
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			return send(cmds...)
+		}))
 		c := newCache(t, rdb, slowly(newTable(product{1, "lamp", 100}, product{2, "desk", 200}).load))
 		first := make(chan time.Duration)
 		go func() { first <- took(func() { mustGet(t, c, 1) }) }()

@@ -13,20 +13,6 @@ import (
 	"github.com/asidecache/aside"
 )
 
-var nearby = aside.WithNear(1000, time.Minute)
-
-// nearRead reads row 1 until it comes from memory: the first reads ask for a lease.
-func nearRead(t *testing.T, r *rig, c *aside.Cache[int, product]) product {
-	t.Helper()
-	var p product
-	r.until(func() bool {
-		before := c.Stats().NearHits
-		p = mustGet(t, c, 1)
-		return c.Stats().NearHits > before
-	})
-	return p
-}
-
 func TestANearHitAsksNobody(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		var outcomes sync.Map
@@ -49,9 +35,11 @@ func TestANearHitAsksNobody(t *testing.T) {
 // Another process has a copy. When each of these has returned, it reads the new row.
 func TestNoNearCopyIsServedAfterAnInvalidation(t *testing.T) {
 	ways := map[string]func(ctx context.Context, c *aside.Cache[int, product]) error{
-		"Invalidate":     func(ctx context.Context, c *aside.Cache[int, product]) error { return c.Invalidate(ctx, 1) },
-		"of several":     func(ctx context.Context, c *aside.Cache[int, product]) error { return c.Invalidate(ctx, 1, 2, 3) },
-		"of very many":   func(ctx context.Context, c *aside.Cache[int, product]) error { return c.Invalidate(ctx, upTo(2000)...) },
+		"Invalidate": func(ctx context.Context, c *aside.Cache[int, product]) error { return c.Invalidate(ctx, 1) },
+		"of several": func(ctx context.Context, c *aside.Cache[int, product]) error { return c.Invalidate(ctx, 1, 2, 3) },
+		"of very many": func(ctx context.Context, c *aside.Cache[int, product]) error {
+			return c.Invalidate(ctx, idsFrom(0, 2000)...)
+		},
 		"InvalidateTags": func(ctx context.Context, c *aside.Cache[int, product]) error { return c.InvalidateTags(ctx, "lamp") },
 		"InvalidateAll":  func(ctx context.Context, c *aside.Cache[int, product]) error { return c.InvalidateAll(ctx) },
 		"Caches": func(ctx context.Context, c *aside.Cache[int, product]) error {
@@ -213,12 +201,12 @@ func TestAnInvalidationThatCannotBeToldIsPending(t *testing.T) {
 		reader, _ := process(r, rows.load, nearby)
 		rdb := r.dial(t)
 		var fails atomic.Bool
-		rdb.AddHook(&onKey{"aside-near", func() error {
+		rdb.AddHook(onKey("aside-near", func() error {
 			if fails.Load() {
 				return redisError("OOM")
 			}
 			return nil
-		}})
+		}))
 		writer := newCache(t, rdb, rows.load, nearby)
 		nearRead(t, r, reader)
 		rows.setPrice(1, 90)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,16 +36,6 @@ func openShop(t *testing.T, rdb redis.UniversalClient, categories *table, tagOfP
 		return s.categories.Get(ctx, s.category)
 	}, patient, tagged(tagOfPages))
 	return s
-}
-
-func open[K comparable, V any](t *testing.T, rdb redis.UniversalClient, name string, load aside.Loader[K, V], opts ...aside.Option) *aside.Cache[K, V] {
-	t.Helper()
-	c, err := aside.New(rdb, name, load, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
 }
 
 func (s *shop) page(t *testing.T) int {
@@ -105,55 +96,6 @@ func TestWhatIsMadeFromWhatOneCallInvalidatesIsNotMadeFromTheOldRow(t *testing.T
 	}
 }
 
-// OnKey does something before each command on a key; an error stands for its answer.
-type onKey struct {
-	key string
-	do  func() error
-}
-
-func (o *onKey) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (o *onKey) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		if err := o.pass(cmd); err != nil {
-			return err
-		}
-		return next(ctx, cmd)
-	}
-}
-
-func (o *onKey) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		for _, cmd := range cmds {
-			if err := o.pass(cmd); err != nil {
-				return err
-			}
-		}
-		return next(ctx, cmds)
-	}
-}
-
-func (o *onKey) pass(cmd redis.Cmder) error {
-	if !slices.Contains(cmd.Args(), any(o.key)) {
-		return nil
-	}
-	err := o.do()
-	if err != nil {
-		cmd.SetErr(err)
-	}
-	return err
-}
-
-// serverOf is the primary of a Cluster that serves a name.
-func (r *rig) serverOf(name string) string {
-	r.t.Helper()
-	node, err := r.raw.(*redis.ClusterClient).MasterForKey(context.Background(), name)
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return node.Options().Addr
-}
-
 // The category lies on another server than the page, and is removed later.
 func TestWhatOneCallInvalidatesOnSeveralServersIsHeldFirst(t *testing.T) {
 	for _, evicted := range []bool{false, true} {
@@ -166,13 +108,13 @@ func TestWhatOneCallInvalidatesOnSeveralServersIsHeldFirst(t *testing.T) {
 			rows := newTable(product{id, "lamps", 100})
 			g := &gate{reached: make(chan struct{}), open: make(chan struct{})}
 			var once sync.Once
-			slow := &onKey{fmt.Sprint("category:", id), func() error {
+			slow := onKey(fmt.Sprint("category:", id), func() error {
 				once.Do(func() {
 					close(g.reached)
 					<-g.open
 				})
 				return nil
-			}}
+			})
 			rdb := r.dial(t)
 			writer, reader := openShop(t, rdb, rows, "catalogue"), openShop(t, r.dial(t), rows, "catalogue")
 			for _, s := range []*shop{writer, reader} {
@@ -214,12 +156,12 @@ func TestWhatFailedIsSentAgainWithAllThatCameAfterIt(t *testing.T) {
 				rows := newTable(product{1, "lamps", 100})
 				rdb := r.dial(t)
 				var fails atomic.Bool
-				rdb.AddHook(&onKey{"category:1", func() error {
+				rdb.AddHook(onKey("category:1", func() error {
 					if fails.Load() {
 						return redisError("OOM")
 					}
 					return nil
-				}})
+				}))
 				writer, reader := openShop(t, rdb, rows, "pages"), openShop(t, r.dial(t), rows, "pages")
 				reader.page(t)
 				rows.setPrice(1, 90)
@@ -439,24 +381,24 @@ func TestInvalidateAllRemovesWhatIsMadeFromWhatItHasYetToReach(t *testing.T) {
 		return categories, pages
 	}
 	categories, pages := open(r.dial(t))
-	mustGetMany(t, categories, upTo(n)...)
-	mustGetMany(t, pages, upTo(n)...)
+	mustGetMany(t, categories, idsFrom(0, n)...)
+	mustGetMany(t, pages, idsFrom(0, n)...)
 	for id := range n {
 		rows.setPrice(id, 90)
 	}
 	rdb, scans, between := r.dial(t), 0, -1
-	rdb.AddHook(&scanHook{after: func() {}, before: func() {
+	rdb.AddHook(beforeScans(func() {
 		if scans++; scans != 3 { // of the first scan; there are about six
 			return
 		}
 		for id := range n {
-			if r.get("page:"+itoa(id)) == "" && r.get("category:"+itoa(id)) != "" {
+			if r.get("page:"+strconv.Itoa(id)) == "" && r.get("category:"+strconv.Itoa(id)) != "" {
 				between = id
 				equal(t, "the page that is made meanwhile", mustGet(t, pages, id).Price, 100)
 				return
 			}
 		}
-	}})
+	}))
 	writtenTo, writtenFrom := open(rdb)
 	equal(t, "InvalidateAll", aside.Caches{writtenFrom, writtenTo}.InvalidateAll(t.Context()), nil)
 	if between < 0 {

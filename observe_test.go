@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"runtime"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/internal/engine"
 )
 
 // An observed is an Observer that writes down what it is told, one line each.
@@ -531,4 +533,64 @@ func TestAMissThatJoinsIsToldOfTheLoadAndOfItsTime(t *testing.T) {
 		equal(t, "the reads", len(reads), 3)
 		equal(t, "the joiners among them", joined, 1)
 	})
+}
+
+// The engine has types of its own. Some are copied field by field, so the compiler does not say which was forgotten.
+func TestEachFieldThatTheEngineTellsIsHandedOver(t *testing.T) {
+	for round := range 2 {
+		stats := engine.Stats{}
+		fillIn(reflect.ValueOf(&stats).Elem(), round)
+		sameFields(t, aside.StatsOf(stats), stats)
+		read, verify, told := engine.ReadInfo{}, engine.VerifyInfo{}, 0
+		fillIn(reflect.ValueOf(&read).Elem(), round)
+		fillIn(reflect.ValueOf(&verify).Elem(), round)
+		listener := aside.ListenerOf(aside.Observer{
+			Read:   func(_ context.Context, r aside.ReadInfo) { told++; sameFields(t, r, read) },
+			Verify: func(_ context.Context, v aside.VerifyInfo) { told++; sameFields(t, v, verify) },
+		})
+		listener.Read(t.Context(), read)
+		listener.Verify(t.Context(), verify)
+		equal(t, "what the Observer was told of", told, 2)
+	}
+}
+
+// fillIn gives each field a value of its own. Of two bools side by side one is true: in another round the other.
+func fillIn(v reflect.Value, n int) {
+	for i := range v.NumField() {
+		n++
+		switch f := v.Field(i); {
+		case f.Kind() == reflect.Struct:
+			fillIn(f, 1000*n)
+		case f.Kind() == reflect.Bool:
+			f.SetBool(n%2 == 0)
+		case f.Kind() == reflect.String:
+			f.SetString(fmt.Sprint("text ", n))
+		case f.CanInt():
+			f.SetInt(int64(n))
+		case f.CanUint():
+			f.SetUint(uint64(n))
+		case f.Type() == reflect.TypeFor[error]():
+			f.Set(reflect.ValueOf(fmt.Errorf("error %d", n)))
+		case f.Type() == reflect.TypeFor[context.Context]():
+			f.Set(reflect.ValueOf(context.WithValue(context.Background(), markKey{}, n)))
+		default:
+			panic("a field of type " + f.Type().String())
+		}
+	}
+}
+
+// sameFields compares fields by their names.
+func sameFields(t *testing.T, got, want any) {
+	t.Helper()
+	g, w := reflect.ValueOf(got), reflect.ValueOf(want)
+	equal(t, fmt.Sprintf("the number of fields of %T", got), g.NumField(), w.NumField())
+	for i := range w.NumField() {
+		name := w.Type().Field(i).Name
+		f := g.FieldByName(name)
+		if !f.IsValid() {
+			t.Errorf("%T has no %s", got, name)
+			continue
+		}
+		equal(t, fmt.Sprintf("%s of %T", name, got), f.Convert(w.Field(i).Type()).Interface(), w.Field(i).Interface())
+	}
 }

@@ -16,14 +16,6 @@ import (
 	"github.com/asidecache/aside"
 )
 
-// made is what New says to opts, for a cache of products by id.
-func made(t *testing.T, opts ...aside.Option) error {
-	t.Helper()
-	rdb := closed(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"})) // New does no I/O
-	_, err := aside.New(rdb, "test", newTable().load, opts...)
-	return err
-}
-
 func TestNewRefusesWhatCannotBeAndNamesTheOptionAndItsBound(t *testing.T) {
 	tests := map[string]struct {
 		option aside.Option
@@ -493,8 +485,6 @@ func TestStaleValueIsServedWhenThereIsNoPlaceForItsRefresh(t *testing.T) {
 		price(t, "what the other gets", other, 200)
 	})
 }
-
-type markKey struct{}
 
 func TestBypassReadsTheSourceOnTheCallersGoroutine(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {

@@ -16,9 +16,6 @@ import (
 	"github.com/asidecache/aside/internal/testserver"
 )
 
-// impatient is the default, for caches that process would make patient.
-var impatient = aside.WithRedisTimeout(redisTimeout)
-
 // An outage is a way for a real server to be down.
 type outage struct {
 	name       string
@@ -113,26 +110,6 @@ func slots(subcommand string, last int) func(t *testing.T, s *testserver.RedisSe
 	return commands(line)
 }
 
-// command sends one command on a connection of its own.
-func command(s *testserver.RedisServer, line string) *redis.Cmd {
-	rdb := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ReadTimeout: time.Minute})
-	defer rdb.Close()
-	var args []any
-	for _, word := range strings.Fields(line) {
-		args = append(args, word)
-	}
-	return rdb.Do(context.Background(), args...)
-}
-
-func commands(line string) func(t *testing.T, s *testserver.RedisServer) {
-	return func(t *testing.T, s *testserver.RedisServer) {
-		t.Helper()
-		if err := command(s, line).Err(); err != nil {
-			t.Fatalf("%s: %v", line, err)
-		}
-	}
-}
-
 // start starts a server that is not down yet.
 func (o outage) start(t *testing.T) *testserver.RedisServer {
 	args := o.args
@@ -157,33 +134,6 @@ func dial(t *testing.T, s *testserver.RedisServer, client string) *redis.Client 
 	o := clients[client]
 	o.Addr = s.Addr
 	return closed(t, redis.NewClient(&o))
-}
-
-// A gauge is a table whose loads take until they may end, and that knows how many ran at a time.
-type gauge struct {
-	*table
-	wait func(ctx context.Context) // how long a load takes
-
-	mu      sync.Mutex
-	loading map[int]int // by key
-	all     int
-	mostOne int // of one key
-	mostAll int
-}
-
-func (g *gauge) load(ctx context.Context, id int) (product, error) {
-	g.change(id, 1)
-	defer g.change(id, -1)
-	g.wait(ctx)
-	return g.table.load(ctx, id)
-}
-
-func (g *gauge) change(id, by int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.loading[id] += by
-	g.all += by
-	g.mostOne, g.mostAll = max(g.mostOne, g.loading[id]), max(g.mostAll, g.all)
 }
 
 // The server stays down until the last call has returned, and one of the clients never gives up: that the calls return
@@ -364,7 +314,7 @@ func TestNoReadIsStaleThroughOutages(t *testing.T) {
 		t.Run(o.name, func(t *testing.T) {
 			t.Parallel()
 			s := o.start(t)
-			r := &rig{t: t, dial: func(t *testing.T) redis.UniversalClient { return dial(t, s, "a default client") }}
+			r := rigOf(t, s.Addr)
 			c, _ := process(r, newTable(product{2, "desk", 200}).load, impatient)
 			noStaleReadWhile(t, r, impatient, func() {
 				for range 3 {
@@ -375,5 +325,25 @@ func TestNoReadIsStaleThroughOutages(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// command sends one command on a connection of its own.
+func command(s *testserver.RedisServer, line string) *redis.Cmd {
+	rdb := redis.NewClient(&redis.Options{Addr: s.Addr, MaxRetries: -1, ReadTimeout: time.Minute})
+	defer rdb.Close()
+	var args []any
+	for _, word := range strings.Fields(line) {
+		args = append(args, word)
+	}
+	return rdb.Do(context.Background(), args...)
+}
+
+func commands(line string) func(t *testing.T, s *testserver.RedisServer) {
+	return func(t *testing.T, s *testserver.RedisServer) {
+		t.Helper()
+		if err := command(s, line).Err(); err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
 	}
 }

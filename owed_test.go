@@ -2,10 +2,13 @@ package aside_test
 
 import (
 	"context"
-	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
 )
@@ -38,22 +41,6 @@ func TestFailedInvalidationIsOwedUntilRedisConfirmsIt(t *testing.T) {
 		mustGet(t, c, 1)
 		equal(t, "the price in the cache", mustGet(t, c, 1).Price, 90)
 		equal(t, "the hits at last", c.Stats().Hits-hits, 6)
-	})
-}
-
-func TestReadDuringAnInvalidateIsNotServedFromTheCache(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, tap := process(r, rows.load, patient)
-		mustGet(t, c, 1)
-		attempt := tap.before("invalidate")
-		rows.setPrice(1, 90)
-		done := make(chan error)
-		go func() { done <- c.Invalidate(context.Background(), 1) }()
-		attempt.wait()
-		equal(t, "the price while it is under way", mustGet(t, c, 1).Price, 90)
-		attempt.release()
-		equal(t, "its error", <-done, nil)
 	})
 }
 
@@ -99,38 +86,11 @@ func TestFailedInvalidationIsNeverGivenUp(t *testing.T) {
 	})
 }
 
-func TestMoreFailedInvalidationsThanAreRememberedBypassTheCache(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, tap := process(r, rows.load)
-		mustGet(t, c, 1)
-		keys := make([]int, 10_001)
-		for i := range keys {
-			keys[i] = i + 10
-		}
-		tap.answer("hold", redisError("OOM"))
-		_ = c.Invalidate(t.Context(), keys...)
-		equal(t, "Owed, which is all of the cache", c.Stats().PendingInvalidations, 1)
-		rows.setPrice(1, 90) // that there is a debt for it was forgotten: all are owed
-		equal(t, "the price", mustGet(t, c, 1).Price, 90)
-		tap.answer("invalidate", nil)
-		time.Sleep(3 * time.Second)
-		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
-		mustGet(t, c, 1)
-		hits := c.Stats().Hits
-		mustGet(t, c, 1)
-		equal(t, "the hits once all entries are invalidated", c.Stats().Hits-hits, 1)
-	})
-}
-
 func TestInvalidationsUnderWayDoNotCountAsFailed(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, tap := process(r, newTable(product{1, "lamp", 100}).load, patient)
 		mustGet(t, c, 1)
-		keys := make([]int, 10_001)
-		for i := range keys {
-			keys[i] = i + 10
-		}
+		keys := idsFrom(10, 10_001)
 		many := tap.before("hold")
 		done := make(chan error)
 		go func() { done <- c.Invalidate(context.Background(), keys...) }()
@@ -178,34 +138,98 @@ func TestCloseTellsOfInvalidationsThatAreOwed(t *testing.T) {
 	})
 }
 
-func TestWhatIsOwedIsSentBeforeAnythingIsReadFromARedisThatIsBack(t *testing.T) {
+func TestRetriesOfAnInvalidationBackOffToASecondWhateverTheBreakerSays(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-		c, w := inWeather(r, rows.load)
+		rows := newTable(product{1, "lamp", 100})
+		c, tap := process(r, rows.load)
+		tap.answer("invalidate", errDown)
+		tap.answer("srem", errDown)
 		mustGet(t, c, 1)
-		mustGet(t, c, 2)
-		w.answer(errDown)
 		rows.setPrice(1, 90)
-		if err := c.Invalidate(t.Context(), 1); err == nil {
-			t.Error("Invalidate returned nil")
+		_ = c.Invalidate(t.Context(), 1)
+		time.Sleep(30 * time.Second)
+		var at []time.Time
+		for _, s := range tap.sentSince() {
+			if s.verb == "invalidate" {
+				at = append(at, s.at)
+			}
 		}
-		for range 3 {
-			mustGet(t, c, 2)
+		for i := 1; i < len(at); i++ {
+			pause := at[i].Sub(at[i-1])
+			most := min(50*time.Millisecond<<(i-1), time.Second)
+			if pause > most || pause < most*8/10 {
+				t.Errorf("the pause before attempt %d is %v, want up to 20 %% less than %v", i, pause, most)
+			}
 		}
-		time.Sleep(10 * time.Second)
-		w.sentSince()
-		w.become(nil)
-		hits := c.Stats().Hits
-		for c.Stats().Hits == hits {
-			mustGet(t, c, 2)
-			time.Sleep(time.Millisecond)
+		if n := len(at); n < 30 || n > 45 {
+			t.Errorf("there were %d attempts in 30 s", n)
 		}
-		var sent []string
-		for _, s := range w.sentSince() {
-			sent = append(sent, s.verb)
-		}
-		if first := slices.Index(sent, "get"); !slices.Contains(sent[:first], "invalidate") {
-			t.Errorf("it sent %v", sent)
-		}
+		tap.answer("invalidate", nil)
+		tap.answer("srem", nil)
+		time.Sleep(time.Second)
+		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
+		equal(t, "the document", r.get("test:1"), "")
 	})
+}
+
+func TestCloseSendsWhatIsOwedOnceMore(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, tap := process(r, newTable(product{1, "lamp", 100}).load)
+		mustGet(t, c, 1)
+		tap.answer("invalidate", redisError("NOPERM"))
+		_ = c.Invalidate(t.Context(), 1)
+		time.Sleep(10 * time.Second)
+		tap.answer("invalidate", nil) // long before the next attempt
+		equal(t, "what Close returns", c.Close(), nil)
+		equal(t, "the document", r.get("test:1"), "")
+		synctest.Wait()
+	})
+}
+
+// A Redis that has just come back need not bear a SCAN for each probe of it.
+func TestProbesDoNotEachBeginToPay(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		scans, rdb := new(scans), r.dial(t)
+		rdb.AddHook(through(scans.send))
+		c := newCache(t, rdb, newTable().load)
+		scans.down.Store(true)
+		_ = c.InvalidateAll(t.Context())
+		for id := range 3 {
+			_ = c.Invalidate(t.Context(), id)
+		}
+		equal(t, "WritesDown", c.Stats().WritesDown, true)
+		time.Sleep(10 * time.Second)
+		scans.down.Store(false)
+		time.Sleep(15 * time.Second)
+		equal(t, "the most that were under way at a time", scans.most.Load(), 1)
+		time.Sleep(2 * time.Minute) // until they end
+	})
+}
+
+// Scans are answered as by a Redis that is slow and full of other programs' keys.
+type scans struct {
+	down      atomic.Bool
+	now, most atomic.Int64
+}
+
+func (s *scans) send(_ context.Context, cmds []redis.Cmder, send sender) error {
+	const pages = 50
+	if s.down.Load() && !internal(cmds[0]) {
+		return refuse(errDown, cmds[0])
+	}
+	scan, ok := cmds[0].(*redis.ScanCmd)
+	if !ok {
+		return send(cmds...)
+	}
+	cursor := scan.Args()[1].(uint64)
+	if cursor == 0 {
+		s.most.Store(max(s.most.Load(), s.now.Add(1)))
+	}
+	time.Sleep(200 * time.Millisecond)
+	if cursor++; cursor == pages {
+		s.now.Add(-1)
+		cursor = 0
+	}
+	scan.SetVal(nil, cursor)
+	return nil
 }

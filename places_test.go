@@ -59,7 +59,7 @@ func TestReadsOnTheCallersGoroutineNeedNoPlace(t *testing.T) {
 // Some wait for a place, and one for a load of another process; they are 30 flights, one of which has a joiner, and a GetMany.
 func TestCloseWaitsForNoLoadThatHasNoPlaceYet(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, firstIDs(100)...)
+		rows := newBatchTable(true, idsFrom(1, 100)...)
 		c, tap := process(r, slowly(rows.table.load), aside.WithMaxLoads(1))
 		deadLease(r, "test:90", time.Hour)
 		foreign := getting(c, 90)

@@ -10,18 +10,6 @@ import (
 	"github.com/asidecache/aside"
 )
 
-// longLoad has another process load the ids, for 7 s each.
-func longLoad(r *rig, ids ...int) (done <-chan manyResult) {
-	rows := newBatchTable(true, ids...)
-	holder, _ := process(r, rows.table.load, aside.WithBatch(func(ctx context.Context, ids []int) (map[int]product, error) {
-		time.Sleep(7 * time.Second)
-		return rows.loadMany(ctx, ids)
-	}))
-	done = gettingMany(context.Background(), holder, ids...)
-	synctest.Wait()
-	return done
-}
-
 func TestWhatManyWaitForIsPolledOnceForAllOfThem(t *testing.T) {
 	reads := map[string]func(ctx context.Context, c *aside.Cache[int, product]){
 		"Get":     func(ctx context.Context, c *aside.Cache[int, product]) { _, _ = c.Get(ctx, 1) },
@@ -58,7 +46,7 @@ func TestWhatManyWaitForIsPolledOnceForAllOfThem(t *testing.T) {
 
 func TestManyNamesThatAreWaitedForArePolledTogether(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		ids := firstIDs(40)
+		ids := idsFrom(1, 40)
 		held := longLoad(r, ids...)
 		c, tap := process(r, newBatchTable(true, ids...).table.load)
 		var reads []<-chan result

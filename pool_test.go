@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -18,146 +15,18 @@ import (
 
 	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/asidetest"
+	"github.com/asidecache/aside/internal/pipe"
 	"github.com/asidecache/aside/internal/testserver"
 )
-
-// A slowConn delays what it reads: its first reply by greeting, and each byte that it brings or takes.
-type slowConn struct {
-	net.Conn
-	in, out  time.Duration // a byte
-	greeting time.Duration
-	ready    time.Time // when the first reply is there
-	chunks   chan []byte
-	rest     []byte // of a chunk
-
-	mu       sync.Mutex
-	deadline time.Time // guarded by mu
-}
-
-func (c *slowConn) SetReadDeadline(t time.Time) error {
-	c.until(t)
-	return nil // pump reads on
-}
-
-func (c *slowConn) SetWriteDeadline(t time.Time) error {
-	c.until(t)
-	return c.Conn.SetWriteDeadline(t)
-}
-
-func (c *slowConn) SetDeadline(t time.Time) error {
-	c.until(t)
-	return c.Conn.SetWriteDeadline(t)
-}
-
-func (c *slowConn) until(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.deadline = t
-}
-
-// pump takes what arrives at once, as a network does: who sends does not wait for who reads.
-func (c *slowConn) pump() {
-	defer close(c.chunks)
-	for {
-		chunk := make([]byte, 16<<10)
-		n, err := c.Conn.Read(chunk)
-		if err != nil {
-			return
-		}
-		c.chunks <- chunk[:n]
-	}
-}
-
-func (c *slowConn) Read(p []byte) (int, error) {
-	late := &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded}
-	if len(c.rest) == 0 {
-		select {
-		case chunk, ok := <-c.chunks:
-			if !ok {
-				return 0, io.EOF
-			}
-			c.rest = chunk
-		case <-time.After(c.left()):
-			return 0, late
-		}
-	}
-	if c.ready.IsZero() {
-		c.ready = time.Now().Add(c.greeting)
-	}
-	n := copy(p, c.rest)
-	if !c.pause(max(0, time.Until(c.ready)) + time.Duration(n)*c.in) {
-		return 0, late
-	}
-	c.rest = c.rest[n:]
-	return n, nil
-}
-
-func (c *slowConn) Write(p []byte) (int, error) {
-	if !c.pause(time.Duration(len(p)) * c.out) {
-		return 0, &net.OpError{Op: "write", Err: os.ErrDeadlineExceeded}
-	}
-	return c.Conn.Write(p)
-}
-
-// pause reports whether the pause was over by the deadline.
-func (c *slowConn) pause(d time.Duration) bool {
-	left := c.left()
-	time.Sleep(min(d, left))
-	return d <= left
-}
-
-// left is the time until the deadline.
-func (c *slowConn) left() time.Duration {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.deadline.IsZero() {
-		return time.Hour
-	}
-	return time.Until(c.deadline)
-}
-
-// slowed makes the connections of a dialer slow.
-func slowed(dial dialer, greeting, in, out time.Duration) dialer {
-	return func(ctx context.Context, network, addr string) (net.Conn, error) {
-		conn, err := dial(ctx, network, addr)
-		if err != nil {
-			return nil, err
-		}
-		c := &slowConn{Conn: conn, greeting: greeting, in: in, out: out, chunks: make(chan []byte, 1<<16)}
-		go c.pump()
-		return c, nil
-	}
-}
-
-// eachKind runs a test with clients whose calls end in different ways, in virtual time.
-func eachKind(t *testing.T, test func(t *testing.T, s *asidetest.Server, rdb *redis.Client)) {
-	for name, kind := range map[string]struct{ enabled, hooked bool }{
-		"plain": {}, "with a hook": {hooked: true},
-		"ContextTimeoutEnabled": {enabled: true}, "ContextTimeoutEnabled, with a hook": {true, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := asidetest.Redis(t)
-				rdb := s.Client(func(o *redis.Options) { o.ContextTimeoutEnabled = kind.enabled })
-				if kind.hooked {
-					rdb.AddHook(new(tap))
-				}
-				test(t, s, rdb)
-				rdb.Close()
-				time.Sleep(time.Minute) // for what go-redis goes on with
-			})
-		})
-	}
-}
 
 // What belongs to the pool outlives the call that happened to begin it.
 func TestARedisThatGreetsMoreSlowlyThanTheTimeoutIsReached(t *testing.T) {
 	eachKind(t, func(t *testing.T, _ *asidetest.Server, rdb *redis.Client) {
 		o := rdb.Options()
-		o.Dialer = slowed(o.Dialer, 2*redisTimeout, 0, 0)
+		o.Dialer = pipe.Slowed(o.Dialer, 2*redisTimeout, 0, 0)
 		reachesIt(t, &rig{t: t, virtual: true}, rdb)
 	})
-	slow := slowed(new(net.Dialer).DialContext, 2*redisTimeout, 0, 0)
+	slow := pipe.Slowed(new(net.Dialer).DialContext, 2*redisTimeout, 0, 0)
 	t.Run("redis", func(t *testing.T) {
 		s := testserver.Redis(t)
 		reachesIt(t, &rig{t: t}, closed(t, redis.NewClient(&redis.Options{Addr: s.Addr, Dialer: slow})))
@@ -276,7 +145,7 @@ func TestWhatGoRedisWasWaitingForIsTold(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rdb := asidetest.Redis(t).Client()
 			o := rdb.Options()
-			o.Dialer = slowed(o.Dialer, time.Second, 0, 0)
+			o.Dialer = pipe.Slowed(o.Dialer, time.Second, 0, 0)
 			tells(t, rdb, "a new connection was not ready")
 		})
 	})
@@ -284,7 +153,7 @@ func TestWhatGoRedisWasWaitingForIsTold(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			rdb := asidetest.Redis(t).Client()
 			o := rdb.Options()
-			o.Dialer, o.ReadTimeout, o.MaxRetries = slowed(o.Dialer, time.Second, 0, 0), redisTimeout*9/10, 0
+			o.Dialer, o.ReadTimeout, o.MaxRetries = pipe.Slowed(o.Dialer, time.Second, 0, 0), redisTimeout*9/10, 0
 			tells(t, rdb, "a new connection was not ready")
 		})
 	})
@@ -295,7 +164,7 @@ func TestWhatGoRedisWasWaitingForIsTold(t *testing.T) {
 		t.Run(fmt.Sprintf("a free connection, hooked: %v", hooked), func(t *testing.T) {
 			rdb := closed(t, redis.NewClient(&redis.Options{Addr: sharedRedis.Get(t).Addr, PoolSize: 1}))
 			if hooked {
-				rdb.AddHook(new(tap))
+				rdb.AddHook(through(new(tap).send))
 			}
 			conn := rdb.Conn()
 			defer conn.Close()

@@ -21,17 +21,6 @@ func pages(t *testing.T) []string {
 	return append(docs, "README.md", "CONTRIBUTING.md")
 }
 
-// blocks returns the code blocks of a page in a language.
-func blocks(t *testing.T, page, language string) []string {
-	t.Helper()
-	var found []string
-	fence := regexp.MustCompile("(?ms)^```" + language + "\n(.*?)^```$")
-	for _, m := range fence.FindAllStringSubmatch(read(t, page), -1) {
-		found = append(found, m[1])
-	}
-	return found
-}
-
 // atLeast fails if fewer blocks were checked than there are where users look for them: then they are not found any more.
 func atLeast(t *testing.T, n, want int) {
 	t.Helper()
@@ -43,15 +32,6 @@ func atLeast(t *testing.T, n, want int) {
 func exists(file string) bool {
 	_, err := os.Stat(file)
 	return err == nil
-}
-
-func read(t *testing.T, file string) string {
-	t.Helper()
-	text, err := os.ReadFile(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
 }
 
 // spaced is text with each run of white space as one space, at both ends too, so that only whole words are found in it.

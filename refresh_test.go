@@ -12,11 +12,6 @@ import (
 	"github.com/asidecache/aside"
 )
 
-// stale are options under which a value expires exactly after a minute, and is served for an hour more.
-var stale = []aside.Option{
-	aside.WithTTL(time.Minute), aside.WithJitter(0), aside.WithStale(time.Hour), aside.WithEarlyRefresh(0),
-}
-
 func TestStaleValueIsServedAtOnceWhileOneProcessRefreshes(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100})

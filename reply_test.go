@@ -1,6 +1,7 @@
 package aside_test
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -107,25 +108,12 @@ func (p *parrot) next() any {
 	return r
 }
 
-func (p *parrot) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (p *parrot) ProcessHook(redis.ProcessHook) redis.ProcessHook {
-	return func(_ context.Context, cmd redis.Cmder) error {
+func (p *parrot) send(_ context.Context, cmds []redis.Cmder, _ sender) (first error) {
+	for _, cmd := range cmds {
 		answer(cmd, p.next())
-		return cmd.Err()
+		first = cmp.Or(first, cmd.Err())
 	}
-}
-
-func (p *parrot) ProcessPipelineHook(redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(_ context.Context, cmds []redis.Cmder) (first error) {
-		for _, cmd := range cmds {
-			answer(cmd, p.next())
-			if first == nil {
-				first = cmd.Err()
-			}
-		}
-		return first
-	}
+	return first
 }
 
 // answer gives a command a reply as go-redis reads it: what is of a type that the command does not have is an error.
@@ -245,7 +233,7 @@ func newSayer(t *testing.T, script string, says error, raw bool) *sayer {
 		opts = append(opts, aside.WithCodec(rawCodec{}))
 	}
 	rdb := closed(t, redis.NewClient(&redis.Options{Addr: "127.0.0.1:1"}))
-	rdb.AddHook(parrot)
+	rdb.AddHook(through(parrot.send))
 	s.Cache = newCache(t, rdb, func(context.Context, int) (string, error) {
 		if says != nil {
 			return "", says

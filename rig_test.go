@@ -14,12 +14,36 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/redis/go-redis/v9/maintnotifications"
+	"go.uber.org/goleak"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/asidetest"
 	"github.com/asidecache/aside/internal/pipe"
 	"github.com/asidecache/aside/internal/testserver"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(tests{m}) }
+
+// tests are all tests, and then the end of the servers that they share.
+type tests struct{ *testing.M }
+
+func (m tests) Run() int {
+	logging.Disable() // go-redis tells of each connection that it cannot make
+	defer sharedRedis.Stop()
+	defer sharedClockedRedis.Stop()
+	defer sharedCluster.Stop()
+	return m.M.Run()
+}
+
+// patient has commands be held up without a timeout.
+var patient = aside.WithRedisTimeout(time.Minute)
+
+// impatient is the default, for caches that process would make patient.
+var impatient = aside.WithRedisTimeout(redisTimeout)
+
+const redisTimeout = 250 * time.Millisecond // the default of WithRedisTimeout
 
 // A rig is a Redis that a test runs against. Each client that it makes stands for a process of its own.
 type rig struct {
@@ -64,6 +88,27 @@ func onMiniredis(t *testing.T, test func(t *testing.T, r *rig)) {
 		}
 		test(t, &rig{t: t, virtual: true, dial: dial, raw: dial(t), setTime: m.SetTime})
 	})
+}
+
+// eachKind runs a test with clients whose calls end in different ways, in virtual time.
+func eachKind(t *testing.T, test func(t *testing.T, s *asidetest.Server, rdb *redis.Client)) {
+	for name, kind := range map[string]struct{ enabled, hooked bool }{
+		"plain": {}, "with a hook": {hooked: true},
+		"ContextTimeoutEnabled": {enabled: true}, "ContextTimeoutEnabled, with a hook": {true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := asidetest.Redis(t)
+				rdb := s.Client(func(o *redis.Options) { o.ContextTimeoutEnabled = kind.enabled })
+				if kind.hooked {
+					rdb.AddHook(through(new(tap).send))
+				}
+				test(t, s, rdb)
+				rdb.Close()
+				time.Sleep(time.Minute) // for what go-redis goes on with
+			})
+		})
+	}
 }
 
 // What stops or reconfigures a server starts its own.
@@ -122,6 +167,38 @@ func clusterRig(t *testing.T) *rig {
 	return emptied(&rig{t: t, shared: true, dial: dial, raw: dial(t)})
 }
 
+// rigOf is a server that is not shared, or not known to be.
+func rigOf(t *testing.T, addr string) *rig {
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClient(&redis.Options{Addr: addr}))
+	}
+	return &rig{t: t, dial: dial, raw: dial(t)}
+}
+
+// freshRig is a Redis that has never seen a script.
+func freshRig(t *testing.T) *rig { return rigOf(t, testserver.Redis(t).Addr) }
+
+// ownCluster is a Cluster that a test may reconfigure.
+func ownCluster(t *testing.T, args ...string) (*rig, *testserver.RedisCluster) {
+	s := testserver.Cluster(t, 3, args...)
+	dial := func(t *testing.T) redis.UniversalClient {
+		return closed(t, redis.NewClusterClient(&redis.ClusterOptions{Addrs: s.Addrs()}))
+	}
+	return &rig{t: t, dial: dial, raw: dial(t)}, s
+}
+
+// nowhere returns a client that never gets a connection, and is never refused one.
+func nowhere(t *testing.T) *redis.Client {
+	t.Cleanup(func() { time.Sleep(time.Minute) }) // for what was left behind
+	return closed(t, redis.NewClient(&redis.Options{
+		Addr: "127.0.0.1:1",
+		Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		},
+	}))
+}
+
 func emptied(r *rig) *rig {
 	r.flush()
 	return r
@@ -132,75 +209,35 @@ func closed[C interface{ Close() error }](t *testing.T, c C) C {
 	return c
 }
 
-// get returns the document under name, "" if there is none.
-func (r *rig) get(name string) string {
-	r.t.Helper()
-	doc, err := r.raw.Get(context.Background(), name).Result()
-	for range 10 { // go-redis follows a slot that moves three times, which a busy machine may need more of
-		if redis.HasErrorPrefix(err, "MOVED") {
-			doc, err = r.raw.Get(context.Background(), name).Result()
-		}
-	}
-	if err != nil && err != redis.Nil {
-		r.t.Fatalf("GET %s: %v", name, err)
-	}
-	return doc
-}
-
-// put stores a document under name, without a TTL.
-func (r *rig) put(name, doc string) {
-	r.t.Helper()
-	if err := r.raw.Set(context.Background(), name, doc, 0).Err(); err != nil {
-		r.t.Fatalf("SET %s: %v", name, err)
-	}
-}
-
-// del is what a foreign program does to invalidate.
-func (r *rig) del(name string) {
-	r.t.Helper()
-	if err := r.raw.Del(context.Background(), name).Err(); err != nil {
-		r.t.Fatalf("DEL %s: %v", name, err)
-	}
-}
-
 // flush removes everything.
 func (r *rig) flush() {
 	r.t.Helper()
-	flush := func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() }
+	r.onServers(func(ctx context.Context, c *redis.Client) error { return c.FlushAll(ctx).Err() })
+}
+
+// onServers does something on each server, side by side.
+func (r *rig) onServers(do func(ctx context.Context, c *redis.Client) error) {
+	r.t.Helper()
 	var err error
 	switch rdb := r.raw.(type) {
 	case *redis.ClusterClient:
-		err = rdb.ForEachMaster(context.Background(), flush)
+		err = rdb.ForEachMaster(context.Background(), do)
 	case *redis.Client:
-		err = flush(context.Background(), rdb)
+		err = do(context.Background(), rdb)
 	}
 	if err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-// until waits for something that happens by itself in another goroutine.
-func (r *rig) until(done func() bool) {
+// serverOf is the primary of a Cluster that serves a name.
+func (r *rig) serverOf(name string) string {
 	r.t.Helper()
-	for deadline := time.Now().Add(time.Minute); !done(); {
-		if time.Now().After(deadline) {
-			r.t.Fatal("it did not happen within a minute")
-		}
-		if r.virtual {
-			synctest.Wait()
-		}
-		time.Sleep(time.Millisecond)
+	node, err := r.raw.(*redis.ClusterClient).MasterForKey(context.Background(), name)
+	if err != nil {
+		r.t.Fatal(err)
 	}
-}
-
-// untilMisses waits until n reads of c have missed, and the last one had the time to join a flight: in virtual time for
-// certain. Where it had not, it begins a flight of its own, and the test passes without having shown anything.
-func (r *rig) untilMisses(c interface{ Stats() aside.Stats }, n uint64) {
-	r.t.Helper()
-	r.until(func() bool { return c.Stats().Misses >= n })
-	if r.virtual {
-		synctest.Wait()
-	}
+	return node.Options().Addr
 }
 
 // process makes a cache with a client of its own, as another process would, and a tap on that client.
@@ -213,17 +250,43 @@ func process[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside
 	return newCache(r.t, rdb, load, opts...), tap
 }
 
+// steady is process for tests of what a Redis does that works: on a busy machine, one that is only slow must not look
+// like one that hangs.
+func steady[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
+	r.t.Helper()
+	return process(r, load, append([]aside.Option{patient}, opts...)...)
+}
+
+// inWeather makes a cache with a client of its own, which hangs no longer than the test.
+func inWeather[K comparable, V any](r *rig, load aside.Loader[K, V], opts ...aside.Option) (*aside.Cache[K, V], *tap) {
+	r.t.Helper()
+	rdb, w := r.tapped()
+	w.over = make(chan struct{})
+	c := newCache(r.t, rdb, load, opts...)
+	r.t.Cleanup(func() {
+		close(w.over)
+		time.Sleep(time.Minute) // for what was abandoned
+	})
+	return c, w
+}
+
 // tapped makes a client with a tap on it.
 func (r *rig) tapped() (redis.UniversalClient, *tap) {
 	r.t.Helper()
 	rdb, tap := r.dial(r.t), new(tap)
-	rdb.AddHook(tap)
+	rdb.AddHook(through(tap.send))
 	return rdb, tap
 }
 
 func newCache[K comparable, V any](t *testing.T, rdb redis.UniversalClient, load aside.Loader[K, V], opts ...aside.Option) *aside.Cache[K, V] {
 	t.Helper()
-	c, err := aside.New(rdb, "test", load, append([]aside.Option{aside.WithLogger(logger(t))}, opts...)...)
+	return open(t, rdb, "test", load, opts...)
+}
+
+// open makes a cache of that name.
+func open[K comparable, V any](t *testing.T, rdb redis.UniversalClient, name string, load aside.Loader[K, V], opts ...aside.Option) *aside.Cache[K, V] {
+	t.Helper()
+	c, err := aside.New(rdb, name, load, append([]aside.Option{aside.WithLogger(logger(t))}, opts...)...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -234,12 +297,21 @@ func newCache[K comparable, V any](t *testing.T, rdb redis.UniversalClient, load
 // A tap is a hook of a Redis client that counts commands and can hold them up, so that a test plays an interleaving as
 // it was written.
 type tap struct {
-	mu    sync.Mutex
-	verbs []string // of the commands sent, in order; see aside.Verb
-	trips int      // round trips
-	gates []*gate
-	fail  map[string]error // answers in the place of Redis, by verb
-	seen  map[string][]any // the last command of each verb
+	over chan struct{} // closed at the end of the test; nil if nothing hangs until then
+
+	mu      sync.Mutex
+	cmds    []sending // in order
+	trips   int       // round trips
+	gates   []*gate
+	fail    map[string]error        // answers in the place of Redis, by verb
+	weather func(verb string) error // see become
+	seen    map[string][]any        // the last command of each verb
+}
+
+// A sending is one command and when it was sent.
+type sending struct {
+	verb string
+	at   time.Time
 }
 
 // A gate holds up the next command of a verb.
@@ -265,9 +337,14 @@ func (p *tap) gate(verb string, after bool) *gate {
 }
 
 // wait blocks until a command is held.
-func (g *gate) wait() { <-g.reached }
-
+func (g *gate) wait()    { <-g.reached }
 func (g *gate) release() { close(g.open) }
+
+func release(gates ...*gate) {
+	for _, g := range gates {
+		g.release()
+	}
+}
 
 // answer has every command of verb fail with err, nil ends that.
 func (p *tap) answer(verb string, err error) {
@@ -284,6 +361,29 @@ func (p *tap) down() {
 	for _, verb := range []string{"get", "mget", "exists", "srem", "lease", "fill", "renew", "release", "claim", "invalidate"} {
 		p.answer(verb, errDown)
 	}
+}
+
+// become has weather decide what becomes of each round trip, by the verb of its first command. It may take its time, and an error
+// is the answer. nil lets all pass again.
+func (p *tap) become(weather func(verb string) error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.weather = weather
+}
+
+// refuse has Redis answer the verbs, or any if none is given, with err.
+func (p *tap) refuse(err error, verbs ...string) { p.meet(verbs, func() error { return err }) }
+
+// hang has Redis not answer the verbs, or any if none is given.
+func (p *tap) hang(verbs ...string) { p.meet(verbs, func() error { <-p.over; return errDown }) }
+
+func (p *tap) meet(verbs []string, what func() error) {
+	p.become(func(verb string) error {
+		if verbs == nil || slices.Contains(verbs, verb) {
+			return what()
+		}
+		return nil
+	})
 }
 
 var errDown = errors.New("connection refused")
@@ -311,14 +411,26 @@ func (p *tap) noGates() {
 func (p *tap) reset() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.verbs, p.trips = nil, 0
+	p.cmds, p.trips = nil, 0
 }
 
 // count returns the verbs sent and the round trips made since reset.
-func (p *tap) count() ([]string, int) {
+func (p *tap) count() (verbs []string, trips int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return slices.Clone(p.verbs), p.trips
+	for _, s := range p.cmds {
+		verbs = append(verbs, s.verb)
+	}
+	return verbs, p.trips
+}
+
+// sentSince returns the commands sent since the last call.
+func (p *tap) sentSince() []sending {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	sent := p.cmds
+	p.cmds = nil
+	return sent
 }
 
 // sent counts the commands of verb since reset.
@@ -332,7 +444,8 @@ func (p *tap) sent(verb string) (n int) {
 	return n
 }
 
-func (p *tap) note(cmds ...redis.Cmder) error {
+// note returns what decides about cmds, or their answer if it is known.
+func (p *tap) note(cmds ...redis.Cmder) (weather func(verb string) error, answer error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.seen == nil {
@@ -341,14 +454,13 @@ func (p *tap) note(cmds ...redis.Cmder) error {
 	p.trips++
 	for _, cmd := range cmds {
 		verb := aside.Verb(cmd)
-		p.verbs = append(p.verbs, verb)
+		p.cmds = append(p.cmds, sending{verb, time.Now()})
 		p.seen[verb] = slices.Clone(cmd.Args())
 		if err := p.fail[verb]; err != nil {
-			cmd.SetErr(err)
-			return err
+			return nil, refuse(err, cmd)
 		}
 	}
-	return nil
+	return p.weather, nil
 }
 
 // pass waits at the gates that are for cmds.
@@ -373,37 +485,105 @@ func (p *tap) take(verb string, after bool) *gate {
 	return nil
 }
 
-func (p *tap) DialHook(next redis.DialHook) redis.DialHook { return next }
+// send is the hook.
+func (p *tap) send(_ context.Context, cmds []redis.Cmder, send sender) error {
+	if internal(cmds[0]) {
+		return send(cmds...)
+	}
+	weather, err := p.note(cmds...)
+	if err != nil {
+		return err
+	}
+	if weather != nil {
+		if err := weather(aside.Verb(cmds[0])); err != nil {
+			return refuse(err, cmds...)
+		}
+	}
+	p.pass(false, cmds...)
+	defer p.pass(true, cmds...)
+	return send(cmds...)
+}
 
-func (p *tap) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+// A through is a hook of a Redis client that all commands go through: those of a pipeline together, any other by itself. It sends
+// them as often as it likes, together or one by one. One that it does not send has the answer that it sets.
+type through func(ctx context.Context, cmds []redis.Cmder, send sender) error
+
+type sender = func(cmds ...redis.Cmder) error
+
+func (fn through) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (fn through) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
-		if internal(cmd) {
-			return next(ctx, cmd)
-		}
-		if err := p.note(cmd); err != nil {
-			return err
-		}
-		p.pass(false, cmd)
-		defer p.pass(true, cmd)
-		return next(ctx, cmd)
+		return fn(ctx, []redis.Cmder{cmd}, func(cmds ...redis.Cmder) error { return next(ctx, cmds[0]) })
 	}
 }
 
-func (p *tap) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+func (fn through) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if internal(cmds[0]) {
-			return next(ctx, cmds)
-		}
-		if err := p.note(cmds...); err != nil {
-			return err
-		}
-		p.pass(false, cmds...)
-		defer p.pass(true, cmds...)
-		return next(ctx, cmds)
+		return fn(ctx, cmds, func(cmds ...redis.Cmder) error { return next(ctx, cmds) })
 	}
+}
+
+// onEachServer has all commands to a server go through fn: in a Cluster, those to each of its nodes.
+func onEachServer(rdb redis.UniversalClient, fn through) {
+	if cluster, ok := rdb.(*redis.ClusterClient); ok {
+		cluster.OnNewNode(func(node *redis.Client) { node.AddHook(fn) })
+		return
+	}
+	rdb.AddHook(fn)
+}
+
+// onKey does something before each command on a key; an error stands for its answer.
+func onKey(key string, do func() error) through {
+	return func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		for _, cmd := range cmds {
+			if !slices.Contains(cmd.Args(), any(key)) {
+				continue
+			}
+			if err := do(); err != nil {
+				return refuse(err, cmd)
+			}
+		}
+		return send(cmds...)
+	}
+}
+
+// beforeScans does something before each SCAN of one node.
+func beforeScans(do func()) through {
+	return func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		if cmds[0].Name() == "scan" {
+			do()
+		}
+		return send(cmds...)
+	}
+}
+
+// refuse has err be the answer to cmds.
+func refuse(err error, cmds ...redis.Cmder) error {
+	for _, cmd := range cmds {
+		cmd.SetErr(err)
+	}
+	return err
+}
+
+// crossSlot is what the node of a Cluster says to a script of several keys, nil to any other command.
+func crossSlot(cmd redis.Cmder) error {
+	args := cmd.Args()
+	if strings.HasPrefix(strings.ToLower(args[0].(string)), "eval") && args[2].(int) > 1 {
+		return redisError("CROSSSLOT Keys in request don't hash to the same slot")
+	}
+	return nil
 }
 
 // internal reports whether the client, not the library, sends cmd: to greet a server, or to learn the slots.
 func internal(cmd redis.Cmder) bool {
 	return slices.Contains([]string{"hello", "client", "cluster", "command", "ping", "select"}, aside.Verb(cmd))
 }
+
+// A redisError is an answer of a server.
+type redisError string
+
+func (e redisError) Error() string { return string(e) }
+func (redisError) RedisError()     {}
+
+const outOfMemory = redisError("OOM command not allowed when used memory > 'maxmemory'.")

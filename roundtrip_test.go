@@ -4,39 +4,14 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
-	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/asidecache/aside"
-	"github.com/asidecache/aside/internal/testserver"
 )
-
-// costs runs fn and checks what it has cost: the commands, and the round trips that they took.
-func costs(t *testing.T, tap *tap, what string, fn func(), want string, trips int) {
-	t.Helper()
-	tap.reset()
-	fn()
-	verbs, n := tap.count()
-	equal(t, "the commands of "+what, fmt.Sprint(verbs), want)
-	equal(t, "the round trips of "+what, n, trips)
-}
-
-// freshRig is a Redis that has never seen a script.
-func freshRig(t *testing.T) *rig {
-	s := testserver.Redis(t)
-	dial := func(t *testing.T) redis.UniversalClient {
-		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
-	}
-	return &rig{t: t, dial: dial, raw: dial(t)}
-}
 
 // The very first use of a server costs no more than any other: nothing is set up, and no script is sent twice.
 func TestWhatEachCallCosts(t *testing.T) {
@@ -153,12 +128,6 @@ func TestWhatWaitingCosts(t *testing.T) {
 	})
 }
 
-// A stdCodec is encoding/json.
-type stdCodec struct{}
-
-func (stdCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
-func (stdCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
-
 // What a bare GET takes is the name of the key, the command, its reply and the decoding. A hit takes the same. A ctx that
 // has values, as that of a request, is kept for the client's hooks, which is one more. The default codec takes fewer.
 //
@@ -213,10 +182,4 @@ func TestAHitAllocatesNoMoreThanABareGet(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-}
-
-// raceDetector reports whether the test binary was built with -race.
-func raceDetector() bool {
-	info, ok := debug.ReadBuildInfo()
-	return ok && slices.ContainsFunc(info.Settings, func(s debug.BuildSetting) bool { return s.Key == "-race" && s.Value == "true" })
 }

@@ -1,412 +1,442 @@
 package aside_test
 
 import (
+	"bytes"
 	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"database/sql"
+	"encoding/gob"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
-	"slices"
-	"strconv"
+	"log/slog"
+	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/asidecache/aside"
 )
 
-// A manyReader is a GetMany in a state of the Cache, on one of the ways to the batch loader.
-type manyReader[K comparable, V any] func(ctx context.Context, c *aside.Cache[K, V], tap *tap, keys []K) (map[K]V, error)
-
-func insideTx[K comparable, V any](ctx context.Context, c *aside.Cache[K, V], _ *tap, keys []K) (found map[K]V, err error) {
-	_ = aside.InTx(ctx, func(ctx context.Context) error {
-		found, err = c.GetMany(ctx, keys)
-		return nil
-	})
-	return found, err
+type product struct {
+	ID    int
+	Name  string
+	Price int
 }
 
-func bypassing[K comparable, V any](ctx context.Context, c *aside.Cache[K, V], _ *tap, keys []K) (map[K]V, error) {
-	return c.GetMany(aside.Bypass(ctx), keys)
+// A table is a source of truth that counts how often it is read.
+type table struct {
+	mu    sync.Mutex
+	rows  map[int]product
+	loads atomic.Int64
+	err   error // what every load returns, if not nil
 }
 
-func withoutRedis[K comparable, V any](ctx context.Context, c *aside.Cache[K, V], tap *tap, keys []K) (map[K]V, error) {
-	tap.down()
-	return c.GetMany(ctx, keys)
+func (t *table) load(_ context.Context, id int) (product, error) {
+	t.loads.Add(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return product{}, t.err
+	}
+	p, ok := t.rows[id]
+	if !ok {
+		return product{}, sql.ErrNoRows
+	}
+	return p, nil
 }
 
-func onClosed[K comparable, V any](ctx context.Context, c *aside.Cache[K, V], _ *tap, keys []K) (map[K]V, error) {
-	_ = c.Close()
-	return c.GetMany(ctx, keys)
+func (t *table) loadMany(_ context.Context, ids []int) (map[int]product, error) {
+	t.loads.Add(1)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.err != nil {
+		return nil, t.err
+	}
+	found := make(map[int]product)
+	for _, id := range ids {
+		if p, ok := t.rows[id]; ok {
+			found[id] = p
+		}
+	}
+	return found, nil
 }
 
-func cold[K comparable, V any](ctx context.Context, c *aside.Cache[K, V], _ *tap, keys []K) (map[K]V, error) {
-	return c.GetMany(ctx, keys)
+func (t *table) setPrice(id, price int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	p := t.rows[id]
+	p.ID, p.Price = id, price
+	t.rows[id] = p
 }
 
-func manyReaders[K comparable, V any]() map[string]manyReader[K, V] {
-	return map[string]manyReader[K, V]{
-		"cold": cold[K, V], "inside InTx": insideTx[K, V], "under Bypass": bypassing[K, V],
-		"without Redis": withoutRedis[K, V], "closed": onClosed[K, V],
+func (t *table) fail(err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.err = err
+}
+
+func newTable(rows ...product) *table {
+	t := &table{rows: make(map[int]product)}
+	for _, p := range rows {
+		t.rows[p.ID] = p
+	}
+	return t
+}
+
+// A slowTable is a table whose loads can be held up after they have read.
+type slowTable struct {
+	*table
+	read    chan struct{} // receives when a load has read its row
+	go_     chan struct{} // is received from before the load returns it
+	flowing chan struct{} // closed when loads are no longer held up
+}
+
+func (t *slowTable) load(ctx context.Context, id int) (product, error) {
+	p, err := t.table.load(ctx, id)
+	select {
+	case t.read <- struct{}{}:
+		<-t.go_
+	case <-t.flowing:
+	}
+	return p, err
+}
+
+// flow lets the loads under way and all later ones go.
+func (t *slowTable) flow() {
+	close(t.flowing)
+	close(t.go_)
+}
+
+func newSlowTable(rows ...product) *slowTable {
+	return &slowTable{newTable(rows...), make(chan struct{}), make(chan struct{}), make(chan struct{})}
+}
+
+// A batchTable is a table that notes which keys it is asked for together, and can be held up after it has read.
+type batchTable struct {
+	*slowTable
+	fast  bool
+	mu    sync.Mutex
+	asked []string
+}
+
+func (t *batchTable) loadMany(ctx context.Context, ids []int) (map[int]product, error) {
+	t.mu.Lock()
+	t.asked = append(t.asked, fmt.Sprint(ids))
+	t.mu.Unlock()
+	rows, err := t.table.loadMany(ctx, ids)
+	if !t.fast {
+		t.read <- struct{}{}
+		<-t.go_
+	}
+	return rows, err
+}
+
+// batches tells what has been asked for, call by call.
+func (t *batchTable) batches() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.Join(t.asked, " ")
+}
+
+// newBatchTable has rows with the prices 100·id.
+func newBatchTable(fast bool, ids ...int) *batchTable {
+	t := &batchTable{slowTable: newSlowTable(), fast: fast}
+	for _, id := range ids {
+		t.setPrice(id, 100*id)
+	}
+	return t
+}
+
+// A gauge is a table whose loads take until they may end, and that knows how many ran at a time.
+type gauge struct {
+	*table
+	wait func(ctx context.Context) // how long a load takes
+
+	mu      sync.Mutex
+	loading map[int]int // by key
+	all     int
+	mostOne int // of one key
+	mostAll int
+}
+
+func (g *gauge) load(ctx context.Context, id int) (product, error) {
+	g.change(id, 1)
+	defer g.change(id, -1)
+	g.wait(ctx)
+	return g.table.load(ctx, id)
+}
+
+func (g *gauge) change(id, by int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.loading[id] += by
+	g.all += by
+	g.mostOne, g.mostAll = max(g.mostOne, g.loading[id]), max(g.mostAll, g.all)
+}
+
+// longLoad has another process load the ids, for 7 s each.
+func longLoad(r *rig, ids ...int) (done <-chan manyResult) {
+	rows := newBatchTable(true, ids...)
+	holder, _ := process(r, rows.table.load, aside.WithBatch(func(ctx context.Context, ids []int) (map[int]product, error) {
+		time.Sleep(7 * time.Second)
+		return rows.loadMany(ctx, ids)
+	}))
+	done = gettingMany(context.Background(), holder, ids...)
+	synctest.Wait()
+	return done
+}
+
+// slowly makes a load take a second.
+func slowly[K, V any](load func(context.Context, K) (V, error)) func(context.Context, K) (V, error) {
+	return func(ctx context.Context, key K) (V, error) {
+		time.Sleep(time.Second)
+		return load(ctx, key)
 	}
 }
 
-// onEveryWay runs a test for each of manyReaders, on a Redis that is empty.
-func onEveryWay[K comparable, V any](t *testing.T, test func(t *testing.T, r *rig, read manyReader[K, V])) {
-	for name, read := range manyReaders[K, V]() {
-		t.Run(name, func(t *testing.T) {
-			onMiniredis(t, func(t *testing.T, r *rig) { test(t, r, read) })
-		})
+func anyRow(_ context.Context, id int) (product, error) { return product{id, "lamp", id}, nil }
+
+// stale are options under which a value expires exactly after a minute, and is served for an hour more.
+var stale = []aside.Option{
+	aside.WithTTL(time.Minute), aside.WithJitter(0), aside.WithStale(time.Hour), aside.WithEarlyRefresh(0),
+}
+
+var categories = aside.WithTags(byCategory)
+
+var nearby = aside.WithNear(1000, time.Minute)
+
+var sealed = aside.WithSeal(gcm(1))
+
+// gcm is AES-GCM with a key that this number stands for.
+func gcm(number byte) cipher.AEAD { return gcmOf(bytes.Repeat([]byte{number}, 32)) }
+
+func gcmOf(key []byte) cipher.AEAD {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		panic(err)
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic(err)
+	}
+	return aead
+}
+
+// OddTags would be lost among others if those were separated carelessly.
+var oddTags = []string{"", "a b", "a\u00a0b", "渋谷\u3000東京", "a\u0085b", "\u2003", "a\xa0b", "a\u2028b"}
+
+// idsFrom are n ids.
+func idsFrom(first, n int) []int {
+	ids := make([]int, n)
+	for i := range ids {
+		ids[i] = first + i
+	}
+	return ids
+}
+
+// A page is a product page of about 1 KB as JSON.
+type page struct {
+	ID          int
+	Name        string
+	Description string
+	Price       int64
+	Currency    string
+	Tags        []string
+	Variants    []variant
+	InStock     bool
+}
+
+type variant struct {
+	SKU   string
+	Color string
+	Size  int
+}
+
+func newPage(id int) page {
+	p := page{
+		ID: id, Name: "Desk lamp", Description: strings.Repeat("A lamp for the desk. ", 24), Price: 4999, Currency: "EUR",
+		Tags: []string{"lamp", "desk", "office", "led"}, InStock: true,
+	}
+	for i := range 6 {
+		p.Variants = append(p.Variants, variant{SKU: fmt.Sprintf("LAMP-%04d-%d", id, i), Color: "green", Size: i})
+	}
+	return p
+}
+
+// newProductCache makes a cache of pages, with a loader of one and one of many.
+func newProductCache(tb testing.TB, rdb redis.UniversalClient, opts ...aside.Option) *aside.Cache[int, page] {
+	tb.Helper()
+	load := func(_ context.Context, id int) (page, error) { return newPage(id), nil }
+	batch := func(_ context.Context, ids []int) (map[int]page, error) {
+		found := make(map[int]page, len(ids))
+		for _, id := range ids {
+			found[id] = newPage(id)
+		}
+		return found, nil
+	}
+	opts = append(opts, aside.WithBatch(batch), aside.WithLogger(slog.New(slog.DiscardHandler)))
+	c, err := aside.New(rdb, "test", load, opts...)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { c.Close() })
+	return c
+}
+
+var productVersion = aside.VersionOf[product]()
+
+// byHand is a document that a person or another program may have written, of a product.
+func byHand(fresh time.Duration, value string) string {
+	return fmt.Sprintf(`{ "value": %s, "color":"red", "v": %d, "fresh":%d, "id":"by hand" }`,
+		value, productVersion, time.Now().Add(fresh).UnixMilli())
+}
+
+// filledWith is a document as the library stores it.
+func filledWith(t *testing.T, r *rig, p product, opts ...aside.Option) string {
+	t.Helper()
+	c, _ := steady(r, newTable(p).load, opts...)
+	mustGet(t, c, p.ID)
+	name := fmt.Sprintf("test:%d", p.ID)
+	defer r.del(name)
+	return r.get(name)
+}
+
+// A stdCodec is encoding/json.
+type stdCodec struct{}
+
+func (stdCodec) Marshal(v any) ([]byte, error)      { return json.Marshal(v) }
+func (stdCodec) Unmarshal(data []byte, v any) error { return json.Unmarshal(data, v) }
+
+type gobCodec struct{}
+
+func (gobCodec) Marshal(v any) ([]byte, error) {
+	var b bytes.Buffer
+	err := gob.NewEncoder(&b).Encode(v)
+	return b.Bytes(), err
+}
+
+func (gobCodec) Unmarshal(data []byte, v any) error {
+	return gob.NewDecoder(bytes.NewReader(data)).Decode(v)
+}
+
+// rawCodec stores a string or bytes as they are, and reads whatever it is given. What is empty may be nil.
+type rawCodec struct{ reading func() }
+
+func (c rawCodec) Marshal(v any) ([]byte, error) {
+	if s, ok := v.(string); ok {
+		return append([]byte(nil), s...), nil
+	}
+	return v.([]byte), nil
+}
+
+func (c rawCodec) Unmarshal(data []byte, v any) error {
+	if c.reading != nil {
+		c.reading()
+	}
+	switch v := v.(type) {
+	case *string:
+		*v = string(data)
+	case *[]byte:
+		*v = bytes.Clone(data)
+	}
+	return nil
+}
+
+type brokenCodec struct{}
+
+func (brokenCodec) Marshal(any) ([]byte, error) { return nil, errors.New("broken") }
+func (brokenCodec) Unmarshal([]byte, any) error { return errors.New("broken") }
+
+// A kept value is what its codec was given, in a field that cannot be copied, so that each caller decodes it.
+type kept struct{ data []byte }
+
+// keepingCodec keeps what it is given, as its contract allows.
+type keepingCodec struct{}
+
+func (keepingCodec) Marshal(v any) ([]byte, error) { return v.(kept).data, nil }
+
+func (keepingCodec) Unmarshal(data []byte, v any) error {
+	v.(*kept).data = data
+	return nil
+}
+
+// In these tests each product is of the category that its name says.
+func byCategory(_ int, p product) []string { return []string{p.Name} }
+
+// breaking returns ways not to return.
+func breaking() map[string]func() {
+	return map[string]func(){"panics": func() { panic("hook") }, "calls runtime.Goexit": runtime.Goexit}
+}
+
+// get returns the document under name, "" if there is none.
+func (r *rig) get(name string) string {
+	r.t.Helper()
+	doc, err := r.raw.Get(context.Background(), name).Result()
+	for range 10 { // go-redis follows a slot that moves three times, which a busy machine may need more of
+		if redis.HasErrorPrefix(err, "MOVED") {
+			doc, err = r.raw.Get(context.Background(), name).Result()
+		}
+	}
+	if err != nil && err != redis.Nil {
+		r.t.Fatalf("GET %s: %v", name, err)
+	}
+	return doc
+}
+
+// put stores a document under name, without a TTL.
+func (r *rig) put(name, doc string) {
+	r.t.Helper()
+	if err := r.raw.Set(context.Background(), name, doc, 0).Err(); err != nil {
+		r.t.Fatalf("SET %s: %v", name, err)
 	}
 }
 
-// A spelling is a key that a caller asks for, and one that the database returns for it, which is not == and has the same name.
-type spelling[K comparable] struct {
-	asked, returned K
-	opts            []aside.Option
-}
-
-var (
-	noon  = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
-	times = spelling[time.Time]{noon, noon.In(time.FixedZone("from the driver", 0)), nil}
-	codes = spelling[string]{"AB ", "ab", []aside.Option{aside.WithKey(func(s string) string { return strings.ToLower(strings.TrimSpace(s)) })}}
-)
-
-// absentLoader is a loader that is not to be called.
-func absentLoader[K comparable](context.Context, K) (string, error) {
-	return "", errors.New("the loader was called, not the batch loader")
-}
-
-func (s spelling[K]) isMatched(t *testing.T) {
-	batch := func(context.Context, []K) (map[K]string, error) { return map[K]string{s.returned: "a row"}, nil }
-	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[K, string]) {
-		c, tap := steady(r, absentLoader[K], append(s.opts, aside.WithBatch(batch))...)
-		found, err := read(t.Context(), c, tap, []K{s.asked})
-		equal(t, "the error", err, nil)
-		equal(t, "the number of rows", len(found), 1)
-		equal(t, "the row under the key that was asked for", found[s.asked], "a row")
-	})
-}
-
-func TestARowIsFoundUnderTheKeyThatWasAskedForAlsoIfTheDatabaseSpellsItInAnotherWay(t *testing.T) {
-	t.Run("time.Time", times.isMatched)
-	t.Run("folded string", codes.isMatched)
-}
-
-func TestARowInAnotherSpellingIsStoredForEveryReaderOfItsName(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		batch := func(context.Context, []time.Time) (map[time.Time]string, error) {
-			return map[time.Time]string{times.returned: "a row"}, nil
-		}
-		c, _ := steady(r, absentLoader[time.Time], aside.WithBatch(batch))
-		other, _ := steady(r, absentLoader[time.Time])
-		equal(t, "the row", mustGetMany(t, c, times.asked)[times.asked], "a row")
-		equal(t, "the row elsewhere", mustGet(t, other, times.asked), "a row")
-	})
-}
-
-func TestARefreshThatReturnsAKeyInAnotherSpellingStoresItsRow(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		loads := 0
-		batch := func(context.Context, []string) (map[string]string, error) {
-			loads++
-			return map[string]string{codes.returned: fmt.Sprint("row ", loads)}, nil
-		}
-		c, _ := steady(r, absentLoader[string], append(append(stale, codes.opts...), aside.WithBatch(batch))...)
-		for _, want := range []string{"row 1", "row 1", "row 2"} {
-			equal(t, "the row", mustGetMany(t, c, codes.asked)[codes.asked], want)
-			synctest.Wait() // for the refresh
-			if want == "row 1" && loads == 1 {
-				time.Sleep(2 * time.Minute)
-			}
-		}
-	})
-}
-
-// A uuid in capitals, which Postgres returns in small letters.
-func strayBatch(context.Context, []string) (map[string]string, error) {
-	return map[string]string{"ab": "its row", "here": "a row"}, nil
-}
-
-func TestARowOfAKeyThatNobodyAskedForIsNoProofThatOthersHaveNone(t *testing.T) {
-	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[string, string]) {
-		var told []string
-		c, tap := steady(r, absentLoader[string], aside.WithBatch(strayBatch), aside.WithObserver(aside.Observer{
-			Read: func(_ context.Context, r aside.ReadInfo) {
-				told = append(told, fmt.Sprint(r.Name, " ", r.Err == nil, errors.Is(r.Err, aside.ErrNotFound)))
-			},
-		}))
-		found, err := read(t.Context(), c, tap, []string{"AB", "here", "CD"})
-		equal(t, "what is found", fmt.Sprint(found), "map[here:a row]")
-		if err == nil || errors.Is(err, aside.ErrNotFound) || !strings.Contains(err.Error(), `"test:AB"`) || !strings.Contains(err.Error(), `"test:ab"`) {
-			t.Errorf("the error is %v", err)
-		}
-		if doc := r.get("test:AB"); strings.Contains(doc, "absent") {
-			t.Errorf("what is stored is %s", doc)
-		}
-		slices.Sort(told)
-		equal(t, "what the Observer is told", strings.Join(told, ", "), "test:AB false false, test:CD false false, test:here true false")
-		equal(t, "LoadErrors", c.Stats().LoadErrors, 1)
-	})
-}
-
-func TestANotFoundOfABatchIsNoProofEitherIfARowIsOfAKeyThatNobodyAskedFor(t *testing.T) {
-	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[string, string]) {
-		c, tap := steady(r, absentLoader[string], aside.WithBatch(func(ctx context.Context, keys []string) (map[string]string, error) {
-			rows, _ := strayBatch(ctx, keys)
-			return rows, aside.ErrNotFound
-		}))
-		found, err := read(t.Context(), c, tap, []string{"AB", "here"})
-		equal(t, "what is found", fmt.Sprint(found), "map[here:a row]")
-		if err == nil || errors.Is(err, aside.ErrNotFound) {
-			t.Errorf("the error is %v", err)
-		}
-	})
-}
-
-func TestARefreshThatReturnsOnlyKeysThatNobodyAskedForLeavesTheValue(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := steady(r, func(context.Context, string) (string, error) { return "old", nil }, append(stale, aside.WithBatch(strayBatch))...)
-		mustGet(t, c, "AB")
-		for range 3 {
-			time.Sleep(2 * time.Minute)
-			equal(t, "the row", mustGetMany(t, c, "AB")["AB"], "old")
-			synctest.Wait()
-		}
-		equal(t, "the refreshes", c.Stats().Refreshes, 3)
-	})
-}
-
-func TestRowsThatNobodyAskedForAreIgnoredIfNoneIsMissing(t *testing.T) {
-	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[string, string]) {
-		c, tap := steady(r, absentLoader[string], aside.WithBatch(strayBatch))
-		found, err := read(t.Context(), c, tap, []string{"here"})
-		equal(t, "what is found", fmt.Sprint(found, err), "map[here:a row] <nil>")
-		equal(t, "LoadErrors", c.Stats().LoadErrors, 0)
-	})
-}
-
-// Three keys, two names. The second time, they are hits where there are any.
-func TestKeysOfOneNameAreAllAnswered(t *testing.T) {
-	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[string, []int]) {
-		var asked []string
-		batch := func(_ context.Context, keys []string) (map[string][]int, error) {
-			asked = append(asked, strings.Join(keys, " "))
-			return map[string][]int{"a": {1}, "b": {2}}, nil
-		}
-		c, tap := steady(r, func(context.Context, string) ([]int, error) { return nil, errDown },
-			aside.WithKey(strings.ToLower), aside.WithBatch(batch))
-		for range 2 {
-			found, err := read(t.Context(), c, tap, []string{"A", "a", "B", "A", "a"})
-			equal(t, "what is found", fmt.Sprint(found, err), "map[A:[1] B:[2] a:[1]] <nil>")
-			found["A"][0] = 9
-			equal(t, "the value of the other key once that of the first is modified", found["a"][0], 1)
-		}
-		equal(t, "what the first batch is asked for", asked[0], "A B")
-	})
-}
-
-func TestABatchLoaderCannotReturnAKeyThatIsNotEqualToItselfOnAnyWay(t *testing.T) {
-	batch := func(context.Context, []float64) (map[float64]string, error) {
-		return map[float64]string{math.NaN(): "a row", 1: "one"}, nil
-	}
-	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[float64, string]) {
-		c, tap := steady(r, absentLoader[float64], aside.WithKey(func(k float64) string { return fmt.Sprint(k) }), aside.WithBatch(batch))
-		found, err := read(t.Context(), c, tap, []float64{math.NaN(), 1})
-		equal(t, "the row of the other key", found[1], "one")
-		if err == nil || errors.Is(err, aside.ErrNotFound) || !strings.Contains(err.Error(), "not equal to itself") {
-			t.Errorf("the error is %v", err)
-		}
-	})
-}
-
-// A shaky key cannot be rendered if it is negative.
-type shaky struct{ ID int }
-
-func (k shaky) MarshalText() ([]byte, error) {
-	if k.ID < 0 {
-		return nil, errors.New("it is negative")
-	}
-	return strconv.AppendInt(nil, int64(k.ID), 10), nil
-}
-
-func TestAKeyThatCannotBeRenderedFailsNoOther(t *testing.T) {
-	load := func(_ context.Context, k shaky) (string, error) { return fmt.Sprint("row ", k.ID), nil }
-	batch := func(_ context.Context, keys []shaky) (map[shaky]string, error) {
-		rows := make(map[shaky]string)
-		for _, k := range keys {
-			rows[k] = fmt.Sprint("row ", k.ID)
-		}
-		return rows, nil
-	}
-	keys := []shaky{{1}, {-7}, {2}, {-7}, {-8}}
-	for name, opts := range map[string][]aside.Option{"batched": {aside.WithBatch(batch)}, "one by one": nil} {
-		for way, read := range manyReaders[shaky, string]() {
-			t.Run(name+", "+way, func(t *testing.T) {
-				onMiniredis(t, func(t *testing.T, r *rig) {
-					var mu sync.Mutex
-					reads, failed := 0, 0
-					c, tap := steady(r, load, append(opts, aside.WithObserver(aside.Observer{
-						Read: func(_ context.Context, r aside.ReadInfo) {
-							mu.Lock()
-							defer mu.Unlock()
-							reads++
-							if r.Err != nil {
-								failed++
-							}
-						},
-					}))...)
-					found, err := read(t.Context(), c, tap, keys)
-					equal(t, "the reads that the Observer is told of", reads, 4)
-					equal(t, "the rows of the others", found[shaky{1}]+", "+found[shaky{2}], "row 1, row 2")
-					if way == "under Bypass" || way == "closed" { // as a Get does there
-						equal(t, "the error", err, nil)
-						equal(t, "the rows", found[shaky{-7}]+", "+found[shaky{-8}], "row -7, row -8")
-						equal(t, "those that failed", failed, 0)
-						return
-					}
-					if err == nil || !strings.Contains(err.Error(), "{-7}") || !strings.Contains(err.Error(), "it is negative") {
-						t.Errorf("the error is %v", err)
-					}
-					equal(t, "the number of rows", len(found), 2)
-					equal(t, "those that failed", failed, 2)
-				})
-			})
-		}
+// del is what a foreign program does to invalidate.
+func (r *rig) del(name string) {
+	r.t.Helper()
+	if err := r.raw.Del(context.Background(), name).Err(); err != nil {
+		r.t.Fatalf("DEL %s: %v", name, err)
 	}
 }
 
-func TestAKeyThatCannotBeRenderedHidesNoOtherError(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := steady(r, func(context.Context, shaky) (string, error) { return "", errDown })
-		_, err := c.GetMany(t.Context(), []shaky{{1}, {-7}})
-		if !errors.Is(err, errDown) || !strings.Contains(err.Error(), "{-7}") {
-			t.Errorf("the error is %v", err)
-		}
-		_, err = c.Get(t.Context(), shaky{-7})
-		equal(t, "whether the error of Get names the key", strings.Contains(err.Error(), "{-7}"), true)
-	})
-}
+// held reports whether a hold is all that is cached under name.
+func (r *rig) held(name string) bool { return strings.HasPrefix(r.get(name), `{"hold":`) }
 
-// Loads take a second, 16 at a time.
-func TestGetManyWhoseCtxEndsMidwayReturnsTheRowsThatAreThere(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		ids := make([]int, 48)
-		for i := range ids {
-			ids[i] = i + 1
-		}
-		answered, ended := 0, 0
-		c, _ := steady(r, func(_ context.Context, id int) (product, error) {
-			time.Sleep(time.Second)
-			return product{id, "lamp", 100 * id}, nil
-		}, aside.WithObserver(aside.Observer{Read: func(_ context.Context, r aside.ReadInfo) {
-			if r.Err == nil {
-				answered++
-			} else if errors.Is(r.Err, context.DeadlineExceeded) {
-				ended++
-			}
-		}}))
-		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
-		defer cancel()
-		found, err := c.GetMany(ctx, ids)
-		equal(t, "the error", err, context.DeadlineExceeded)
-		equal(t, "the number of rows", len(found), 32)
-		for id, p := range found {
-			equal(t, "a price", p.Price, 100*id)
-		}
-		equal(t, "what the Observer is told", fmt.Sprint(answered, " rows, ", ended, " that did not come"), "32 rows, 16 that did not come")
-		time.Sleep(time.Minute)
-		equal(t, "the number of rows for the next", len(mustGetMany(t, c, ids...)), 48)
-		equal(t, "the number of loads", c.Stats().Loads, 48)
-	})
-}
-
-// The fill has not begun when the caller leaves with the row, and modifies it.
-func TestACallerOfGetManyWhoLeavesMayModifyTheRowsThatAreStillBeingStored(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		load := func(context.Context, int) ([]byte, error) { return []byte("bytes"), nil }
-		opts := []aside.Option{aside.WithCodec(rawCodec{}), aside.WithTags(func(int, []byte) []string { return []string{"tag"} })}
-		c, tap := steady(r, load, opts...)
-		index := tap.before("index") // which comes between the load and the fill
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan map[int][]byte)
-		go func() {
-			found, _ := c.GetMany(ctx, []int{1})
-			done <- found
-		}()
-		index.wait()
-		cancel()
-		found := <-done
-		equal(t, "what the caller who leaves gets", string(found[1]), "bytes")
-		found[1][0] = 'X'
-		index.release()
-		r.until(func() bool { return c.Stats().Fills == 1 })
-		equal(t, "what the next one gets", string(mustGet(t, c, 1)), "bytes")
-	})
-}
-
-func TestEveryErrorOfACtxIsItsCauseAsWell(t *testing.T) {
-	gone := errors.New("the user went away")
-	type read func(ctx context.Context, c *aside.Cache[int, product]) error
-	reads := map[string]read{
-		"Get": func(ctx context.Context, c *aside.Cache[int, product]) error { _, err := c.Get(ctx, 1); return err },
-		"GetMany": func(ctx context.Context, c *aside.Cache[int, product]) error {
-			_, err := c.GetMany(ctx, []int{1, 2})
-			return err
-		},
-		"Get under Bypass": func(ctx context.Context, c *aside.Cache[int, product]) error {
-			_, err := c.Get(aside.Bypass(ctx), 1)
-			return err
-		},
-		"GetMany under Bypass": func(ctx context.Context, c *aside.Cache[int, product]) error {
-			_, err := c.GetMany(aside.Bypass(ctx), []int{1, 2})
-			return err
-		},
+// deadLease is what a process that was killed leaves behind.
+func deadLease(r *rig, name string, life time.Duration) {
+	r.t.Helper()
+	if err := r.raw.Set(context.Background(), name, fmt.Sprintf(`{"lease":"dead-1-2.3","life":%d}`, life.Milliseconds()), life).Err(); err != nil {
+		r.t.Fatal(err)
 	}
-	for name, read := range reads {
-		for _, batched := range []bool{false, true} {
-			t.Run(fmt.Sprint(name, ", batched ", batched), func(t *testing.T) {
-				onMiniredis(t, func(t *testing.T, r *rig) {
-					rows := newSlowTable(product{9, "lamp", 100})
-					opts := []aside.Option{aside.WithMaxLoads(1)}
-					if batched {
-						opts = append(opts, aside.WithBatch(rows.loadMany))
-					}
-					c, _ := steady(r, rows.load, opts...)
-					check := func(when string, err error, overloaded bool) {
-						if !errors.Is(err, context.Canceled) || !errors.Is(err, gone) || errors.Is(err, aside.ErrOverloaded) != overloaded {
-							t.Errorf("%s: %v", when, err)
-						}
-					}
-					leave := func() error {
-						ctx, cancel := context.WithCancelCause(t.Context())
-						done := make(chan error)
-						go func() { done <- read(ctx, c) }()
-						synctest.Wait()
-						cancel(gone)
-						return <-done
-					}
-					ctx, cancel := context.WithCancelCause(t.Context())
-					cancel(gone)
-					check("before", read(ctx, c), false)
-					plain, stop := context.WithCancel(t.Context())
-					stop()
-					equal(t, "the error without a cause", read(plain, c), context.Canceled)
-					if !strings.HasSuffix(name, "under Bypass") { // which needs no place, and has the loader's error
-						first := getting(c, 9)
-						<-rows.read
-						check("waiting for a place", leave(), true)
-						rows.go_ <- struct{}{}
-						<-first
-						if name == "Get" || !batched {
-							check("waiting for a load", leave(), name == "GetMany") // whose other key has no place
-							<-rows.read
-						}
-					}
-					rows.flow()
-				})
-			})
-		}
+}
+
+// heldTags counts the tags that are held.
+func heldTags(t *testing.T, r *rig) int64 {
+	t.Helper()
+	n, err := r.raw.ZCount(t.Context(), "aside-tags", fmt.Sprint("(", time.Now().UnixMilli()), "(1e14").Result()
+	if err != nil {
+		t.Fatal(err)
 	}
+	return n
+}
+
+// keysWith are the keys of all servers that match a pattern.
+func keysWith(r *rig, pattern string) (keys []string) {
+	r.t.Helper()
+	var mu sync.Mutex
+	r.onServers(func(ctx context.Context, c *redis.Client) error {
+		some, err := c.Keys(ctx, pattern).Result()
+		mu.Lock()
+		defer mu.Unlock()
+		keys = append(keys, some...)
+		return err
+	})
+	return keys
 }

@@ -193,23 +193,6 @@ func TestTheRulesOfTheManualAreEnough(t *testing.T) {
 	})
 }
 
-// refusedBy tells what Redis has refused its users, by its own account.
-func refusedBy(t testing.TB, admin redis.UniversalClient) string {
-	entries, err := admin.Do(context.Background(), "ACL", "LOG").Slice()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var refused []string
-	for _, entry := range entries {
-		if fields, ok := entry.(map[any]any); ok {
-			refused = append(refused, fmt.Sprint(fields["username"], ": ", fields["reason"], " ", fields["object"]))
-		} else {
-			refused = append(refused, fmt.Sprint(entry))
-		}
-	}
-	return strings.Join(refused, ", ")
-}
-
 // The tests that need a Redis run once more, in a process of their own, whose clients have the rules of the manual: for the keys of
 // any cache and any scope.
 func TestTheSuiteRunsUnderTheRulesOfTheManual(t *testing.T) {

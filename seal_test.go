@@ -17,21 +17,6 @@ import (
 	"github.com/asidecache/aside"
 )
 
-// gcm is AES-GCM with a key that this number stands for.
-func gcm(number byte) cipher.AEAD { return gcmOf(bytes.Repeat([]byte{number}, 32)) }
-
-func gcmOf(key []byte) cipher.AEAD {
-	block, err := aes.NewCipher(key)
-	if err != nil {
-		panic(err)
-	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		panic(err)
-	}
-	return aead
-}
-
 func aesOf(number byte) cipher.Block {
 	block, err := aes.NewCipher(bytes.Repeat([]byte{number}, 32))
 	if err != nil {
@@ -39,8 +24,6 @@ func aesOf(number byte) cipher.Block {
 	}
 	return block
 }
-
-var sealed = aside.WithSeal(gcm(1))
 
 // A textCodec writes a product's name, whatever it is, and reads whatever it is given.
 type textCodec struct{}

@@ -13,14 +13,6 @@ import (
 
 // What GetMany does without a batch loader: the life of a lease is that of its own load.
 
-// firstIDs returns 1 to n.
-func firstIDs(n int) (ids []int) {
-	for id := range n {
-		ids = append(ids, id+1)
-	}
-	return ids
-}
-
 // hanging loads every row at once, except that of 1, which takes 9 s.
 func hanging(_ context.Context, id int) (product, error) {
 	if id == 1 {
@@ -33,10 +25,10 @@ func TestOneRowThatHangsKeepsNobodyElsesRowFromAnybody(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		c, _ := process(r, hanging)
 		other, _ := process(r, hanging)
-		many := gettingMany(context.Background(), c, firstIDs(40)...)
+		many := gettingMany(context.Background(), c, idsFrom(1, 40)...)
 		time.Sleep(100 * time.Millisecond)
 		equal(t, "Fills while 1 hangs", c.Stats().Fills, 39)
-		equal(t, "the time in which another process reads them", took(func() { mustGetMany(t, other, firstIDs(40)[1:]...) }), 0)
+		equal(t, "the time in which another process reads them", took(func() { mustGetMany(t, other, idsFrom(1, 40)[1:]...) }), 0)
 		equal(t, "the loads of that process", other.Stats().Loads, 0)
 		if r := <-many; r.err != nil {
 			t.Error(r.err)
@@ -47,11 +39,11 @@ func TestOneRowThatHangsKeepsNobodyElsesRowFromAnybody(t *testing.T) {
 
 func TestOneRowThatHangsKeepsNobodyElsesRefreshFromAnybody(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		warm, _ := process(r, newBatchTable(true, firstIDs(40)...).table.load, stale...)
-		mustGetMany(t, warm, firstIDs(40)...)
+		warm, _ := process(r, newBatchTable(true, idsFrom(1, 40)...).table.load, stale...)
+		mustGetMany(t, warm, idsFrom(1, 40)...)
 		c, tap := process(r, hanging, stale...)
 		time.Sleep(2 * time.Minute)
-		mustGetMany(t, c, firstIDs(40)...)
+		mustGetMany(t, c, idsFrom(1, 40)...)
 		time.Sleep(100 * time.Millisecond)
 		equal(t, "Fills while 1 hangs", c.Stats().Fills, 39)
 		time.Sleep(2 * time.Minute)
@@ -65,16 +57,16 @@ func TestOneRowThatHangsKeepsNobodyElsesRefreshFromAnybody(t *testing.T) {
 // A claim lasts as long as one load may take; so the claims of many that are loaded one after the other must not begin together.
 func TestManyRowsAreRefreshedByOneProcess(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, firstIDs(160)...)
+		rows := newBatchTable(true, idsFrom(1, 160)...)
 		opts := append(stale, aside.WithLoadTimeout(2*time.Second))
 		a, _ := process(r, slowly(rows.table.load), opts...)
 		b, _ := process(r, slowly(rows.table.load), opts...)
-		mustGetMany(t, a, firstIDs(160)...)
+		mustGetMany(t, a, idsFrom(1, 160)...)
 		rows.loads.Store(0)
 		time.Sleep(2 * time.Minute)
-		mustGetMany(t, a, firstIDs(160)...)
+		mustGetMany(t, a, idsFrom(1, 160)...)
 		time.Sleep(5 * time.Second)
-		mustGetMany(t, b, firstIDs(160)[:80]...) // which a refreshes first, or has refreshed
+		mustGetMany(t, b, idsFrom(1, 160)[:80]...) // which a refreshes first, or has refreshed
 		time.Sleep(time.Minute / 2)
 		equal(t, "the number of refreshes", rows.loads.Load(), 160)
 	})
@@ -83,13 +75,13 @@ func TestManyRowsAreRefreshedByOneProcess(t *testing.T) {
 // Another load has the place at first.
 func TestAGetManyThatBeginsWhilePlacesAreScarceGoesOnFasterWhenTheyAreFree(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := process(r, slowly(newBatchTable(true, firstIDs(100)...).table.load), aside.WithMaxLoads(16))
+		c, _ := process(r, slowly(newBatchTable(true, idsFrom(1, 100)...).table.load), aside.WithMaxLoads(16))
 		for id := range 15 {
 			getting(c, 50+id)
 		}
 		synctest.Wait()
 		equal(t, "the time of 33 loads: one beside the others, and then 16 at a time", took(func() {
-			mustGetMany(t, c, firstIDs(33)...)
+			mustGetMany(t, c, idsFrom(1, 33)...)
 		}), 3*time.Second)
 	})
 }
@@ -104,7 +96,7 @@ func TestAGetManyTakesAPlaceAsSoonAsItIsFreeThoughItsOnlyLoadHangs(t *testing.T)
 		}, aside.WithMaxLoads(2))
 		getting(c, 50)
 		synctest.Wait()
-		many := gettingMany(context.Background(), c, firstIDs(5)...)
+		many := gettingMany(context.Background(), c, idsFrom(1, 5)...)
 		time.Sleep(1250 * time.Millisecond)
 		equal(t, "Fills", c.Stats().Fills, 5)
 		<-many
@@ -124,7 +116,7 @@ func TestWhatGetManyFillsAndLeasesAtTheSameTimeSharesARoundTrip(t *testing.T) {
 			}
 			return product{ID: id}, nil
 		})
-		many := gettingMany(t.Context(), c, firstIDs(32)...)
+		many := gettingMany(t.Context(), c, idsFrom(1, 32)...)
 		synctest.Wait()
 		fill := tap.before("fill")
 		close(first)
@@ -148,12 +140,12 @@ func TestWhatGetManyFillsAndLeasesAtTheSameTimeSharesARoundTrip(t *testing.T) {
 // At most each row has a fill of its own, with the lease of the next beside it.
 func TestWhatGetManyCostsWithoutABatchLoader(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newBatchTable(true, firstIDs(40)...)
+		rows := newBatchTable(true, idsFrom(1, 40)...)
 		c, tap := steady(r, rows.table.load)
 		mustGetMany(t, c, 1)
 		mustInvalidate(t, c, 1)
 		tap.reset()
-		mustGetMany(t, c, firstIDs(40)...)
+		mustGetMany(t, c, idsFrom(1, 40)...)
 		primaries := 1
 		if !r.virtual && slices.Contains([]string{"cluster"}, t.Name()[len(t.Name())-len("cluster"):]) {
 			primaries = 3
@@ -166,7 +158,7 @@ func TestWhatGetManyCostsWithoutABatchLoader(t *testing.T) {
 			return
 		}
 		tap.reset()
-		equal(t, "what a hit of all costs", len(mustGetMany(t, c, firstIDs(40)...)), 40)
+		equal(t, "what a hit of all costs", len(mustGetMany(t, c, idsFrom(1, 40)...)), 40)
 	})
 }
 
@@ -174,29 +166,16 @@ func TestWhatGetManyCostsWithoutABatchLoader(t *testing.T) {
 func TestAGetManyThatSendsManyCommandsSpendsOneRedisTimeoutInAll(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		for _, d := range []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond} {
-			rows := newBatchTable(true, firstIDs(160)...)
+			rows := newBatchTable(true, idsFrom(1, 160)...)
 			c, w := inWeather(r, func(ctx context.Context, id int) (product, error) {
 				time.Sleep(time.Second + time.Duration(id%16)*10*time.Millisecond)
 				return rows.table.load(ctx, id)
 			})
 			w.become(func(string) error { time.Sleep(d); return nil })
-			if took := took(func() { mustGetMany(t, c, firstIDs(160)...) }); took > 11500*time.Millisecond+redisTimeout {
+			if took := took(func() { mustGetMany(t, c, idsFrom(1, 160)...) }); took > 11500*time.Millisecond+redisTimeout {
 				t.Errorf("with commands of %v, 160 loads of up to 1.15 s, 16 at a time, took %v", d, took)
 			}
 			r.flush()
 		}
-	})
-}
-
-func TestAGetManyWhoseCallerHasLeftBeginsNoFurtherLoad(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := process(r, slowly(newBatchTable(true, firstIDs(100)...).table.load))
-		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-		defer cancel()
-		_, err := c.GetMany(ctx, firstIDs(100))
-		equal(t, "the error", err, context.DeadlineExceeded)
-		time.Sleep(time.Minute)
-		equal(t, "Loads", c.Stats().Loads, 32)
-		equal(t, "Fills", c.Stats().Fills, 32)
 	})
 }

@@ -16,8 +16,6 @@ func streakOf(t *testing.T, c *aside.Cache[int, product]) {
 	}
 }
 
-func anyRow(_ context.Context, id int) (product, error) { return product{id, "lamp", id}, nil }
-
 func TestWhereReadsKeepMissingTheLeaseIsAskedForAtOnce(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		c, tap := steady(r, anyRow)

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
 )
@@ -88,13 +85,6 @@ func TestLoadThatOutlivesTheHoldsOfADeadTransactionDoesNotFill(t *testing.T) {
 				equal(t, "the price", mustGet(t, reader, 1).Price, 90)
 			})
 		})
-	}
-}
-
-func mustHoldTags(t *testing.T, ctx context.Context, c *aside.Cache[int, product], tags ...string) {
-	t.Helper()
-	if err := c.InvalidateTags(ctx, tags...); err != nil {
-		t.Fatal(err)
 	}
 }
 
@@ -366,9 +356,8 @@ func TestNothingWithATagIsFilledWhileReplicasLag(t *testing.T) {
 func TestInvalidateTagsThatTakesLongHolds(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "a", 100})
-		rdb, slow := r.dial(t), new(slowHook)
-		slow.by.Store(int64(100 * time.Millisecond))
-		rdb.AddHook(slow)
+		rdb, tap := r.tapped()
+		tap.become(func(string) error { time.Sleep(100 * time.Millisecond); return nil })
 		writer := newCache(t, rdb, rows.load, categories, aside.WithHold(time.Second))
 		reader, _ := process(r, rows.load, categories)
 		tags := make([]string, 20)
@@ -377,7 +366,7 @@ func TestInvalidateTagsThatTakesLongHolds(t *testing.T) {
 		}
 		inTx(t, func(ctx context.Context) error {
 			mustHoldTags(t, ctx, writer, tags...)
-			slow.by.Store(0)
+			tap.become(nil)
 			time.Sleep(150 * time.Millisecond) // for a renewal that may be under way
 			mustGet(t, reader, 1)
 			equal(t, "what is cached before the COMMIT", r.get("test:1"), "")
@@ -386,26 +375,6 @@ func TestInvalidateTagsThatTakesLongHolds(t *testing.T) {
 			return nil
 		})
 	})
-}
-
-// A slowHook is a hook that takes time.
-type slowHook struct {
-	tap
-	by atomic.Int64
-}
-
-func (s *slowHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		time.Sleep(time.Duration(s.by.Load()))
-		return next(ctx, cmd)
-	}
-}
-
-func (s *slowHook) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		time.Sleep(time.Duration(s.by.Load()))
-		return next(ctx, cmds)
-	}
 }
 
 func TestHoldOfATagThatIsPlacedAnewRemovesWhatWasFilledMeanwhile(t *testing.T) {
@@ -441,5 +410,13 @@ func TestATagThatMayBeAnyStringIsHeld(t *testing.T) {
 				})
 			})
 		})
+	}
+}
+
+// loseHeldTags has the tags that are held forgotten.
+func loseHeldTags(t *testing.T, r *rig) {
+	t.Helper()
+	if n, err := r.raw.ZRemRangeByScore(t.Context(), "aside-tags", "-inf", "(1e14").Result(); n == 0 || err != nil {
+		t.Fatalf("%d holds were lost, %v", n, err)
 	}
 }

@@ -4,10 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,20 +14,6 @@ import (
 
 	"github.com/asidecache/aside"
 )
-
-// In these tests each product is of the category that its name says.
-func byCategory(_ int, p product) []string { return []string{p.Name} }
-
-var categories = aside.WithTags(byCategory)
-
-func mustInvalidateTags(t *testing.T, c interface {
-	InvalidateTags(context.Context, ...string) error
-}, tags ...string) {
-	t.Helper()
-	if err := c.InvalidateTags(context.Background(), tags...); err != nil {
-		t.Fatalf("InvalidateTags(%q): %v", tags, err)
-	}
-}
 
 func TestInvalidateTagsRemovesWhatWasFilledWithTheTagsInEveryCache(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
@@ -214,24 +198,6 @@ func lastRecord(t *testing.T, r *rig) redis.Z {
 	return last[0]
 }
 
-// heldTags counts the tags that are held.
-func heldTags(t *testing.T, r *rig) int64 {
-	t.Helper()
-	n, err := r.raw.ZCount(t.Context(), "aside-tags", fmt.Sprint("(", time.Now().UnixMilli()), "(1e14").Result()
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
-
-// loseHeldTags has the tags that are held forgotten.
-func loseHeldTags(t *testing.T, r *rig) {
-	t.Helper()
-	if n, err := r.raw.ZRemRangeByScore(t.Context(), "aside-tags", "-inf", "(1e14").Result(); n == 0 || err != nil {
-		t.Fatalf("%d holds were lost, %v", n, err)
-	}
-}
-
 func TestRefreshDoesNotFillAfterInvalidateTags(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newSlowTable(product{1, "lamps", 100})
@@ -413,29 +379,6 @@ func TestATagMayBeAnyString(t *testing.T) {
 	})
 }
 
-func keysWith(r *rig, pattern string) (keys []string) {
-	r.t.Helper()
-	var mu sync.Mutex
-	collect := func(ctx context.Context, c *redis.Client) error {
-		some, err := c.Keys(ctx, pattern).Result()
-		mu.Lock()
-		defer mu.Unlock()
-		keys = append(keys, some...)
-		return err
-	}
-	var err error
-	switch rdb := r.raw.(type) {
-	case *redis.ClusterClient:
-		err = rdb.ForEachMaster(context.Background(), collect)
-	case *redis.Client:
-		err = collect(context.Background(), rdb)
-	}
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	return keys
-}
-
 // miniredis has no room for so many in a pipeline.
 func TestInvalidateTagsOfManyEntries(t *testing.T) {
 	test := func(t *testing.T, r *rig) {
@@ -578,73 +521,6 @@ func TestJournalThatBeganAgainAtTheSameTimeRefusesTheLoadsUnderWay(t *testing.T)
 	})
 }
 
-func TestShorterReplicaLagDoesNotShortenALongerOneOfATag(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamps", 100})
-		long, _ := process(r, rows.load, categories, aside.WithReplicaLag(time.Minute))
-		short, _ := process(r, rows.load, categories, aside.WithReplicaLag(time.Second))
-		mustInvalidateTags(t, long, "lamps")
-		mustInvalidateTags(t, short, "lamps")
-		time.Sleep(30 * time.Second)
-		mustGet(t, long, 1)
-		equal(t, "the document", r.get("test:1"), "")
-	})
-}
-
-// The lag begins when the transaction has ended, by the command that ends the hold.
-func TestShorterReplicaLagOfATransactionDoesNotShortenALongerOneOfATag(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamps", 100})
-		for _, lag := range []time.Duration{time.Minute, time.Second} {
-			c, _ := process(r, rows.load, categories, aside.WithReplicaLag(lag))
-			inTx(t, func(ctx context.Context) error { return c.InvalidateTags(ctx, "lamps") })
-		}
-		time.Sleep(30 * time.Second)
-		other, _ := process(r, rows.load, categories)
-		mustGet(t, other, 1)
-		equal(t, "the document", r.get("test:1"), "")
-	})
-}
-
-// Whichever Cache of the client sends it, also when it is tried again. No entry has the tag yet.
-func TestInvalidateTagsKeepsTheLagOfTheCachesThatHaveOne(t *testing.T) {
-	for name, fail := range map[string]bool{"at once": false, "tried again": true} {
-		t.Run(name, func(t *testing.T) {
-			onMiniredis(t, func(t *testing.T, r *rig) {
-				rows := newTable(product{1, "lamps", 100})
-				rdb, tap := r.tapped()
-				pages := newCache(t, rdb, rows.load, categories, aside.WithReplicaLag(10*time.Second))
-				other, err := aside.New(rdb, "other", rows.load, aside.WithLogger(logger(t)))
-				if err != nil {
-					t.Fatal(err)
-				}
-				defer other.Close()
-				if fail {
-					for _, verb := range []string{"record", "holdtags"} {
-						tap.answer(verb, redisError("OOM"))
-					}
-					_ = other.InvalidateTags(t.Context(), "desks") // which begins to try again
-					_ = pages.InvalidateTags(t.Context(), "lamps")
-					for _, verb := range []string{"record", "holdtags"} {
-						tap.answer(verb, nil)
-					}
-					time.Sleep(time.Second)
-				} else {
-					mustInvalidateTags(t, other, "lamps")
-				}
-				equal(t, "PendingInvalidations", pages.Stats().PendingInvalidations, 0)
-				mustGet(t, pages, 1) // the replica lags
-				time.Sleep(2 * time.Second)
-				rows.setPrice(1, 90)
-				equal(t, "the price", mustGet(t, pages, 1).Price, 90)
-			})
-		})
-	}
-}
-
-// OddTags would be lost among others if those were separated carelessly.
-var oddTags = []string{"", "a b", "a\u00a0b", "渋谷\u3000東京", "a\u0085b", "\u2003", "a\xa0b", "a\u2028b"}
-
 func TestATagThatMayBeAnyStringVoidsLoadsUnderWay(t *testing.T) {
 	for _, tag := range oddTags {
 		t.Run(strconv.Quote(tag), func(t *testing.T) {
@@ -677,7 +553,7 @@ func TestValueWithTooManyTagsIsReturnedAndNotStored(t *testing.T) {
 			tags = append(tags, tags...) // each of them twice
 			logged := new(lines)
 			rows := newTable(product{1, "lamps", 100})
-			c, tap := process(r, rows.load, aside.WithTags(func(int, product) []string { return tags }), aside.WithLogger(slog.New(slog.NewTextHandler(logged, nil))))
+			c, tap := process(r, rows.load, aside.WithTags(func(int, product) []string { return tags }), logged.option())
 			mustGet(t, c, 1)
 			mustGet(t, c, 1)
 			equal(t, fmt.Sprintf("whether a value with %d tags is stored", n), r.get("test:1") != "", stored)
@@ -694,79 +570,6 @@ func TestValueWithTooManyTagsIsReturnedAndNotStored(t *testing.T) {
 			equal(t, "whether it is found by the last tag", c.InvalidateTags(t.Context(), tags[n-1]), nil)
 			equal(t, "the document", r.get("test:1"), "")
 		}
-	})
-}
-
-// lines are what is logged, as text.
-type lines struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lines) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lines) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func TestManyTagsAreInvalidatedTogether(t *testing.T) {
-	test := func(t *testing.T, r *rig, servers int) {
-		const n = 20_000
-		rows := newBatchTable(true)
-		tags := make([]string, n)
-		for i := range tags {
-			tags[i] = fmt.Sprint("tag ", i)
-		}
-		var ids []int
-		for id := range 1000 {
-			rows.rows[id] = product{id, tags[20*id], 100}
-			ids = append(ids, id)
-		}
-		rows.rows[1000] = product{1000, "another", 100}
-		c, tap := process(r, rows.table.load, aside.WithBatch(rows.loadMany), categories)
-		mustGetMany(t, c, append(ids, 1000)...)
-		tap.reset()
-		mustInvalidateTags(t, c, tags...)
-		// For each 500 tags a record, a read, a removal, an unindex and the release.
-		if _, trips := tap.count(); trips > servers*(5*n/500) {
-			t.Errorf("it took %d round trips", trips)
-		}
-		equal(t, "the entries that are left", len(keysWith(r, "test:*")), 1)
-		mustInvalidateTags(t, c, "another")
-	}
-	t.Run("redis", func(t *testing.T) { test(t, realRig(t), 1) })
-	t.Run("cluster", func(t *testing.T) { test(t, clusterRig(t), 3) })
-}
-
-func TestVeryManyOwedTagsAreTriedTogether(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "3", 100}, product{2, "100", 200})
-		c, tap := process(r, rows.load, categories)
-		mustGet(t, c, 1)
-		tags := make([]string, 400)
-		for i := range tags {
-			tags[i] = strconv.Itoa(i)
-		}
-		r.put("aside-tag=100", "mine") // one of them is refused for good
-		tap.answer("record", redisError("OOM"))
-		if c.InvalidateTags(t.Context(), tags...) == nil {
-			t.Error("InvalidateTags returned nil")
-		}
-		tap.reset()
-		tap.answer("record", nil)
-		r.until(func() bool { return c.Stats().PendingInvalidations == 1 })
-		if _, trips := tap.count(); trips > 100 {
-			t.Errorf("it took %d round trips", trips)
-		}
-		r.del("aside-tag=100")
-		r.until(func() bool { return c.Stats().PendingInvalidations == 0 })
-		equal(t, "the document", r.get("test:1"), "")
 	})
 }
 

@@ -8,21 +8,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// An unmarked fails pipelines that begin with a command, or loses them if err is nil, and leaves their commands without an error
+// unmarked fails pipelines that begin with a command, or loses them if err is nil, and leaves their commands without an error
 // and without a reply. Before 9.23 go-redis may do the one if it cannot set up a connection, and the other if a hook of a node of a
 // Cluster returns an error.
-type unmarked struct {
-	tap
-	command string
-	err     error
-}
-
-func (u *unmarked) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if cmds[0].Name() == u.command {
-			return u.err
+func unmarked(command string, err error) through {
+	return func(_ context.Context, cmds []redis.Cmder, send sender) error {
+		if isPipeline := len(cmds) > 1; isPipeline && cmds[0].Name() == command {
+			return err
 		}
-		return next(ctx, cmds)
+		return send(cmds...)
 	}
 }
 
@@ -30,7 +24,7 @@ func (u *unmarked) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 func TestAScanThatWasNotSentHasNotFoundNothing(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb := r.dial(t)
-		rdb.AddHook(&unmarked{command: "scan", err: errDown})
+		rdb.AddHook(unmarked("scan", errDown))
 		rows := newTable(product{1, "lamp", 100})
 		c := newCache(t, rdb, rows.load)
 		mustGet(t, c, 1)
@@ -48,7 +42,7 @@ func TestAPageOfAnIndexThatWasNotReadIsNotEmpty(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				rdb := r.dial(t)
-				rdb.AddHook(&unmarked{command: "zrangebyscore", err: failure})
+				rdb.AddHook(unmarked("zrangebyscore", failure))
 				rows := newTable(product{1, "lamps", 100}, product{2, "desks", 200})
 				c := newCache(t, rdb, rows.load, categories)
 				mustGet(t, c, 1)
@@ -70,8 +64,8 @@ func TestScriptsOfAPipelineThatFailedAreToldItsError(t *testing.T) {
 		rdb := r.dial(t)
 		c := newCache(t, rdb, newTable().load)
 		mustInvalidate(t, c, 1)
-		rdb.AddHook(&unmarked{command: "evalsha", err: errDown})
-		if err := c.Invalidate(t.Context(), upTo(5000)...); !errors.Is(err, errDown) {
+		rdb.AddHook(unmarked("evalsha", errDown))
+		if err := c.Invalidate(t.Context(), idsFrom(0, 5000)...); !errors.Is(err, errDown) {
 			t.Errorf("Invalidate returned %v", err)
 		}
 		equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 5000)

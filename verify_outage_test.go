@@ -24,7 +24,7 @@ var verifyFor = flag.Duration("verify-for", 6*time.Second, "for how long coheren
 // With go test -race -run ComesAndGoes -verify-for 5m it is a million reads.
 func TestARedisThatComesAndGoesMakesNothingStale(t *testing.T) {
 	s := testserver.Redis(t)
-	rows, ids := newTable(), upTo(16)
+	rows, ids := newTable(), idsFrom(0, 16)
 	for _, id := range ids {
 		rows.setPrice(id, 1)
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"log/slog"
 	"math/rand/v2"
 	"strings"
 	"sync"
@@ -18,48 +17,6 @@ import (
 )
 
 // Verification compares hits with the loader. What it calls stale must be, and what nobody invalidated must be found.
-
-// A verified is what one Cache with WithVerify has told.
-type verified struct {
-	mu    sync.Mutex
-	log   strings.Builder
-	infos []aside.VerifyInfo
-}
-
-func (v *verified) Write(p []byte) (int, error) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.log.Write(p)
-}
-
-func (v *verified) options(perSecond float64) []aside.Option {
-	return []aside.Option{
-		aside.WithVerify(perSecond), aside.WithEarlyRefresh(0), aside.WithTTL(time.Hour),
-		aside.WithLogger(slog.New(slog.NewTextHandler(v, nil))),
-		aside.WithObserver(aside.Observer{Verify: func(_ context.Context, i aside.VerifyInfo) {
-			v.mu.Lock()
-			defer v.mu.Unlock()
-			v.infos = append(v.infos, i)
-		}}),
-	}
-}
-
-// verdicts are what was told, in order.
-func (v *verified) verdicts() string {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	var all []string
-	for _, i := range v.infos {
-		all = append(all, string(i.Verdict))
-	}
-	return strings.Join(all, " ")
-}
-
-func (v *verified) staleLines() int {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return strings.Count(v.log.String(), "an entry is stale")
-}
 
 // verifying makes a cache of rows whose hits are verified.
 func verifying(r *rig, load aside.Loader[int, product], opts ...aside.Option) (*aside.Cache[int, product], *verified) {
@@ -84,8 +41,8 @@ func TestAWriterThatForgetsIsFound(t *testing.T) {
 			t.Errorf("the Observer was told %+v", v.infos)
 		}
 		for _, word := range []string{"an entry is stale", "cache=test", "name=test:1", "age=1", "path=.Price"} {
-			if !strings.Contains(v.log.String(), word) {
-				t.Errorf("the line %q does not say %q", v.log.String(), word)
+			if !strings.Contains(v.text.String(), word) {
+				t.Errorf("the line %q does not say %q", v.text.String(), word)
 			}
 		}
 	})
@@ -315,7 +272,7 @@ func TestVerificationIsTheLastInLineForAPlace(t *testing.T) {
 func TestNoMoreHitsAreVerifiedThanAsked(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable()
-		ids := upTo(200)
+		ids := idsFrom(0, 200)
 		for _, id := range ids {
 			rows.setPrice(id, 1)
 		}
@@ -348,7 +305,7 @@ func TestNoMoreHitsAreVerifiedThanAsked(t *testing.T) {
 func TestEachKeyHasItsTurn(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable()
-		ids := upTo(20)
+		ids := idsFrom(0, 20)
 		for _, id := range ids {
 			rows.setPrice(id, 1)
 		}
@@ -478,7 +435,7 @@ func TestCloseEndsVerificationsThatWait(t *testing.T) {
 func TestCoherentReadsAreNeverCalledStale(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable()
-		ids := upTo(8)
+		ids := idsFrom(0, 8)
 		for _, id := range ids {
 			rows.setPrice(id, 1)
 		}

@@ -27,10 +27,8 @@ func TestIndexIsNotEvictedBeforeTheEntriesThatAreHit(t *testing.T) {
 		t.Run(policy, func(t *testing.T) {
 			t.Cleanup(aside.WarmEvery(200 * time.Millisecond)) // undone once its caches are closed
 			s := testserver.Redis(t, "--maxmemory", "8mb", "--maxmemory-policy", policy)
-			dial := func(t *testing.T) redis.UniversalClient {
-				return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
-			}
-			r := &rig{t: t, shared: true, dial: dial, raw: dial(t)}
+			r := rigOf(t, s.Addr)
+			r.shared = true
 			const hot = 20
 			rows := newTable()
 			for id := range hot {

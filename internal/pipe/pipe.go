@@ -1,4 +1,4 @@
-// Package pipe makes the connections in memory of a miniredis behave like those of TCP.
+// Package pipe makes the connections in memory of a miniredis behave like those of TCP, and connections slow.
 package pipe
 
 import (

@@ -2,8 +2,6 @@ package aside_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -16,14 +14,6 @@ import (
 	"github.com/asidecache/aside"
 	"github.com/asidecache/aside/internal/testserver"
 )
-
-// inTx runs a transaction that must succeed.
-func inTx(t *testing.T, fn func(ctx context.Context) error) {
-	t.Helper()
-	if err := aside.InTx(context.Background(), fn); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // The process is cut off for longer than WithHold, commits, and comes back: nobody died, so nothing may stay stale.
 func TestReleaseThatFailsAfterTheHoldHasExpiredIsOwed(t *testing.T) {
@@ -63,18 +53,6 @@ func TestReleaseThatFailsAfterTheHoldWasDeletedIsOwed(t *testing.T) {
 		tap.answer("hold", nil)
 		time.Sleep(5 * time.Second)
 		equal(t, "the price", mustGet(t, reader, 1).Price, 90)
-	})
-}
-
-func TestManyInvalidationsWithinTheReplicaLagDoNotGrowTheDocument(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		c, _ := process(r, newTable().load, aside.WithReplicaLag(10*time.Second))
-		for range 500 {
-			mustInvalidate(t, c, 1)
-		}
-		if n := len(r.get("test:1")); n > 1000 {
-			t.Errorf("after 500 invalidations the document has %d bytes, which each read transfers and each write decodes", n)
-		}
 	})
 }
 
@@ -157,23 +135,6 @@ func TestHoldThatHasExpiredIsPlacedAnewWhenTheOutcomeIsUnknown(t *testing.T) {
 	})
 }
 
-func TestHoldLastsForWholeWithHoldAfterAnUnknownOutcome(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, _ := process(r, rows.load, aside.WithHold(9*time.Second))
-		_ = aside.InTx(t.Context(), func(ctx context.Context) error {
-			_ = c.Invalidate(ctx, 1)
-			time.Sleep(2 * time.Second) // the next renewal is yet to come
-			return errDown
-		})
-		time.Sleep(9*time.Second - time.Millisecond)
-		mustGet(t, c, 1)
-		rows.setPrice(1, 90) // the COMMIT lands
-		time.Sleep(time.Millisecond)
-		equal(t, "the price", mustGet(t, c, 1).Price, 90)
-	})
-}
-
 // Neither hold nor its renewal at the end could be placed, and the COMMIT lands after Redis took an invalidation.
 func TestKeyThatCouldNotBeHeldIsInvalidatedAgainAfterWithHold(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
@@ -213,107 +174,44 @@ func TestRenewalThatIsDueWhenTheTransactionEndsLeavesNothingBehind(t *testing.T)
 	})
 }
 
-// A holdServer answers pipelines of holds itself, until it hangs.
-type holdServer struct {
-	tap
-	hangs   atomic.Bool
-	reached chan struct{} // receives when a pipeline hangs
-}
-
-func (h *holdServer) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		if h.hangs.Load() {
-			if aside.Verb(cmds[0]) == "hold" { // not when what is owed is tried again
-				h.reached <- struct{}{}
-			}
-			<-ctx.Done()
-			return ctx.Err()
-		}
-		for _, cmd := range cmds {
-			cmd.(*redis.Cmd).SetVal(slices.Repeat([]any{int64(1)}, cmd.Args()[2].(int))) // one for each key
-		}
-		return nil
-	}
-}
-
 // Each pipeline that hangs takes one Redis timeout of the caller's time. The end of InTx waits for one: in such a way that the
 // clock of a user's synctest goes on.
 func TestInTxEndsWithoutFinishingARenewalOfManyKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		h := &holdServer{reached: make(chan struct{}, 100)}
+		var hangs atomic.Bool
+		reached := make(chan struct{}, 100) // receives when a pipeline hangs
 		rdb := nowhere(t)
-		rdb.AddHook(h)
+		rdb.AddHook(through(func(ctx context.Context, cmds []redis.Cmder, send sender) error {
+			if len(cmds) == 1 {
+				return send(cmds...)
+			}
+			if hangs.Load() {
+				if aside.Verb(cmds[0]) == "hold" { // not when what is owed is tried again
+					reached <- struct{}{}
+				}
+				<-ctx.Done()
+				return ctx.Err()
+			}
+			for _, cmd := range cmds {
+				cmd.(*redis.Cmd).SetVal(slices.Repeat([]any{int64(1)}, cmd.Args()[2].(int))) // one for each key
+			}
+			return nil
+		}))
 		const timeout = 250 * time.Millisecond
 		c := newCache(t, rdb, newTable().load, aside.WithHold(time.Second), aside.WithRedisTimeout(timeout))
-		keys := make([]int, 5000) // ten pipelines
-		for i := range keys {
-			keys[i] = i
-		}
+		keys := idsFrom(0, 5000) // ten pipelines
 		var over time.Time
 		inTx(t, func(ctx context.Context) error {
 			if err := c.Invalidate(ctx, keys...); err != nil {
 				return err
 			}
-			h.hangs.Store(true)
-			<-h.reached // the first pipeline of a renewal
+			hangs.Store(true)
+			<-reached // the first pipeline of a renewal
 			over = time.Now()
 			return nil
 		})
-		equal(t, "the number of pipelines after fn, the release being one", len(h.reached), 1)
+		equal(t, "the number of pipelines after fn, the release being one", len(reached), 1)
 		equal(t, "the time that the renewal and the release took", time.Since(over), 2*timeout)
-	})
-}
-
-// A DEL is possible when Redis is out of memory, so an Invalidate must not need more.
-func TestInvalidateWithReplicaLagRemovesTheValueFromARedisThatIsOutOfMemory(t *testing.T) {
-	s := testserver.Redis(t)
-	dial := func(t *testing.T) redis.UniversalClient {
-		return closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
-	}
-	r := &rig{t: t, shared: true, dial: dial, raw: dial(t)}
-	rows := newTable(product{1, "lamp", 100})
-	writer, _ := process(r, rows.load, aside.WithReplicaLag(time.Second))
-	reader, _ := process(r, rows.load, aside.WithReplicaLag(time.Second))
-	mustGet(t, reader, 1)
-	if err := r.raw.ConfigSet(t.Context(), "maxmemory", "1").Err(); err != nil {
-		t.Fatal(err)
-	}
-	rows.setPrice(1, 90)
-	err := writer.Invalidate(t.Context(), 1)
-	equal(t, "the price, Invalidate having returned "+fmt.Sprint(err), mustGet(t, reader, 1).Price, 90)
-	r.raw.ConfigSet(t.Context(), "maxmemory", "0")
-}
-
-func TestReadsOfAProcessThatDiedInsideMissAfterWithHold(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		dying, tap := process(r, rows.load, aside.WithHold(10*time.Second))
-		reader, _ := process(r, rows.load)
-		died := make(chan struct{})
-		ended := make(chan error)
-		go func() {
-			ended <- aside.InTx(context.Background(), func(ctx context.Context) error {
-				err := dying.Invalidate(ctx, 1)
-				rows.setPrice(1, 90) // COMMIT
-				tap.answer("hold", errDown)
-				<-died
-				return err
-			})
-		}()
-		synctest.Wait()
-		time.Sleep(10*time.Second - time.Millisecond)
-		mustGet(t, reader, 1)
-		if doc := r.get("test:1"); !strings.HasPrefix(doc, `{"hold":`) {
-			t.Errorf("just before WithHold the document is %s", doc)
-		}
-		time.Sleep(time.Millisecond)
-		equal(t, "the document after WithHold", r.get("test:1"), "")
-		mustGet(t, reader, 1)
-		loads := rows.loads.Load()
-		equal(t, "the price in the cache", mustGet(t, reader, 1).Price, 90)
-		equal(t, "the number of loads", rows.loads.Load()-loads, 0)
-		close(died)
-		<-ended
 	})
 }
 
@@ -346,88 +244,6 @@ func TestDelayedHoldAfterTheReleaseIsNeverStale(t *testing.T) {
 	})
 }
 
-func TestInvalidateUnderTheCtxOfATransactionThatHasEndedActsAtOnce(t *testing.T) {
-	onEveryRedis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, _ := process(r, rows.load)
-		var late context.Context
-		inTx(t, func(ctx context.Context) error { late = ctx; return nil })
-		mustGet(t, c, 1)
-		if err := c.Invalidate(late, 1); err != nil {
-			t.Fatal(err)
-		}
-		equal(t, "the document", r.get("test:1"), "")
-	})
-}
-
-type ctxKey struct{}
-
-func TestReadsInsideGoToTheLoaderWithTheTransactionAndStartNoRefresh(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-		var saw []any
-		c, _ := process(r, func(ctx context.Context, id int) (product, error) {
-			saw = append(saw, ctx.Value(ctxKey{}))
-			return rows.load(ctx, id)
-		}, aside.WithTTL(time.Minute), aside.WithStale(time.Hour))
-		mustGet(t, c, 2)
-		time.Sleep(2 * time.Minute) // due
-		saw = nil
-		inTx(t, func(ctx context.Context) error {
-			err := c.Invalidate(ctx, 1)
-			ctx = context.WithValue(ctx, ctxKey{}, "tx")
-			for range 2 {
-				_, err1 := c.Get(ctx, 1)
-				_, err2 := c.Get(ctx, 2)
-				_, err3 := c.GetMany(ctx, []int{1, 2})
-				err = errors.Join(err, err1, err2, err3)
-			}
-			synctest.Wait()
-			return err
-		})
-		equal(t, "the loads", fmt.Sprint(saw), "[tx tx tx tx]")
-		equal(t, "Refreshes", c.Stats().Refreshes, 0)
-		equal(t, "StaleHits", c.Stats().StaleHits, 4)
-	})
-}
-
-// Work that goes on after an InTx has ended, under its ctx, may have transactions of its own.
-func TestInTxUnderTheCtxOfOneThatHasEndedHolds(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		writer, _ := process(r, rows.load)
-		reader, _ := process(r, rows.load)
-		var late context.Context
-		inTx(t, func(ctx context.Context) error { late = context.WithoutCancel(ctx); return nil })
-		err := aside.InTx(late, func(ctx context.Context) error {
-			err := writer.Invalidate(ctx, 1)
-			mustGet(t, reader, 1)
-			rows.setPrice(1, 90) // the COMMIT
-			return err
-		})
-		equal(t, "the error", err, nil)
-		equal(t, "the price after the COMMIT", mustGet(t, reader, 1).Price, 90)
-	})
-}
-
-func TestReadsUnderTheCtxOfAnInTxThatHasEndedFill(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		c, _ := process(r, rows.load)
-		var late context.Context
-		inTx(t, func(ctx context.Context) error { late = context.WithoutCancel(ctx); return nil })
-		for range 3 {
-			if _, err := c.Get(late, 1); err != nil {
-				t.Error(err)
-			}
-			if _, err := c.GetMany(late, []int{1}); err != nil {
-				t.Error(err)
-			}
-		}
-		equal(t, "the number of loads", rows.loads.Load(), 1)
-	})
-}
-
 // Twice, Redis does not answer a renewal, with the pause of one between them.
 func TestHoldOutlastsRenewalsThatFail(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
@@ -450,4 +266,29 @@ func TestHoldOutlastsRenewalsThatFail(t *testing.T) {
 			return err
 		})
 	})
+}
+
+// What is written must not wait for memory: a server that is full lets a script go on that has removed something.
+func TestInvalidationsOfEachKindWorkWhenRedisIsOutOfMemory(t *testing.T) {
+	s := testserver.Redis(t)
+	rdb := closed(t, redis.NewClient(&redis.Options{Addr: s.Addr}))
+	rows := newTable(product{1, "lamps", 100}, product{2, "lamps", 200})
+	c := newCache(t, rdb, rows.load, categories, patient)
+	lagging, err := aside.New(closed(t, redis.NewClient(&redis.Options{Addr: s.Addr})), "lagging", rows.load,
+		aside.WithReplicaLag(time.Second), patient)
+	equal(t, "the error", err, nil)
+	defer lagging.Close()
+	mustGet(t, c, 1)
+	equal(t, "the error", rdb.ConfigSet(t.Context(), "maxmemory", "1").Err(), nil)
+	for what, invalidate := range map[string]func(ctx context.Context) error{
+		"Invalidate":                   func(ctx context.Context) error { return c.Invalidate(ctx, 1, 2) },
+		"Invalidate, replicas lag":     func(ctx context.Context) error { return lagging.Invalidate(ctx, 2) },
+		"InvalidateTags":               func(ctx context.Context) error { return c.InvalidateTags(ctx, "lamps") },
+		"InvalidateAll":                func(ctx context.Context) error { return c.InvalidateAll(ctx) },
+		"Invalidate of nothing cached": func(ctx context.Context) error { return c.Invalidate(ctx, 404) },
+	} {
+		equal(t, what, invalidate(t.Context()), nil)
+		equal(t, what+" inside InTx", aside.InTx(t.Context(), invalidate), nil)
+	}
+	equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 }

@@ -15,17 +15,6 @@ import (
 
 // Loaders that read caches: a load holds its place, and leases, while its reads wait for those of others.
 
-// cacheOf makes another cache of the same process or not, under a name of its own.
-func cacheOf(t *testing.T, r *rig, name string, load aside.Loader[int, int], opts ...aside.Option) *aside.Cache[int, int] {
-	t.Helper()
-	c, err := aside.New(r.dial(t), name, load, append([]aside.Option{aside.WithLogger(logger(t))}, opts...)...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	return c
-}
-
 // soon is far below WithLoadTimeout.
 const soon = 2 * time.Second
 
@@ -50,7 +39,7 @@ func TestALoaderThatGetsItsOwnKeyDoesNotWaitForItself(t *testing.T) {
 			v, err := load(ctx, ids[0])
 			return map[int]int{ids[0]: v}, err
 		}
-		c = cacheOf(t, r, "own", load, aside.WithBatch(many))
+		c = open(t, r.dial(t), "own", load, aside.WithBatch(many))
 		equal(t, "the time of Get", took(func() { equal(t, "the value", mustGet(t, c, 1), 2) }), 0)
 		mustInvalidate(t, c, 1)
 		within.Store(false)
@@ -61,8 +50,8 @@ func TestALoaderThatGetsItsOwnKeyDoesNotWaitForItself(t *testing.T) {
 func TestALoaderThatAlwaysGetsItsOwnKeyFailsAtOnce(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		var a, b *aside.Cache[int, int]
-		a = cacheOf(t, r, "a", func(ctx context.Context, id int) (int, error) { return b.Get(ctx, id) })
-		b = cacheOf(t, r, "b", func(ctx context.Context, id int) (int, error) {
+		a = open(t, r.dial(t), "a", func(ctx context.Context, id int) (int, error) { return b.Get(ctx, id) })
+		b = open(t, r.dial(t), "b", func(ctx context.Context, id int) (int, error) {
 			found, err := a.GetMany(ctx, []int{id})
 			return found[id], err
 		})
@@ -79,7 +68,7 @@ func TestALoaderThatAlwaysGetsItsOwnKeyFailsAtOnce(t *testing.T) {
 func TestALoaderMayGetAnotherKeyOfItsCacheThoughThereIsNoPlace(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		var c *aside.Cache[int, int]
-		c = cacheOf(t, r, "own", func(ctx context.Context, id int) (int, error) {
+		c = open(t, r.dial(t), "own", func(ctx context.Context, id int) (int, error) {
 			if id == 0 {
 				return 0, nil
 			}
@@ -98,7 +87,7 @@ func TestBatchesThatReadEachOtherDoNotStandStill(t *testing.T) {
 		var caches [2]*aside.Cache[int, int]
 		for i := range caches {
 			one := func(_ context.Context, id int) (int, error) { return id, nil }
-			caches[i] = cacheOf(t, r, fmt.Sprint("cache", i), one,
+			caches[i] = open(t, r.dial(t), fmt.Sprint("cache", i), one,
 				aside.WithBatch(func(ctx context.Context, ids []int) (map[int]int, error) {
 					time.Sleep(10 * time.Millisecond) // both have their leases
 					rows := make(map[int]int)
@@ -132,7 +121,7 @@ func TestCachesThatReadEachOtherAndHaveFewPlacesDoNotStandStill(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		var caches [2]*aside.Cache[int, int]
 		for i := range caches {
-			caches[i] = cacheOf(t, r, fmt.Sprint("cache", i), func(ctx context.Context, id int) (int, error) {
+			caches[i] = open(t, r.dial(t), fmt.Sprint("cache", i), func(ctx context.Context, id int) (int, error) {
 				time.Sleep(10 * time.Millisecond)
 				if id >= 1000 {
 					return id, nil
@@ -159,7 +148,7 @@ func TestCachesThatReadEachOtherAndHaveFewPlacesDoNotStandStill(t *testing.T) {
 func TestLoadsThatWaitForEachOthersFlightsDoNotStandStill(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		var c *aside.Cache[int, int]
-		c = cacheOf(t, r, "own", func(ctx context.Context, id int) (int, error) {
+		c = open(t, r.dial(t), "own", func(ctx context.Context, id int) (int, error) {
 			time.Sleep(10 * time.Millisecond)
 			if ctx.Value(markKey{}) != nil {
 				return id, nil
@@ -181,7 +170,7 @@ func TestLoadsThatWaitForEachOthersFlightsDoNotStandStill(t *testing.T) {
 func TestTheWaitOfALoadDoesNotGrowWithEveryLoadThatWaited(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		var c *aside.Cache[int, int]
-		c = cacheOf(t, r, "own", func(ctx context.Context, id int) (int, error) {
+		c = open(t, r.dial(t), "own", func(ctx context.Context, id int) (int, error) {
 			if id == 1 {
 				return c.Get(ctx, 2)
 			}

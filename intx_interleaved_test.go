@@ -2,7 +2,6 @@ package aside_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -89,48 +88,5 @@ func TestTwoTransactionsOnOneRowAreCoherentInEveryOrder(t *testing.T) {
 			}
 			equal(t, "the price at last", price, 98)
 		}
-	})
-}
-
-// Each cache stands for itself: the keys of one are held though those of another cannot be.
-func TestCachesOfOneTransactionFailByThemselves(t *testing.T) {
-	onMiniredis(t, func(t *testing.T, r *rig) {
-		rows := newTable(product{1, "lamp", 100})
-		failing, tap := process(r, rows.load)
-		rdb := r.dial(t)
-		make := func(name string) *aside.Cache[int, product] {
-			c, err := aside.New(rdb, name, rows.load, aside.WithLogger(logger(t)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return closed(t, c)
-		}
-		first, second := make("first"), make("second")
-		caches := []*aside.Cache[int, product]{failing, first, second}
-		for _, c := range caches {
-			mustGet(t, c, 1)
-		}
-		tap.answer("hold", errDown)
-		tap.answer("invalidate", errDown)
-		inTx(t, func(ctx context.Context) error {
-			for _, c := range caches {
-				err := c.Invalidate(ctx, 1)
-				equal(t, "whether Invalidate failed", errors.Is(err, errDown), c == failing)
-			}
-			rows.setPrice(1, 90)
-			for _, c := range []*aside.Cache[int, product]{first, second} {
-				equal(t, "the price once committed", mustGet(t, c, 1).Price, 90)
-			}
-			return nil
-		})
-		for _, name := range []string{"first:1", "second:1"} {
-			equal(t, "the document of "+name, r.get(name), "")
-		}
-		for _, c := range caches {
-			equal(t, "the price", mustGet(t, c, 1).Price, 90)
-		}
-		equal(t, "Owed of the one that failed", failing.Stats().PendingInvalidations, 1)
-		equal(t, "Owed of another", first.Stats().PendingInvalidations, 0)
-		tap.answer("invalidate", nil)
 	})
 }
