@@ -33,18 +33,23 @@ func (c *Cache[K, V]) Tags(tags ...string) Change {
 // what was loaded before Invalidate was called, and nothing that is made from one of these by a loader that reads other caches
 // is made from the old row of another: all are removed in one step, or held before any of them is released.
 //
-// It waits for Redis to confirm: one round trip for up to 500 keys on one server; two to each server concerned for each 500 keys on
-// a Cluster, or if they are more; one key needs one. With tags it takes those two, and three for each thousand of the entries that
-// have them, two of these for each 500 tags even if they have none. Each waits at most for the longest WithRedisTimeout of the
-// caches; if a server confirms none of 500 keys, the rest of its keys is left to the background. If Redis is known to be down,
-// nothing waits: the error comes at once. Caches with other clients are done one after the other, in the order in which
-// they are given. It is sent even if ctx has ended, and does not end with it: the rows have changed, whoever is still listening.
+// Invalidate waits for Redis to confirm. One key, or up to 500 keys on one server, take one round
+// trip. More keys, or several on a Cluster, take two round trips to each server concerned for each
+// 500 keys. Tags take those two as well, and three more for each thousand of the entries that have
+// them. Two of these three are made for each 500 tags even if no entry has them. Each round trip
+// waits at most for the longest WithRedisTimeout of the caches. If a server confirms none of 500
+// keys, the rest of its keys is left to the background. If Redis is known to be down, nothing
+// waits: the error comes at once. Caches with other clients are done one after the other, in the
+// order in which they are given. It is sent even if ctx has ended, and does not end with it: the
+// rows have changed, whether or not anybody still listens.
 //
-// An error says that Redis did not confirm all of it. What it did not confirm is tried again in the background until it is, together
-// with what this process has invalidated since through the same client; until then the caches of this process that were given
-// that client read those keys from the loader, and all entries of the caches with WithTags if it is about tags; others
-// may serve what is cached. After a commit do not return that error to whoever asked for the write: it has happened, and to try it
-// again would do it twice.
+// An error says that Redis did not confirm all of it. What it did not confirm is tried again in the
+// background until it is confirmed, together with what this process has invalidated since through
+// the same client. Until then the caches of this process that were given that client read those
+// keys from the loader. If tags are not confirmed, those of them with WithTags read all their
+// entries from the loader. Other caches may serve what is cached. After a commit do not return that
+// error to the caller that asked for the write: the write has happened, and a second try would do
+// it twice.
 //
 // Inside InTx, it holds the keys and the tags until the transaction has ended: nothing is cached for them, and this process and all
 // others load. An error says that a hold could not be placed, or that earlier ones were not renewed in time, while there is

@@ -27,10 +27,11 @@ type Loader[K comparable, V any] func(ctx context.Context, key K) (V, error)
 // A BatchLoader reads the values of many keys at once. Keys without a row are not in the map. What holds for a Loader
 // holds for it.
 //
-// A row may come under another key than it was asked for by, if both have one name in Redis: a time.Time in another
-// Location, or a string in other letters where WithKey folds them. The caller finds it under the key that he asked for. Rows
-// of other keys are ignored, unless keys that were asked for have no row: those might be the same keys in another spelling,
-// so each of the keys without a row gets an error that names both, and is not remembered as absent.
+// A row may come under another key than the one that was asked for, if both have one name in Redis:
+// a time.Time in another Location, or a string in other letters where WithKey folds them. The
+// caller finds the row under the key that it asked for. Rows of other keys are ignored, unless keys
+// that were asked for have no row: those might be the same keys in another spelling, so each of the
+// keys without a row gets an error that names both, and is not remembered as absent.
 type BatchLoader[K comparable, V any] func(ctx context.Context, keys []K) (map[K]V, error)
 
 // ErrNotFound says that there is no row for the key, as a load or a remembered load found. errors.Is holds for it with
