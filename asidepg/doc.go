@@ -31,8 +31,9 @@
 //
 // # What it does not see
 //
-//   - Prepared transactions (PREPARE TRANSACTION) count when they are committed. One that stays prepared keeps the log, and a
-//     new slot waits for it, as for any transaction that is open.
+//   - Prepared transactions (PREPARE TRANSACTION) count when they are committed. A transaction that
+//     stays prepared keeps the log, and a new slot waits for it, as for any transaction that is
+//     open.
 //   - A replica that lags. If loaders read a standby, give the cache aside.WithReplicaLag.
 //   - Writes that Postgres does not log: those to UNLOGGED tables, and whatever is done to files.
 //   - A partition that was dropped or detached while no feed was running, or in the last second before the process that held the slot was
