@@ -73,7 +73,7 @@ func (c *Core) Absence(name string, remembered error) error {
 	return &notFoundError{cause: remembered, also: c.Config.NotFound, cache: c.Name, name: name}
 }
 
-// absenceBy is the error for a key of which the loader said with cause that it has no row.
+// absenceBy is the error for a key that has no row, as the loader said with cause.
 func (c *Core) absenceBy(w *Want, cause error) error {
 	if c.Config.Remembered != nil && !c.Config.NotFoundIs(cause) {
 		if err := c.edge.Remembered(w); err != nil {

@@ -87,8 +87,8 @@ type edge interface {
 	DetachNear()
 	NearStats(s *Stats)
 
-	// ValueIn is the value of a want, and NearWitness tells of which document the near copy is that a read would get. They are for
-	// the verifier.
+	// ValueIn is the value of a want. NearWitness tells which document the near copy was made of
+	// that a read would get. Both are for the verifier.
 	ValueIn(w *Want) reflect.Value
 	NearWitness(w *Want) (Witness, bool)
 }

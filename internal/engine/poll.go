@@ -120,8 +120,8 @@ func (p *polls) poll() {
 	due := maps.Clone(p.names)
 	maps.DeleteFunc(due, func(_ string, n *polled) bool { return time.Until(n.due) > n.pause/4 })
 	names := slices.Sorted(maps.Keys(due))
-	// Only those who wait by now are told. Who begins to wait while the command is under way may have
-	// arrived after an Invalidate that Redis executed behind it.
+	// Only the waiters that are there by now are told. A waiter that begins to wait while the
+	// command is under way may have arrived after an Invalidate that Redis executed behind it.
 	told := make([][]*waiter, len(names))
 	for i, name := range names {
 		told[i] = slices.Collect(maps.Keys(due[name].waiters))

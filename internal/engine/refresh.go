@@ -148,8 +148,8 @@ const (
 // claimLife is for how long a refresh claims its document.
 func (c *Core) claimLife() time.Duration { return min(c.Config.LoadTimeout, longestClaim) }
 
-// longestClaimed is how long a claim, or the backoff in its place, may have to go where refreshes claim for life. One that has
-// longer was made before a clock was set back.
+// longestClaimed is how long a claim, or the backoff in its place, may have to go where refreshes
+// claim for life. A claim that has longer was made before a clock was set back.
 func longestClaimed(life time.Duration) time.Duration { return max(life, longestBackoff) }
 
 // nextBackoff doubles the time that a failed refresh puts off the next one by.

@@ -13,9 +13,10 @@ import (
 
 // What a Cache does about what the ledger of its client has pending.
 //
-// One goroutine tries, of whichever Cache noticed first. If its Cache is closed, it stops, and leaves the
-// trying to the next Cache of the client that reads or fails (left, resume). So no goroutine belongs to
-// a client, which nobody closes for us, and what is pending is tried as long as any Cache is open.
+// One goroutine tries. It belongs to the Cache that noticed first. If that Cache is closed, the
+// goroutine stops, and leaves the trying to the next Cache of the client that reads or fails (left,
+// resume). So no goroutine belongs to a client, which nobody closes for us, and what is pending is
+// tried as long as any Cache is open.
 //
 //	retry         begins, unless somebody tries already
 //	sendAgain     waits 50 ms, 100 ms and so on up to a second between the tries
@@ -101,8 +102,8 @@ func (c *Core) sendRound(ctx context.Context, r *retryRound) (failed []subject, 
 			failed, err = c.remove(ctx, first)
 			return append(failed, didNot...), err
 		}
-		// What is to be repeated is there for the sake of what has failed: held before it, it could be made
-		// anew from it as soon as it is released.
+		// What is to be repeated may be made from what has failed, so what has failed is held
+		// first. Else the one could be made again from the other as soon as it is released.
 		g := c.newGrip(len(r.group))
 		g.hold(ctx, first)
 		if g.err == nil {

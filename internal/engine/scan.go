@@ -105,8 +105,8 @@ func showsItsNodes(rdb redis.UniversalClient) bool {
 	}
 }
 
-// alone returns errManyNodes if a client that does not show what is behind it, an AutoPipeliner, talks to a Cluster, of
-// which SCAN would see one node.
+// alone returns errManyNodes if an AutoPipeliner, which does not show what is behind it, talks to a
+// Cluster: SCAN would see only one of its nodes.
 func (c *Core) alone(ctx context.Context) error {
 	if showsItsNodes(c.Store.RDB) {
 		return nil

@@ -99,7 +99,7 @@ func (vs *Values) decode(v any, name string, data []byte) (ok bool) {
 	return false
 }
 
-// unmarshal calls the codec. What makes it panic is unreadable, too.
+// unmarshal calls the codec. What makes it panic is unreadable as well.
 func (vs *Values) unmarshal(data []byte, v any) (err error) {
 	defer codecPanicked(&err)
 	return vs.core.Config.Codec.Unmarshal(data, v)

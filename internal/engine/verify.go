@@ -42,7 +42,7 @@ var verifyAgain = [...]time.Duration{time.Second, 10 * time.Second, time.Minute}
 // least once in a second, once a probe has found Redis, which is sent once in a second as well.
 const settling = 3 * time.Second
 
-// A Witnessed is a near copy of a Cache with WithVerify: it knows of which document it is a copy.
+// A Witnessed is a near copy of a Cache with WithVerify: it knows which document it is a copy of.
 type Witnessed struct {
 	Copied any
 	Name   string

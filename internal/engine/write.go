@@ -18,7 +18,7 @@ import (
 //	invalidate      renders the tags, takes each subject once, and tells observers how it went
 //	holdOrRemove    inside InTx the subjects are held (intx.go), outside they are removed (removal.go)
 //
-// Of the caches that a write is about, one sends it all: the rest is told what became of it.
+// One of the caches that a write is about sends it all. The others are told what became of it.
 
 // A write is what one call invalidates through one client.
 type write struct {
