@@ -49,8 +49,9 @@ func UnindexOp(index string, entries []redis.Z) Op {
 	return Op{index, ScriptUnindex, args}
 }
 
-// A Cursor is how far an index has been read. It goes by score, on which a failover has no bearing: an entry that is added
-// again only moves to where it is still to come. One that somebody else takes out meanwhile has been invalidated before.
+// A Cursor is how far an index has been read. It goes by score, on which a failover has no bearing:
+// an entry that is added again only moves to where it is still to come. An entry that somebody else
+// takes out meanwhile has been invalidated before.
 type Cursor struct {
 	Index string
 	From  string // the least score of the next page

@@ -15,9 +15,10 @@ import (
 // ignores that deadline, waits 5 s for a reply and tries four times, so a call has to leave it behind, which takes a
 // goroutine, and on a hit more time than all else that this library does. The copy shares the connections and the options.
 //
-// There is no such copy of a ClusterClient or an AutoPipeliner. Nor is one used if the client has hooks, which go-redis does
-// not copy, or functions in its options that it calls: they are the user's code, which nothing bounds. Whoever sets
-// ContextTimeoutEnabled vouches for them.
+// There is no such copy of a ClusterClient or an AutoPipeliner. No copy is used either if the
+// client has hooks, which go-redis does not copy, or functions in its options that it calls. They
+// are the user's code, which nothing bounds. A user who sets ContextTimeoutEnabled vouches for
+// them.
 type boundedClient struct {
 	rdb     redis.UniversalClient
 	bounded *redis.Client                // nil if there is none, or rdb itself
@@ -119,7 +120,7 @@ func callsUser(o *redis.Options) bool {
 		o.StreamingCredentialsProvider != nil || o.Limiter != nil
 }
 
-// clientHooks is how go-redis keeps the hooks of a client, of which it has no method to tell.
+// clientHooks is how go-redis keeps the hooks of a client. No method of the client tells them.
 type clientHooks struct{ hooks []redis.Hook }
 
 // hooksOf returns where c keeps its hooks, or nil if this version of go-redis keeps them elsewhere.

@@ -163,7 +163,8 @@ func (s *Store) suspect(names []string, replies []Reply) {
 	}
 }
 
-// Weigh does so for names, of the first of which a size is known if it is not 0: one of these at a time.
+// Weigh does so for names, one call at a time. size is that of the first name's value, or 0 if it
+// is not known.
 func (s *Store) Weigh(names []string, size int) {
 	if !s.Breaker.Up(names[0], Reads) || !s.Large.weighing.CompareAndSwap(false, true) {
 		return

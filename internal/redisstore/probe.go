@@ -13,8 +13,8 @@ import (
 // Probe asks the primary of name for what a circuit is for, and drops the connections to it that are dead: else reads would find
 // those one by one, each in WithRedisTimeout, when the circuit has closed.
 //
-// A primary of a Cluster may have been replaced. One that is gone cannot say so, and by itself the client looks for its
-// successor but once a minute.
+// A primary of a Cluster may have been replaced. A primary that is gone cannot say so, and by
+// itself the client looks for its successor only once a minute.
 func (s *Store) Probe(ctx context.Context, name string, k Kind) error {
 	if cluster, ok := s.RDB.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // in the background: a later probe meets the successor

@@ -8,16 +8,18 @@ import "github.com/redis/go-redis/v9"
 var scripts = [...]script{
 	// ARGV: nonce, life of the lease in ms, the document that the caller could not use ('' for none).
 	//
-	//	lease     of the caller, with his nonce: the entry was missing, a returned lease, or still that document
+	//	lease     of the caller, with its nonce: the entry was missing, a returned lease, or still that document
 	//	document  that the entry holds instead: a value, a hold, or another's lease, which is marked as waited for
 	//
-	// Leases and holds tell for how long they were given at most. One that has longer to live is older than the server's
-	// clock, which was set back. The lease is replaced, and so is one without a TTL, or that does not tell: this library
-	// did not make it, and it might never end. The hold gets the life that it was given, from now on, since its
-	// transaction may still be open: then it is renewed before that is over. (A hold that does not tell stays as it is.)
+	// Leases and holds tell for how long they were given at most. If one has longer to live than
+	// that, the server's clock was set back. Such a lease is replaced. A lease without a TTL, or
+	// one that does not tell, is replaced as well: this library did not make it, and it might never
+	// end. Such a hold gets the life that it was given, from now on. Its transaction may still be
+	// open, and then renews it before that is over. (A hold that does not tell stays as it is.)
 	//
-	// Most entries are missing, so that is tried first. A server that is out of memory refuses to try, but still has a
-	// document for the caller. One that is a replica must not answer with a document: it refuses again, aloud.
+	// Most entries are missing, so that is tried first. A server that is out of memory refuses to
+	// try, but still has a document for the caller. A replica must not answer with a document: it
+	// refuses again, aloud.
 	ScriptLease: newTimedScript(`
 		local lease = '{"lease":"' .. ARGV[1] .. '-' .. stamp .. '","life":' .. ARGV[2] .. '}'
 		local set = redis.pcall('SET', KEYS[1], lease, 'PX', ARGV[2], 'NX')
@@ -239,7 +241,8 @@ var scripts = [...]script{
 	//	1  done
 	//	2  done, and the holder has not held one of them until now, or the record is gone
 	//
-	// What is no longer held is removed last, see scriptHold, and so is the first call of live at the beginning.
+	// What is no longer held is removed last, and live is first called at the beginning: see
+	// scriptHold.
 	ScriptHoldTags: newJournalScript(`
 		local done, ended = 1, {}
 		if ARGV[4] ~= '' then
@@ -334,10 +337,11 @@ const scriptJournal = `
 			return held
 		end`
 
-// scriptAfter makes of a script for one key the script for many, each with as many arguments as the others; both begin with
-// start. What fails for one key fails for no other: its reply is {message}. It is no error within the array, after some of
-// which go-redis leaves the rest of the array unread, and takes it for the replies to the next commands. That the server takes
-// no writes is said of all: go-redis then looks for another one.
+// scriptAfter makes the script for many keys out of the script for one. Each key has as many
+// arguments as the others, and both scripts begin with start. What fails for one key fails for no
+// other: its reply is {message}. The reply is no error within the array: after some errors go-redis
+// leaves the rest of the array unread, and takes it for the replies to the next commands. If the
+// server takes no writes, the whole script says so: go-redis then looks for another server.
 func scriptAfter(start, source string) script {
 	return script{
 		one: redis.NewScript(start + source),
