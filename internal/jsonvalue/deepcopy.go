@@ -25,7 +25,7 @@ func deepenerWithin(t reflect.Type, outer []reflect.Type) (_ Deepener, ok bool) 
 		return nil, true // nobody modifies the Location that it points to
 	}
 	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
-		return sliceDeepener(t, outer) // bytes, whoever has decoded them
+		return sliceDeepener(t, outer) // bytes, no matter how they were decoded
 	}
 	if slices.Contains(outer, t) {
 		return nil, false

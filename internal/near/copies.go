@@ -25,8 +25,9 @@ import (
 // generation go to Redis once more. Generations are never reset.
 type Copies[K comparable, V any] struct{ *copies }
 
-// The copies of a Cache lie by the hashes of their keys, and each has its key beside it: so the library that keeps them is compiled
-// once, and not for each K. Of two keys with one hash, one has a copy.
+// The copies of a Cache lie by the hashes of their keys, and each has its key beside it: so the
+// library that keeps them is compiled once, and not for each K. If two keys have one hash, only one
+// of them has a copy.
 type copies struct {
 	log    *Log
 	prefix string
@@ -48,7 +49,8 @@ type value struct {
 	tags   []uint16
 }
 
-// A Noted is what Note has noted before a look. The zero value is that of a look of which no copy is made.
+// A Noted is what Note has noted before a look. The zero value is for a look whose result is not
+// copied.
 type Noted struct {
 	at                int64 // 0: no copy is made
 	epoch, generation uint64
