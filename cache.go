@@ -64,8 +64,8 @@ func New[K comparable, V any](rdb redis.UniversalClient, name string, load Loade
 // context.Cause, ErrOverloaded, one that says that the load took longer than WithLoadTimeout or ended in runtime.Goexit, or that
 // of rendering the key. A loader's panic goes on in the callers of Get that waited for it.
 //
-// The value belongs to the caller, who may modify it. A load that began for a caller who left goes on, and fills the
-// cache for the next.
+// The value belongs to the caller, which may modify it. If the caller leaves, the load that began
+// for it goes on, and fills the cache for the next.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (v V, err error) {
 	if c.typed.copies != nil {
 		if v, err, ok := c.typed.fromNear(ctx, key); ok {
@@ -78,7 +78,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (v V, err error) {
 	return v, r.Err
 }
 
-// get notes in r what is known of the read, should it end in a panic.
+// get notes in r what is known of the read, in case it ends in a panic.
 func (c *Cache[K, V]) get(ctx context.Context, key K, r *engine.Reading) (v V, err error) {
 	if ctx.Err() != nil {
 		return v, engine.EndOf(ctx)

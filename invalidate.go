@@ -110,9 +110,10 @@ func (c *Cache[K, V]) namesOf(keys []K) (names []string, first error) {
 // error and is tried again in the background. Until that has succeeded, this Cache, and what else this process has of its name
 // and client, reads all keys from the loader. While InvalidateAll runs for the first time, reads may use Redis: they overlap it.
 //
-// Inside InTx it acts once the transaction has ended, before InTx returns, and reads inside go to the loader. If the outcome
-// is unknown it acts again in the background, WithHold later, when a COMMIT has landed if ever. It holds nothing: until it
-// has acted, other reads may be served what is cached.
+// Inside InTx it acts once the transaction has ended, before InTx returns, and reads inside go to
+// the loader. If the outcome is unknown it acts again in the background, WithHold later. By then
+// the COMMIT has landed, if it ever lands. It holds nothing: until it has acted, other reads may be
+// served what is cached.
 func (c *Cache[K, V]) InvalidateAll(ctx context.Context) error {
 	return engine.InvalidateAll(ctx, []*engine.Core{c.core})
 }

@@ -55,16 +55,18 @@ func WithNotFound(errs ...error) Option {
 //		func(err error) bool { return status.Code(err) == codes.NotFound },
 //		func(id int64) error { return status.Errorf(codes.NotFound, "user %d not found", id) }))
 //
-// is should hold for what remembered makes: then callers who ask is get one answer, whether the absence was loaded or is
-// remembered. For the same reason, an absence that the loader reported in another way, by sql.ErrNoRows or a nil pointer,
-// wraps what remembered makes of the key as well. If remembered returns nil, the absence has the error that it has without it.
+// is should hold for what remembered makes: then callers that ask is get one answer, whether the
+// absence was loaded or is remembered. For the same reason, an absence that the loader reported in
+// another way, by sql.ErrNoRows or a nil pointer, wraps what remembered makes of the key as well.
+// If remembered returns nil, the absence has the error that it has without it.
 //
 // WithNotFoundFunc and WithNotFound may both be given. Then an error means that there is no row if either says so, and
 // errors.Is holds for a remembered absence with each of WithNotFound.
 //
-// Both funcs must be quick and safe for concurrent use. is runs at the end of the load, as the loader's code does: if it
-// panics, the callers who wait for the load get the panic. remembered runs there as well. It also runs when Get or GetMany
-// finds a remembered absence, and their callers get its panic. By default there are none.
+// Both funcs must be quick and safe for concurrent use. is runs at the end of the load, as the
+// loader's code does: if it panics, the callers that wait for the load get the panic. remembered
+// runs there as well. It also runs when Get or GetMany finds a remembered absence, and their
+// callers get its panic. By default there are none.
 func WithNotFoundFunc[K comparable](is func(error) bool, remembered func(K) error) Option {
 	return func(c *engine.Config) { c.NotFoundIs, c.Remembered = is, remembered }
 }
@@ -177,7 +179,7 @@ func WithShape(shape string) Option { return func(c *engine.Config) { c.Shape = 
 // first caller, so it ends after WithLoadTimeout alone. The Observer's Load and Fill are given that ctx as well.
 //
 // f is called for each load that does not run on its caller's goroutine, whether of Get, of GetMany
-// or of a refresh, and for callers who turn out to join a load. It runs on the caller's goroutine,
+// or of a refresh, and for callers that turn out to join a load. It runs on the caller's goroutine,
 // before its read returns, so it may read a ctx that a framework uses again after the request, as
 // those of gin and fiber. It should copy what loads need, such as a trace id, into a ctx of their
 // own:

@@ -46,8 +46,8 @@ func (e *notFoundError) Is(target error) bool {
 	return false
 }
 
-// A retold error is what the loader said, and also what WithNotFoundFunc has for the key. A caller who knows only the latter
-// must not depend on whether the absence is remembered.
+// A retold error is what the loader said, and also what WithNotFoundFunc has for the key. A caller
+// that knows only the second must not depend on whether the absence is remembered.
 type retold struct {
 	error
 	remembered error

@@ -42,7 +42,7 @@ type Want struct {
 	Joined  context.Context // that of another caller's load, if this want has the result of that
 	rounds  int             // leases asked for
 	Loaded
-	done atomic.Bool // loaded is the result, and is not written to any more: a caller who leaves may take it
+	done atomic.Bool // loaded is the result, and is not written to any more: a caller that leaves may take it
 }
 
 // got takes the result of a want.

@@ -76,7 +76,7 @@ func (p *polls) leave(name string, w *waiter) {
 	}
 }
 
-// drop ends the wait of some of those who wait for a name.
+// drop ends the wait of some waiters of a name.
 func (p *polls) drop(name string, n *polled, some ...*waiter) {
 	for _, w := range some {
 		delete(n.waiters, w)
@@ -109,7 +109,7 @@ func (p *polls) schedule() {
 	p.timer = time.AfterFunc(pause, p.poll)
 }
 
-// poll reads the names that are due, or soon will be, and tells those who wait for them.
+// poll reads the names that are due, or soon will be, and tells the waiters.
 func (p *polls) poll() {
 	p.mu.Lock()
 	if p.flying {
@@ -165,10 +165,11 @@ const (
 	longestPoll  = 100 * time.Millisecond
 )
 
-// pollPause is the time until the next poll for a load that has been waited for so long, and usually takes that long as far
-// as this process knows. Polls are a quarter of that apart, closer the nearer it comes, and a fiftieth about then: who waits
-// for a load that takes its usual time learns of the fill soon after. Later they are a ninth of the time waited apart. In all,
-// that is some ten polls, or ten a second. The timer adds or subtracts up to a fifth.
+// pollPause is the time until the next poll for a load that has been waited for so long, and
+// usually takes that long as far as this process knows. Polls are a quarter of that apart, closer
+// the nearer it comes, and a fiftieth about then: a waiter of a load that takes its usual time
+// learns of the fill soon after. Later they are a ninth of the time waited apart. In all, that is
+// some ten polls, or ten a second. The timer adds or subtracts up to a fifth.
 func pollPause(waited, usual time.Duration) time.Duration {
 	off := max(waited-usual, usual-waited)
 	pause := max(min(off/2, max(waited/9, usual/4)), usual/50, shortestPoll)

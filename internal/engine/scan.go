@@ -155,9 +155,10 @@ func (c *Core) walkAll(ctx context.Context, cluster *redis.ClusterClient, prefix
 	}
 }
 
-// layout tells which primary has which slots, and which are being moved: what each primary says of itself, since only it
-// knows the latter. A ClusterClient may also be one of servers that are no Cluster, as NewFailoverClusterClient makes it, or
-// ClusterSlots of its options: those know no slots, and none moves.
+// layout tells which primary has which slots, and which are being moved: what each primary says of
+// itself, since only the primary knows which are being moved. A ClusterClient may also be one of
+// servers that are no Cluster, as NewFailoverClusterClient makes it, or ClusterSlots of its
+// options: those know no slots, and none moves.
 func (c *Core) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
 	var layout string
 	_, err := c.persist(ctx, func() (err error) {

@@ -99,7 +99,7 @@ var (
 	errIsSealed  = errors.New("aside: it is sealed, and this cache has no WithSeal")
 )
 
-// An opening is done once for callers who share a document.
+// An opening is done once for callers that share a document.
 type opening struct {
 	data []byte
 	end  int64

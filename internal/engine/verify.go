@@ -108,7 +108,7 @@ func (v *verifier) sights(m *Mode, name string, e *document.Entry) *Sighting {
 	return s
 }
 
-// settled reports whether Redis was reached all the time of late.
+// settled reports whether Redis was reached all the time lately.
 func (v *verifier) settled() bool {
 	lost := v.unreached.Load()
 	return lost == nil || time.Since(*lost) >= settling

@@ -15,7 +15,7 @@ import (
 //	Note                      before the look is sent to Redis: the generations that the copy will depend on
 //	Put                       once the look has found a usable document: the copy, with what was noted
 //	Get                       serves it while the Log has a lease, the copy is young enough, and no generation was raised
-//	drop, dropPrefix, wipe    raise generations: what was noted before is dead, be it a copy or a look under way
+//	drop, dropPrefix, wipe    raise generations: what was noted before is dead, whether a copy or a look under way
 //
 // A copy is not removed when its generation is raised: it is dead, which Get sees. That makes the raise and the drop one
 // step, which no insert can come between, and Get, Put and drop need no lock. A dead copy is overwritten by the next Put, or

@@ -64,7 +64,7 @@ type Log struct {
 	mu     sync.Mutex // guards the rest
 	reader *reader    // nil if none runs
 	rest   restful    // when the next one may begin
-	users  int        // who have joined and not left
+	users  int        // how many have joined and not left
 	closed bool
 }
 
@@ -135,7 +135,8 @@ func open(c Config) *Log {
 	return l
 }
 
-// leaving is the Do of who has none. By default go-redis ignores the deadline of a ctx, so a call may have to be left behind.
+// leaving is the Do of a Config without one. By default go-redis ignores the deadline of a ctx, so
+// a call may have to be left behind.
 func (l *Log) leaving(ctx context.Context, call func(context.Context, redis.Cmdable) error) error {
 	done := make(chan error, 1)
 	go func() { done <- call(ctx, l.Client) }()

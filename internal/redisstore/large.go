@@ -60,7 +60,8 @@ func (l *Large) Has(name string) bool {
 
 func (p putOff) old(now time.Time) bool { return now.Sub(p.until) > rememberPutOff }
 
-// try reports whether the caller is the one who finds out whether a value can be read now. It must call tried.
+// try reports whether the caller is the one that finds out whether a value can be read now. It must
+// call tried.
 func (l *Large) try(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

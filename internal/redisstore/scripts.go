@@ -68,10 +68,10 @@ var scripts = [...]script{
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`),
 
-	// ARGV: how the document begins that the load started from, for how many ms those who wait are told, or 0: then one of
-	// them loads, and not each for itself.
+	// ARGV: how the document begins that the load started from, for how many ms waiters are told,
+	// or 0: then one of them loads, and not each for itself.
 	//
-	//	1  removed, or left as a returned lease to those who wait for it
+	//	1  removed, or left as a returned lease to the processes that wait for it
 	//	0  it is gone
 	ScriptRelease: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
@@ -112,9 +112,10 @@ var scripts = [...]script{
 	// Whatever else there was is gone afterwards, always. A hold that is gone when it ends, evicted or deleted, has let loads
 	// begin that saw the row from before: that is why ending it removes them. What the last holder leaves is no key.
 	//
-	// The document is written over, and removed only if nothing is written: while its slot moves to another node, a key that
-	// is not there cannot be written here. A server that is out of memory lets a script write that has written before, be it
-	// in vain: that is what PEXPIRE is for. So rows can be written.
+	// The document is written over, and removed only if nothing is written: while its slot moves to
+	// another node, a key that is not there cannot be written here. A server that is out of memory
+	// lets a script write that has written before, even in vain: that is what PEXPIRE is for. So
+	// rows can be written.
 	ScriptHold: newTimedScript(`
 		local doc = redis.call('GET', KEYS[1])
 		local holders = {}
@@ -393,7 +394,8 @@ var scriptNames = [len(scripts)]string{
 	"lease", "fill", "renew", "release", "claim", "hold", "invalidate", "mark", "record", "since", "holdtags", "index", "warm", "unindex",
 }
 
-// NameOf names the script with a hash, "" for one of somebody else. It is for those who look at what is sent.
+// NameOf names the script with a hash, "" for one of somebody else. It is for code that looks at
+// what is sent.
 func NameOf(hash string) string {
 	for i, s := range scripts {
 		if hash == s.one.Hash() || hash == s.many.Hash() {

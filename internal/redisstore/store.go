@@ -1,6 +1,8 @@
-// Package redisstore is the one door to Redis. It knows ops, each about one key: to read a document or a page of an index, or to run one
-// of the scripts that keep the protocol. It has callers who run side by side share round trips, bounds the time that each may spend,
-// and knows which primaries can be reached. What a document means for a read, and when something is invalidated, is for others.
+// Package redisstore is the one door to Redis. It knows ops, each about one key: to read a document
+// or a page of an index, or to run one of the scripts that keep the protocol. It lets callers that
+// run side by side share round trips, bounds the time that each may spend, and knows which
+// primaries can be reached. What a document means for a read, and when something is invalidated, is
+// for others.
 package redisstore
 
 import (
@@ -80,7 +82,8 @@ func (s *Store) note(names []string, replies []Reply, k Kind) {
 	}
 }
 
-// ReturnedLife is how long a returned lease stays to be seen by those who wait for it: several of their polls.
+// ReturnedLife is how long a returned lease stays to be seen by the processes that wait for it:
+// several of their polls.
 const ReturnedLife = time.Second
 
 // A Reply is what Redis answered for one of several names.
