@@ -193,7 +193,7 @@ type design struct {
 	crash        bool // writers may die
 	noRefresh    bool
 	sharedToken  bool // all writers hold by one token
-	taint        bool // who saw a hold fills nothing, and neither do the loads that it is for
+	taint        bool // a load that saw a hold fills nothing, and neither do the loads that it is for
 	nxAfterHold  bool // a load that began under a hold fills if there is nothing
 	taintLag     bool // taint, but only by holds of a lag
 	marksCount   bool // tags: the mark of what was read counts as the load's own
