@@ -22,7 +22,7 @@ import (
 //
 // That fn returns nil means that the transaction has committed: the holds are released, and the
 // next Get loads the committed row. If fn returns an error or panics, the transaction may have
-// committed all the same (a COMMIT whose answer was lost), so the holds are renewed once more and
+// committed all the same (a COMMIT whose answer was lost). So the holds are renewed once more and
 // left to expire: nothing is cached for the keys for WithHold, and nothing is stale. The same holds
 // when the process dies at any point. If fn knows that nothing was written, it returns RolledBack,
 // which releases the holds. While fn runs, the holds are renewed.

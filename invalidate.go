@@ -29,9 +29,10 @@ func (c *Cache[K, V]) Tags(tags ...string) Change {
 //
 //	err := aside.Invalidate(ctx, products.Keys(id), lists.Keys(old, new), lists.Tags("category:7"))
 //
-// Outside InTx, call it after the change is committed. When it returns nil, no Get that starts later, in any process, returns
-// what was loaded before Invalidate was called, and nothing that is made from one of these by a loader that reads other caches
-// is made from the old row of another: all are removed in one step, or held before any of them is released.
+// Outside InTx, call it after the change is committed. When it returns nil, no Get that starts
+// later, in any process, returns what was loaded before Invalidate was called. A loader that reads
+// other caches may make one of these entries from another. It never makes it from an old row: all
+// are removed in one step, or held before any of them is released.
 //
 // Invalidate waits for Redis to confirm. One key, or up to 500 keys on one server, take one round
 // trip. More keys, or several on a Cluster, take two round trips to each server concerned for each
@@ -68,9 +69,11 @@ func (c *Cache[K, V]) Invalidate(ctx context.Context, keys ...K) error {
 	return engine.Invalidate(ctx, c.change(keys))
 }
 
-// InvalidateTags says that the rows behind tags have changed: it does for every entry that was filled with one of them, in
-// every cache on this Redis that has WithTags and this scope, and for every load under way that would be, what Invalidate does for
-// one. It returns nil at once if there are no tags. It is the function Invalidate for tags.
+// InvalidateTags says that the rows behind tags have changed. It reaches every entry that was
+// filled with one of the tags, in every cache on this Redis that has WithTags and this scope, and
+// every load under way that would fill such an entry. For each of these it does what Invalidate
+// does for one. It returns nil at once if there are no tags. It is the function Invalidate for
+// tags.
 //
 // If an ACL protects some of the entries (NOPERM), which are another application's then, it invalidates the others and returns
 // an error. Nothing but those entries is kept from reads, and tried again.
@@ -98,12 +101,14 @@ func (c *Cache[K, V]) namesOf(keys []K) (names []string, first error) {
 // InvalidateAll says that any row may have changed: it does for every entry of the Cache, and for every load under way,
 // what Invalidate does for one.
 //
-// It scans the key space of every primary, twice: what is made from another entry, by a loader that reads caches, may have been made
-// from the old one while the first scan went on. (Where one is made from another that is made from a third, call it twice.) So it
-// takes time in proportion to all that Redis holds, this Cache's or not: twice a
-// SCAN for each thousand keys, and one command for each 500 entries, or in a Cluster for each. It stops when ctx ends, with
-// its error; call it again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move meanwhile is
-// scanned again. Through an AutoPipeliner over a Cluster it returns an error, since that shows one node only.
+// It scans the key space of every primary twice: while the first scan goes on, a loader that reads
+// caches may make an entry from another one that is still the old one. (Where one is made from
+// another that is made from a third, call it twice.) So it takes time in proportion to all that
+// Redis holds, this Cache's or not. It sends twice a SCAN for each thousand keys, and one command
+// for each 500 entries, or in a Cluster for each entry. It stops when ctx ends, with its error;
+// call it again. Each of its commands waits at most WithRedisTimeout. A Cluster whose slots move
+// meanwhile is scanned again. Through an AutoPipeliner over a Cluster it returns an error, since
+// that shows one node only.
 //
 // A command that Redis does not answer is sent again, up to three times, so that a few that are lost do not matter. Where a
 // server was restarted, or replaced by its replica, the scan of it begins again. If Redis fails it all the same, it returns the

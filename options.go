@@ -90,9 +90,10 @@ func WithBatch[K comparable, V any](load BatchLoader[K, V]) Option {
 	return func(c *engine.Config) { c.Batch = load }
 }
 
-// WithTags names the rows behind a value, other than its own, so that InvalidateTags finds it by them: of the page of a
-// product, its category. f may return none, is not asked about absences, runs at most once for each value that is loaded, and
-// must be safe for concurrent use. A tag may be any string. A value with more than 1,000 different tags is returned and not
+// WithTags names the rows behind a value, other than its own, so that InvalidateTags finds the
+// value by them: for the page of a product, its category. f may return none, and is not asked about
+// absences. It runs at most once for each value that is loaded, and must be safe for concurrent
+// use. A tag may be any string. A value with more than 1,000 different tags is returned and not
 // stored, which is logged.
 //
 // A hit costs nothing more, and its document names the tags. Once a minute the process looks up in Redis whether the index of a
@@ -230,13 +231,15 @@ func WithMaxLoads(n int) Option { return func(c *engine.Config) { c.MaxLoads = n
 // 30 seconds, and it must be at least a second.
 func WithHold(d time.Duration) Option { return func(c *engine.Config) { c.Hold = d } }
 
-// WithReplicaLag is for loaders that read from a replica of the database that is up to d behind: for d after an
-// invalidation nothing is cached for the key, and reads go to the loader: after an Invalidate of any Cache of this name with
-// the same client, and after an InvalidateTags of any Cache with that client. InTx releases its holds into that, and they last
-// that much longer. InvalidateAll does so for the keys that have an entry or a load under way when it gets to them: a key that
-// had neither may be filled with what the replica still has, up to its TTL. Very many invalidations that have failed, which are
-// pending as the whole Cache or as every tag, are made once Redis is back and once more when d is over, and pending until then. The
-// default is 0, and it must be that or at least a millisecond.
+// WithReplicaLag is for loaders that read from a replica of the database that is up to d behind.
+// For d after an invalidation nothing is cached for the key, and reads go to the loader. That holds
+// after an Invalidate of any Cache of this name with the same client, and after an InvalidateTags
+// of any Cache with that client. InTx releases its holds into that, so they last that much longer.
+// InvalidateAll does this for the keys that have an entry or a load under way when it gets to them.
+// A key that had neither may be filled with what the replica still has, up to its TTL. If very many
+// invalidations have failed, they are pending as the whole Cache or as every tag. They are made
+// once Redis is back, and once more when d is over, and are pending until then. The default is 0,
+// and it must be that or at least a millisecond.
 func WithReplicaLag(d time.Duration) Option { return func(c *engine.Config) { c.Lag = d } }
 
 // WithNear keeps up to so many values, and absences, of this Cache in the memory of the process, and serves reads from there, without

@@ -11,9 +11,10 @@
 //
 // # What it promises
 //
-// A change is handled after its commit, so it is served for a while as it was: for some milliseconds as a rule, and longer while a handler
-// fails, while a feed takes over, or while it reads a backlog. [Stats.Behind] bounds how long. aside.InTx promises that nothing stale is served at all. Use it
-// where the writer can, and a feed for the writers that cannot.
+// A change is handled after its commit, so the old row is served for a while: for some milliseconds
+// as a rule, and longer while a handler fails, while a feed takes over, or while it reads a
+// backlog. [Stats.Behind] bounds how long. aside.InTx promises that nothing stale is served at all.
+// Use it where the writer can, and a feed for the writers that cannot.
 //
 // At least once, in the order of the commits, nothing skipped: a position of the log is confirmed to Postgres only after the
 // handlers of all transactions before it have returned nil. That holds if the process is killed at any step, if Postgres is
