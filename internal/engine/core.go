@@ -222,9 +222,10 @@ func (c *Core) Hit(m *Mode, r *Reading, e *document.Entry, now time.Time) (due b
 	return c.due(e, now) && !m.inTx()
 }
 
-// AsksAtOnce reports whether a read asks for the lease of a name without a look before. The answer to that is the document, if
-// there is one: it saves a round trip where reads keep missing, and takes Redis longer where they hit. A place must be free, which a
-// read that hits does not need, and a large value is looked at by one reader at a time.
+// AsksAtOnce reports whether a read asks for the lease of a name at once, without a look. Redis
+// answers with the document if there is one. That saves a round trip where reads keep missing, and
+// takes Redis longer where they hit. A place must be free, which a read that hits does not need,
+// and a large value is looked at by one reader at a time.
 func (c *Core) AsksAtOnce(name string) bool {
 	return c.streak.misses() && len(c.places) <= cap(c.places)/2 && c.fillable(name) && !c.Store.Large.Has(name)
 }
@@ -315,7 +316,8 @@ func (c *Core) Bypassed(m *Mode) bool {
 	return m != nil && m.bypass || c.background.Closing.Err() != nil
 }
 
-// usable reports whether a name may be read from Redis: it answers, and no pending invalidation keeps the name from being read.
+// usable reports whether a name may be read from Redis: Redis answers, and no pending invalidation
+// keeps the name from being read.
 func (c *Core) usable(name string) bool {
 	return c.Store.Breaker.Up(name, redisstore.Reads) && !c.mayNotRead(name)
 }

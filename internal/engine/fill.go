@@ -18,8 +18,8 @@ import (
 //	filled    what was loaded replaces the document that the load started from; or
 //	returned  nothing is to be stored, or the fill failed: the lease is given back, so that nobody waits for it
 //
-// The order in which a fill goes out is what the flight rule rests on. The indexes of its tags come
-// first, and it is barred if one was invalidated. Then the flight is closed, so that nobody joins any
+// The flight rule rests on the order in which a fill goes out. The indexes of its tags come first,
+// and it is barred if one was invalidated. Then the flight is closed, so that nobody joins any
 // more. Then near copies note their generations, and the flight is sealed. Then the fill is sent.
 type documents struct {
 	*Core

@@ -368,7 +368,7 @@ func (c *Core) release(ctx context.Context, e *ending, stopRenewals func()) {
 	began, number := time.Now(), c.ledger.add(subjects)
 	failed, err := c.removeAll(ctx, accountsOf(e.all), c.tellRemoved(ctx)) // while the rest is held
 	failed, err = c.tellRest(ctx, e.all, failed, err)
-	stopRenewals() // and waits for one that runs: behind a release it would hold for good what is released
+	stopRenewals() // it waits for a renewal that runs: behind the release, that would hold again what is released
 	var tasks []task
 	for _, r := range e.released {
 		tasks = append(tasks, c.releaseTasks(r.holds, r.names, r.of.longestLag())...)

@@ -80,7 +80,8 @@ func (c *Core) tellRemoved(ctx context.Context) func(*account, int) {
 // A visitor is called with pages of names, on several goroutines for a Cluster.
 type visitor = func(ctx context.Context, names []string) error
 
-// walk visits the names that begin with prefix, those that are there all the time at least once.
+// walk visits the names that begin with prefix. It visits a name that is there all the time at
+// least once.
 func (c *Core) walk(ctx context.Context, prefix string, visit visitor) error {
 	if cluster, ok := c.Store.RDB.(*redis.ClusterClient); ok {
 		return c.walkAll(ctx, cluster, prefix, visit)
@@ -249,8 +250,9 @@ func serverRun(info string) string {
 	return run
 }
 
-// persist calls fn, which sends commands, again while Redis does not answer, four times at most: one command that is lost must not
-// cost all that was done before it. It reports whether any was.
+// persist calls fn, which sends commands. It calls fn again while Redis does not answer, four times
+// at most: one command that is lost must not cost all that was done before it. It reports whether
+// any was lost.
 func (c *Core) persist(ctx context.Context, fn func() error) (lost bool, err error) {
 	for pause := firstRetry; ; pause *= 2 {
 		err = fn()
@@ -303,7 +305,7 @@ func InvalidateAll(ctx context.Context, caches []*Core) error {
 	return err
 }
 
-// invalidateAllOrLater leaves it to the end of InTx, inside.
+// invalidateAllOrLater is invalidateAll outside InTx. Inside, it leaves that to the end of InTx.
 func invalidateAllOrLater(ctx context.Context, caches []*Core) error {
 	lead := caches[0]
 	if err := lead.alone(context.WithoutCancel(ctx)); errors.Is(err, errManyNodes) {

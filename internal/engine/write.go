@@ -56,7 +56,7 @@ func (w *write) add(ch Change) {
 	p.Names, p.Tags, p.Err = append(p.Names, ch.Names...), append(p.Tags, ch.Tags...), cmp.Or(p.Err, ch.Err)
 }
 
-// invalidate does what an invalidation is where ctx is of: inside InTx, or outside.
+// invalidate does what an invalidation means under ctx: inside InTx, or outside.
 func (w *write) invalidate(ctx context.Context) error {
 	start, held := time.Now(), ModeOf(ctx).inTx()
 	var subjects []subject

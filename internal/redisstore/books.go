@@ -34,10 +34,10 @@ const (
 // A Record is one of the journal.
 type Record struct{ Nonce, Score string }
 
-// IndexOp adds entries to an index, each with for how many ms from now it may be there.
+// IndexOp adds entries to an index, each with the number of ms from now for which it may be there.
 func IndexOp(index string, entries []any) Op { return Op{index, ScriptIndex, entries} }
 
-// WarmOp touches an index, and asks which of the entries it has not.
+// WarmOp touches an index, and asks which of the entries it lacks.
 func WarmOp(index string, entries []any) Op { return Op{index, ScriptWarm, entries} }
 
 // UnindexOp takes entries out of an index that have not been added again.

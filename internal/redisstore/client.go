@@ -112,7 +112,8 @@ func isClient(t reflect.Type) bool {
 	return t == reflect.TypeFor[redis.Client]() || t == reflect.TypeFor[redis.ClusterClient]() || t == reflect.TypeFor[redis.Ring]()
 }
 
-// isClientInterface reports whether clients of go-redis are a t, and other things are not, as they are an io.Closer.
+// isClientInterface reports whether clients of go-redis implement t and other things do not, unlike
+// io.Closer.
 func isClientInterface(t reflect.Type) bool {
 	return (reflect.TypeFor[*redis.Client]().Implements(t) || reflect.TypeFor[*redis.Ring]().Implements(t)) &&
 		!reflect.TypeFor[anything]().Implements(t)

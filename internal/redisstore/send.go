@@ -158,9 +158,9 @@ func (s *Store) Together() bool {
 	return single && !s.scattered.Load()
 }
 
-// sendCommands sends each op once, and those a second time whose script the server did not know. That is
-// safe: NOSCRIPT says that nothing was run. No other failure is sent again here, since a command whose
-// answer was lost may have been executed.
+// sendCommands sends each op once. If the server did not know its script, it sends the op a second
+// time. That is safe: NOSCRIPT says that nothing was run. No other failure is sent again here,
+// since a command whose answer was lost may have been executed.
 func (s *Store) sendCommands(ctx context.Context, rdb redis.UniversalClient, ops []Op, together bool) []Reply {
 	commands := commandsOf(ops, together)
 	cmds := make([]redis.Cmder, len(commands))

@@ -268,7 +268,8 @@ func (s *Store) RunAlone(ctx context.Context, ops ...Op) []Reply {
 	return s.Run(ctx, &b, ops)
 }
 
-// Run runs scripts in one round trip to each server concerned, which those of other callers may share.
+// Run runs scripts in one round trip to each server concerned. The scripts of other callers may
+// share it.
 func (s *Store) Run(ctx context.Context, b *Budget, ops []Op) []Reply {
 	return perPrimary(s, b, ops, func(b *Budget, part []Op) []Reply {
 		if s.mayShare(b, part) {
