@@ -31,8 +31,8 @@ func (c *Cache[K, V]) Tags(tags ...string) Change {
 //
 // Outside InTx, call it after the change is committed. When it returns nil, no Get that starts
 // later, in any process, returns what was loaded before Invalidate was called. A loader that reads
-// other caches may make one of these entries from another. It never makes it from an old row: all
-// are removed in one step, or held before any of them is released.
+// other caches may make one of these entries from another. No such Get returns what was made from
+// an old row: all are removed in one step, or held before any of them is released.
 //
 // Invalidate waits for Redis to confirm. One key, or up to 500 keys on one server, take one round
 // trip. More keys, or several on a Cluster, take two round trips to each server concerned for each

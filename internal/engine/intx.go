@@ -53,9 +53,9 @@ func (r *run) call(ctx context.Context, fn func(ctx context.Context) error) erro
 	defer r.tx.mu.Unlock()
 	var rolledBack *rolledBackError
 	r.known = err == nil || errors.As(err, &rolledBack)
-	// An inner run passes RolledBack on as it is, so that the outer run learns of it if fn returns
-	// it. The outermost run returns the error that RolledBack was given. If fn has wrapped it, it
-	// stays wrapped.
+	// An inner run passes the error of RolledBack on as it is, so that the outer run learns of it
+	// if fn returns it. The outermost run returns the error that RolledBack was given. If fn has
+	// wrapped it, it stays wrapped.
 	if r.outer == nil && err == error(rolledBack) && rolledBack != nil {
 		return rolledBack.err
 	}

@@ -54,7 +54,7 @@ type ledger struct {
 	mu       sync.Mutex // guards the rest, and parts of the accounts
 	accounts map[string]*account
 	pending  map[subject]pending
-	last     uint64      // number that a pending invalidation was given
+	last     uint64      // the last number that a pending invalidation was given
 	waiting  int         // how many have failed or are to be repeated, and are in no round
 	round    *retryRound // under way; nil if none
 	trying   bool        // a goroutine is at work
@@ -387,7 +387,7 @@ func (l *ledger) confirmEach(a *account, number uint64) {
 	}
 }
 
-// resume reports whether somebody must begin to try again, since the goroutine that did has
+// resume reports whether somebody must begin to try again, since the goroutine that tried has
 // stopped.
 func (l *ledger) resume() (begin bool) {
 	l.mu.Lock()

@@ -12,7 +12,7 @@ import (
 )
 
 // A refresh loads while the present value is served. It fills like any load: its fill replaces the
-// document that it started from and no other, so it is refused after an Invalidate or a newer fill.
+// document that it started from and no other, so it is refused after an Invalidate or a newer load.
 //
 // The claim keeps other processes from refreshing the same document at the same time. It saves loads, nothing depends
 // on it.
@@ -62,8 +62,7 @@ func (r *refreshing) begin(name string) bool {
 func (r *refreshing) end(name string) { r.names.Delete(name) }
 
 // StartRefresh refreshes the documents of the wants in the background, if they are not being
-// refreshed already. It begins as many as there are free places. A document that finds no place is
-// left to a later read.
+// refreshed already. It begins as many as find a place. The rest is left to a later read.
 func (c *Core) StartRefresh(ctx context.Context, wants []*Want, many bool) {
 	if len(c.places) == cap(c.places) {
 		return
