@@ -13,7 +13,7 @@ import (
 //
 //	aside.WithBatch(aside.BatchOf(repo.ProductsByIDs, func(p Product) int64 { return p.ID }))
 //
-// Of several rows with one key, the last counts.
+// If several rows have one key, the last counts.
 func BatchOf[K comparable, V any](
 	query func(ctx context.Context, keys []K) ([]V, error), keyOf func(V) K,
 ) BatchLoader[K, V] {
@@ -41,7 +41,7 @@ func PairOf[A, B comparable](a A, b B) Pair[A, B] { return Pair[A, B]{a, b} }
 //	bySlug, err := aside.New(rdb, "product_by_slug", aside.ByPair(repo.ProductBySlug))
 //	p, err := bySlug.Get(ctx, aside.PairOf(shop, slug))
 //
-// Of a method with more, make a Loader by hand, whose key is a struct.
+// For a method with more arguments, write a Loader by hand whose key is a struct.
 func ByPair[A, B comparable, V any](load func(ctx context.Context, a A, b B) (V, error)) Loader[Pair[A, B], V] {
 	return func(ctx context.Context, key Pair[A, B]) (V, error) { return load(ctx, key.A, key.B) }
 }
@@ -102,8 +102,9 @@ func refusesFilter(t reflect.Type) error {
 //	lists, err := aside.New(rdb, "search", aside.ByFilter(repo.Search))
 //	found, err := lists.Get(ctx, aside.FilterOf(Search{Categories: []int64{7}}))
 //
-// New refuses an F of which a part would not tell two filters apart, since JSON leaves it out: unexported fields, and those tagged
-// json:"-". It refuses interfaces as well, which cannot be read back.
+// New refuses an F with a part that JSON leaves out, since that part would not tell two filters
+// apart: unexported fields, and those tagged json:"-". It refuses interfaces as well, since they
+// cannot be read back.
 func ByFilter[F, V any](load func(ctx context.Context, f F) (V, error)) Loader[Filter[F], V] {
 	return func(ctx context.Context, key Filter[F]) (V, error) {
 		f, err := key.filter()

@@ -25,12 +25,14 @@ type Cache[K comparable, V any] struct {
 // version and the tags. The name may hold any character; "a" and "a:b" never meet. New refuses a name that an open Cache of this process
 // and client has for another shape of V, codec or version.
 //
-// New refuses, with errors that name the setting: options out of their bounds or for other types than K and V, a K that
-// cannot be rendered (see WithKey), a V that JSON would damage, and a Redis client that cannot keep the promises: one
-// with client-side caching, with reads routed to replicas, or a redis.Ring. It looks for these in a client of your own making as
-// well: in its fields, embedded or not, exported or not, in the structs, pointers, slices and arrays that these are, and in
-// interfaces that clients of go-redis implement. It does not look into maps, funcs, channels and fields of type any: that the
-// clients there are none of these is a precondition, and so is that a failover client reads from the primary.
+// New refuses, with errors that name the setting: options out of their bounds or for other types
+// than K and V, a K that cannot be rendered (see WithKey), a V that JSON would damage, and a Redis
+// client that cannot keep the promises: one with client-side caching, with reads routed to
+// replicas, or a redis.Ring. It looks for these in a client of your own making as well: in its
+// fields, embedded or not, exported or not, in the structs, pointers, slices and arrays that these
+// are, and in interfaces that clients of go-redis implement. It does not look into maps, funcs,
+// channels and fields of type any. Two things are preconditions: that the clients there are none of
+// these, and that a failover client reads from the primary.
 func New[K comparable, V any](rdb redis.UniversalClient, name string, load Loader[K, V], opts ...Option) (*Cache[K, V], error) {
 	config := engine.Defaults()
 	for _, o := range opts {
@@ -51,9 +53,10 @@ func New[K comparable, V any](rdb redis.UniversalClient, name string, load Loade
 
 // Get returns the value of key: from Redis, or else from the loader, whose result it stores.
 //
-// It blocks until there is a value or ctx ends, and on Redis no longer than WithRedisTimeout, all its commands together
-// (see there for the edge; that ctx is cancelled while Redis does not answer is noticed when that time is over). It never
-// returns an error of Redis: what Redis cannot answer, the loader does.
+// It blocks until there is a value or ctx ends, and waits for Redis no longer than WithRedisTimeout
+// in total (see there for the edge). If ctx is cancelled while Redis does not answer, Get notices
+// when that time is over. It never returns an error of Redis: what Redis cannot answer, the loader
+// does.
 //
 // If there is no row, errors.Is holds for the error with ErrNotFound, sql.ErrNoRows, each of WithNotFound, and all that wrap one
 // of these, as pgx.ErrNoRows does. A remembered absence has no error of the loader, unless WithNotFoundFunc makes one of the
@@ -61,8 +64,8 @@ func New[K comparable, V any](rdb redis.UniversalClient, name string, load Loade
 // context.Cause, ErrOverloaded, one that says that the load took longer than WithLoadTimeout or ended in runtime.Goexit, or that
 // of rendering the key. A loader's panic goes on in the callers of Get that waited for it.
 //
-// The value belongs to the caller, who may modify it. A load that began for a caller who left goes on, and fills the
-// cache for the next.
+// The value belongs to the caller, which may modify it. If the caller leaves, the load that began
+// for it goes on, and fills the cache for the next.
 func (c *Cache[K, V]) Get(ctx context.Context, key K) (v V, err error) {
 	if c.typed.copies != nil {
 		if v, err, ok := c.typed.fromNear(ctx, key); ok {
@@ -75,7 +78,7 @@ func (c *Cache[K, V]) Get(ctx context.Context, key K) (v V, err error) {
 	return v, r.Err
 }
 
-// get notes in r what is known of the read, should it end in a panic.
+// get notes in r what is known of the read, in case it ends in a panic.
 func (c *Cache[K, V]) get(ctx context.Context, key K, r *engine.Reading) (v V, err error) {
 	if ctx.Err() != nil {
 		return v, engine.EndOf(ctx)

@@ -21,7 +21,8 @@ type AnyCache interface {
 //	defer all.Shutdown(ctx)
 type Caches []AnyCache
 
-// Stats returns those of each cache by its name. Of two with one name, those of the later one.
+// Stats returns those of each cache by its name. If two have one name, it returns those of the
+// later one.
 func (cs Caches) Stats() map[string]Stats {
 	stats := make(map[string]Stats, len(cs))
 	for _, c := range cs {

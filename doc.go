@@ -25,9 +25,11 @@
 //   - One load per key. Over all processes, one load of a key is under way at a time; the others wait for its result.
 //   - Redis is optional at run time. Get never returns an error of Redis, and its commands together wait at most
 //     [WithRedisTimeout]. Waiting for another process's load is not counted.
-//   - Invalidation is never dropped quietly. One that fails returns its error and is retried in the background. Until a retry
-//     succeeds, this process reads that key from the loader.
-//   - Any DEL counts. An entry is one Redis key. Whoever deletes it has invalidated the entry, and the loads under way.
+//   - Invalidation is never dropped quietly. An Invalidate that fails returns its error and is
+//     retried in the background. Until a retry succeeds, this process reads that key from the
+//     loader.
+//   - Any DEL counts. An entry is one Redis key. Deleting it invalidates the entry, and the loads
+//     under way.
 //   - Nothing unreadable is fatal. A document that is corrupt, foreign or of another version is a miss.
 //   - Every caller owns its value. It shares no memory with what another caller got.
 //   - Caches over caches. A loader may read other caches. After a source and what is made from it have been invalidated together,
@@ -47,15 +49,18 @@
 //   - The loader reads from a replica of the database, which lags behind, without [WithReplicaLag].
 //   - The loader took an open transaction out of its ctx, outside InTx, and saw rows that were never committed.
 //
-// No promise of these depends on clocks of different machines agreeing; only the end of what is sealed does. All cases, with their bounds, are in [consistency.md].
+// None of these promises depends on clocks of different machines agreeing. Only the end of what is
+// sealed does. All cases, with their bounds, are in [consistency.md].
 //
 // # Writes
 //
-// Outside a transaction, or after the COMMIT, call [Invalidate] with what the write has changed of one cache or several. After the
-// COMMIT do not return its error to whoever asked for the write, which has happened: log it. Inside [InTx] call it before the
-// COMMIT, and either return its error, which rolls back, or ignore it, and the keys are invalidated when InTx has ended.
-// [Cache.InvalidateTags] is for what very many entries show, and [Cache.InvalidateAll] for an import. The package asidepg
-// invalidates what other programs have written to Postgres. See [writing.md] and [recipes.md].
+// Outside a transaction, or after the COMMIT, call [Invalidate] with what the write has changed of
+// one cache or several. After the COMMIT do not return its error to the caller that asked for the
+// write: the write has happened. Log the error. Inside [InTx] call it before the COMMIT, and either
+// return its error, which rolls back, or ignore it, and the keys are invalidated when InTx has
+// ended. [Cache.InvalidateTags] is for what very many entries show, and [Cache.InvalidateAll] for
+// an import. The package asidepg invalidates what other programs have written to Postgres. See
+// [writing.md] and [recipes.md].
 //
 // # How stale reads are
 //
@@ -93,8 +98,9 @@
 // that JSON would damage where the type shows it. A sample of the values is compared with what a hit will return, and a
 // difference is counted in Altered of [Stats] and logged once. See [codecs.md].
 //
-// With [WithSeal], Redis holds values and absences sealed: whoever can write to it can make a Cache slow or, for a bounded time, show an
-// old row, and never a made-up one. See [security.md].
+// With [WithSeal], Redis holds values and absences sealed. An attacker who can write to Redis can
+// make a Cache slow or, for a bounded time, show an old row, but never a made-up one. See
+// [security.md].
 //
 // The names and types of the fields of V are a part of the version of a document. So a field that was added makes a miss of what
 // was stored before. [WithVersion] and [WithShape] are for what that does not show.
@@ -104,10 +110,12 @@
 //
 // # When Redis is down
 //
-// Three failures in a row to reach Redis mean that it is down, and so does one refused connection. From then on reads go to the
-// loader at once, at most [WithMaxLoads] at a time, and Invalidate returns its error at once and is tried in the background. Redis
-// is probed at least once a second, and is used again at the first success. Reads and writes count by themselves, and so does
-// each primary of a Cluster. The caches that share a client and a WithRedisTimeout find it out together. See [outages.md].
+// Redis counts as down after three failures in a row to reach it, or after one refused connection.
+// From then on reads go to the loader at once, at most [WithMaxLoads] at a time. Invalidate returns
+// its error at once and is tried in the background. Redis is probed at least once a second, and is
+// used again at the first success. Reads and writes are counted separately, for each primary of a
+// Cluster. The caches that share a client and a WithRedisTimeout find it out together. See
+// [outages.md].
 //
 // # The Redis client
 //

@@ -20,29 +20,33 @@ import (
 //		})
 //	})
 //
-// That fn returns nil means that the transaction has committed: the holds are released, and the next Get loads the
-// committed row. If fn returns an error or panics, the transaction may have committed all the same (a COMMIT whose answer
-// was lost), so the holds are renewed once more and left to expire: nothing is cached for the keys for WithHold, and
-// nothing is stale. So it is when the process dies at any point. If fn knows that nothing was written, it returns RolledBack, which
-// releases the holds. While fn runs, the holds are renewed.
+// That fn returns nil means that the transaction has committed: the holds are released, and the
+// next Get loads the committed row. If fn returns an error or panics, the transaction may have
+// committed all the same (a COMMIT whose answer was lost). So the holds are renewed once more and
+// left to expire: nothing is cached for the keys for WithHold, and nothing is stale. The same holds
+// when the process dies at any point. If fn knows that nothing was written, it returns RolledBack,
+// which releases the holds. While fn runs, the holds are renewed.
 //
-// InTx returns fn's error and nothing else (what RolledBack was given, in its place), and re-panics fn's panic. What it does with the holds at the end takes as
-// long as Invalidate, InvalidateTags and InvalidateAll take, and a WithRedisTimeout more if they are being renewed just then,
-// and does not end with ctx. Where Redis does not confirm that, the keys are invalidated in the
-// background, as by an Invalidate that has failed.
+// InTx returns fn's error and nothing else (what RolledBack was given, in its place), and re-panics
+// fn's panic. The end of the holds takes as long as Invalidate, InvalidateTags and InvalidateAll
+// take. It takes a WithRedisTimeout more if the holds are being renewed just then. It does not end
+// with ctx. Where Redis does not confirm that, the keys are invalidated in the background, as by an
+// Invalidate that has failed.
 //
 // Inside, a read of a key that was invalidated there goes to the loader, with this ctx, on the caller's goroutine. Reads
 // of other keys may hit, and no read fills the cache or shares its load: the loader may see uncommitted rows. No read needs a
 // place among WithMaxLoads.
 //
-// One InTx may invalidate keys of several caches. An InTx inside another joins it: the holds last until the outer one
-// ends. What was invalidated inside one that returned an error or panicked has an unknown outcome, whatever the outer one
-// returns: then all holds are left to expire, since what is released might be made anew from what is not committed yet.
+// One InTx may invalidate keys of several caches. An InTx inside another joins it: the holds last
+// until the outer one ends. If an inner one returned an error or panicked, what was invalidated
+// inside it has an unknown outcome, whatever the outer one returns. Then all holds are left to
+// expire: an entry that is released might be made again from a row whose COMMIT may still land.
 //
-// All holds of one Cache must be placed, and later renewed, within a third of WithHold. Redis does some 100,000 a second, so
-// the default of 30 seconds allows for a million keys. Where holds are not renewed in time, because they are too many or
-// because Redis does not answer, Invalidate returns an error, and so does each later one of this InTx: roll back. If fn commits
-// all the same, the keys are invalidated when it has returned; until then, reads may return the old rows.
+// All holds of one Cache must be placed, and later renewed, within a third of WithHold. Redis does
+// some 100,000 a second, so the default of 30 seconds allows for a million keys. Where holds are
+// not renewed in time, because they are too many or because Redis does not answer, Invalidate and
+// each later Invalidate of this InTx return an error: roll back. If fn commits all the same, the
+// keys are invalidated when it has returned; until then, reads may return the old rows.
 func InTx(ctx context.Context, fn func(ctx context.Context) error) error {
 	return engine.InTx(ctx, fn)
 }
@@ -51,7 +55,8 @@ func InTx(ctx context.Context, fn func(ctx context.Context) error) error {
 // of the database has, and the transaction was rolled back. InTx then releases its holds at once and returns err itself. Without
 // it, an error leaves the keys uncached for WithHold, since the COMMIT may have landed.
 //
-// It is not for an error of COMMIT, whatever that says, nor for one that has ended the connection. An InTx inside another returns the
-// error as it is, for the outer one to know of: if the outer function goes on and returns nil, what it has written itself counts as
-// committed. errors.Is and errors.As see err.
+// Do not use it for an error of COMMIT, whatever that says, or for an error that has ended the
+// connection. An InTx inside another returns the error as it is, for the outer one to know of: if
+// the outer function goes on and returns nil, what it has written itself counts as committed.
+// errors.Is and errors.As see err.
 func RolledBack(err error) error { return engine.RolledBack(err) }

@@ -12,17 +12,19 @@ import (
 // GetMany returns the values of keys, by key; keys without a row are not in the map, and a key may be given twice. Keys
 // that have one name in Redis are read once, and are all in the map. They share a value only if its type cannot be copied.
 //
-// It costs one round trip when Redis has all of them. The others are loaded together, with one call of the batch loader
-// if there is one (see WithBatch), or else with the loader, up to 16 keys at a time as places come free, and after them those
-// whose value the codec could not decode; what other callers are loading already is waited for. What the loader has loaded is
-// stored as it comes, so one slow row keeps no other from anybody. What is ready at the same time shares a round trip: for n
-// misses, that is n/16 round trips if the rows come at the same pace, and at most n. When the caller leaves, no further load is
-// begun. All that Get says of ctx, Redis, panics
-// and ownership holds for GetMany too.
+// It costs one round trip when Redis has all of them. The others are loaded together: with one call
+// of the batch loader if there is one (see WithBatch), else with the loader, up to 16 keys at a
+// time as places come free. Keys whose value the codec could not decode are loaded after them. If
+// other callers are loading a key already, GetMany waits for that load. What the loader has loaded
+// is stored as it comes, so one slow row keeps no other from anybody. What is ready at the same
+// time shares a round trip: for n misses, that is n/16 round trips if the rows come at the same
+// pace, and at most n. When the caller leaves, no further load is begun. All that Get says of ctx,
+// Redis, panics and ownership holds for GetMany too.
 //
-// All keys share one WithRedisTimeout. What Redis does not answer in that time is loaded and not stored, every time anew; if it
-// has given leases late, the next reads of their keys wait for those to expire. So give it more than a few thousand keys in
-// several calls.
+// All keys share one WithRedisTimeout. What Redis does not answer in that time is loaded and not
+// stored, so it is loaded again the next time. If Redis gave leases too late, the next reads of
+// their keys wait until those leases expire. Split more than a few thousand keys over several
+// calls.
 //
 // If loads fail, it returns the first error together with the values that it has: then a key that is not in the map may
 // or may not have a row. If ctx ends meanwhile, it returns the error of ctx, and the map has what was read by then. A key

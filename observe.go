@@ -10,9 +10,9 @@ import (
 // Stats counts what a Cache has done since New. The counters only grow; a difference of two snapshots is what happened
 // between them.
 //
-// A read is one key that was given to Get or GetMany, in GetMany the same key twice is one. Each read is a hit, a stale hit,
-// an absent hit or a miss, and is counted as soon as that is known. An Observer is told of the same events as are counted
-// here, with the same outcomes.
+// A read is one key that was given to Get or GetMany. The same key twice in one GetMany is one
+// read. Each read is a hit, a stale hit, an absent hit or a miss, and is counted as soon as that is
+// known. An Observer is told of the same events as are counted here, with the same outcomes.
 type Stats struct {
 	Hits       uint64 // reads answered by a fresh value from Redis
 	StaleHits  uint64 // reads answered by a value past its TTL, within WithStale
@@ -30,7 +30,7 @@ type Stats struct {
 	Refused    uint64 // fills that were refused, since what the load began with was gone, or one of the value's tags invalidated
 	FillErrors uint64 // fills that Redis failed, or did not answer in time
 	Unusable   uint64 // documents that could not be used: corrupt, foreign or of another version
-	Altered    uint64 // values of which a hit would differ from what was loaded, among the few that are compared; see docs/codecs.md
+	Altered    uint64 // loaded values that a hit would return differently, among the few that are compared; see docs/codecs.md
 	WrongTypes uint64 // reads and invalidations of names under which something lies that is no string: read through, left alone
 
 	NearHits    uint64        // reads answered from the memory of the process, see WithNear; they count as nothing else
@@ -47,7 +47,7 @@ type Stats struct {
 	// that returned an error, and what Redis did not confirm at the end of InTx. That of a whole Cache counts as one.
 	PendingInvalidations int
 
-	RedisErrors uint64 // Redis commands that failed or were not answered in time, but for probes of a Redis that is down
+	RedisErrors uint64 // Redis commands that failed or were not answered in time, except probes of a Redis that is down
 	Loading     int    // loads under way now, without those that were left behind after WithLoadTimeout
 	Down        bool   // Redis is known to be down, in a Cluster any of its primaries: reads of what it has go to the loader at once
 	WritesDown  bool   // Redis is known to take no writes, in a Cluster any of its primaries: what is loaded is not stored there

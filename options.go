@@ -55,16 +55,18 @@ func WithNotFound(errs ...error) Option {
 //		func(err error) bool { return status.Code(err) == codes.NotFound },
 //		func(id int64) error { return status.Errorf(codes.NotFound, "user %d not found", id) }))
 //
-// is should hold for what remembered makes: then callers who ask is get one answer, whether the absence was loaded or is
-// remembered. For the same reason, an absence that the loader reported in another way, by sql.ErrNoRows or a nil pointer,
-// wraps what remembered makes of the key as well. If remembered returns nil, the absence has the error that it has without it.
+// is should hold for what remembered makes: then callers that ask is get one answer, whether the
+// absence was loaded or is remembered. For the same reason, an absence that the loader reported in
+// another way, by sql.ErrNoRows or a nil pointer, wraps what remembered makes of the key as well.
+// If remembered returns nil, the absence has the error that it has without it.
 //
 // WithNotFoundFunc and WithNotFound may both be given. Then an error means that there is no row if either says so, and
 // errors.Is holds for a remembered absence with each of WithNotFound.
 //
-// Both funcs must be quick and safe for concurrent use. is runs at the end of the load, as the loader's code does: if it
-// panics, the callers who wait for the load get the panic. remembered runs there as well. It also runs when Get or GetMany
-// finds a remembered absence, and their callers get its panic. By default there are none.
+// Both funcs must be quick and safe for concurrent use. is runs at the end of the load, as the
+// loader's code does: if it panics, the callers that wait for the load get the panic. remembered
+// runs there as well. It also runs when Get or GetMany finds a remembered absence, and their
+// callers get its panic. By default there are none.
 func WithNotFoundFunc[K comparable](is func(error) bool, remembered func(K) error) Option {
 	return func(c *engine.Config) { c.NotFoundIs, c.Remembered = is, remembered }
 }
@@ -80,16 +82,18 @@ func WithStale(d time.Duration) Option { return func(c *engine.Config) { c.Stale
 // default beta is 1; more refreshes earlier, up to 1000, and 0 turns it off.
 func WithEarlyRefresh(beta float64) Option { return func(c *engine.Config) { c.Beta = beta } }
 
-// WithBatch gives GetMany a loader of many keys: all that it needs are loaded in one call, but for those of which it finds
-// that out later, and all whose refresh is due in another. By default, GetMany calls the Cache's loader for each of them, up to
-// 16 at a time as places come free (see WithMaxLoads), or under Bypass and inside InTx one after the other.
+// WithBatch gives GetMany a loader of many keys. It loads all keys that it needs in one call,
+// except those that it finds later to need a load. All keys whose refresh is due are loaded in
+// another call. By default, GetMany calls the Cache's loader for each of them, up to 16 at a time
+// as places come free (see WithMaxLoads), or under Bypass and inside InTx one after the other.
 func WithBatch[K comparable, V any](load BatchLoader[K, V]) Option {
 	return func(c *engine.Config) { c.Batch = load }
 }
 
-// WithTags names the rows behind a value, other than its own, so that InvalidateTags finds it by them: of the page of a
-// product, its category. f may return none, is not asked about absences, runs at most once for each value that is loaded, and
-// must be safe for concurrent use. A tag may be any string. A value with more than 1,000 different tags is returned and not
+// WithTags names the rows behind a value, other than its own, so that InvalidateTags finds the
+// value by them: for the page of a product, its category. f may return none, and is not asked about
+// absences. It runs at most once for each value that is loaded, and must be safe for concurrent
+// use. A tag may be any string. A value with more than 1,000 different tags is returned and not
 // stored, which is logged.
 //
 // A hit costs nothing more, and its document names the tags. Once a minute the process looks up in Redis whether the index of a
@@ -118,19 +122,24 @@ func WithCodec(codec Codec) Option { return func(c *engine.Config) { c.Codec = c
 // opens, so a key is rotated by WithSeal(newer, older) until the entries of the older one have expired. AES-GCM, ChaCha20-Poly1305 and
 // any other will do; New makes no key and keeps none.
 //
-// What is sealed is bound to its entry: to the name of the Cache, the rendered key, the version with the shape of V, and whether it
-// is a value or an absence. Inside stands when the entry expires at latest, by the clock of the process that stored it; every read
-// compares that with its own. So a process whose clock is ahead serves an entry for that much shorter, and one whose clock is ahead
-// by more than the TTL serves none. Whoever can write to Redis, and has no key, can slow a Cache down. It can bring back, or keep,
-// what was stored for this key and has not expired yet, even after Invalidate returned nil. It can never have a Cache return a
-// made-up row, or one of another key, another Cache or another type. docs/security.md has the rest.
+// What is sealed is bound to its entry: to the name of the Cache, the rendered key, the version
+// with the shape of V, and whether it is a value or an absence. The sealed bytes say when the entry
+// expires at latest, by the clock of the process that stored it. Every read compares that with its
+// own clock. So a process whose clock is ahead serves an entry for that much shorter, and one whose
+// clock is ahead by more than the TTL serves none. An attacker who can write to Redis, and has no
+// key, can slow a Cache down. The attacker can bring back, or keep, what was stored for this key
+// and has not expired yet, even after Invalidate returned nil. But no attacker can have a Cache
+// return a made-up row, or one of another key, another Cache or another type. docs/security.md has
+// the rest.
 //
-// What cannot be opened, or has expired, is a miss, which the next load replaces; it counts in Stats.Unusable and is logged. So is a
-// document that is not sealed, and one that is sealed for a Cache without WithSeal: turn it on as you would change WithVersion.
+// What cannot be opened, or has expired, is a miss, which the next load replaces. It counts in
+// Stats.Unusable and is logged. The same holds for a document that is not sealed, and for a sealed
+// document that a Cache without WithSeal finds: turn WithSeal on as you would change WithVersion.
 //
-// Each fill seals with a random nonce, of the length that the AEAD wants; with one of 96 bits, a key is good for 2^32 fills of all
-// processes together. Names, tags and lengths are not sealed: see WithKey for keys that are secrets. An AEAD must be safe for
-// concurrent use. One that panics has its entry loaded, and not stored. By default nothing is sealed. New refuses no AEAD, and nil.
+// Each fill seals with a random nonce, of the length that the AEAD wants; with one of 96 bits, a
+// key is good for 2^32 fills of all processes together. Names, tags and lengths are not sealed: see
+// WithKey for keys that are secrets. An AEAD must be safe for concurrent use. If an AEAD panics,
+// the entry is loaded and not stored. By default nothing is sealed. New refuses no AEAD, and nil.
 func WithSeal(aeads ...cipher.AEAD) Option {
 	return func(c *engine.Config) { c.AEADs = append([]cipher.AEAD{}, aeads...) }
 }
@@ -151,13 +160,15 @@ func WithShared() Option { return func(c *engine.Config) { c.Shared = true } }
 // entries once, and the writers must invalidate both.
 func WithVersion(v int) Option { return func(c *engine.Config) { c.Version = v } }
 
-// WithShape replaces the shape of V. By default, New makes it from the type: the names under which the codec writes fields, and
-// their types, with the names and types of their fields, and so on. So a field that is added, removed or renamed, or gets another
-// type, makes misses of the old entries, as WithVersion does, which is a version of its own beside the shape. With the
-// default codec, the names of types and packages do not matter, nor do the order of fields, what is unexported or
-// tagged json:"-", omitempty and omitzero, and tags other than json. With any other codec, the order and the tags of
-// fields do. A type that writes itself, with a MarshalJSON or MarshalText (with any other codec also a MarshalBinary or
-// GobEncode), counts by its name and its exported fields. What lies behind an interface does not count.
+// WithShape replaces the shape of V. By default, New makes it from the type: the names under which
+// the codec writes fields, and their types, with the names and types of their fields, and so on. So
+// a field that is added, removed or renamed, or gets another type, makes misses of the old entries,
+// as WithVersion does, which is a version of its own beside the shape. With the default codec,
+// these do not matter: the names of types and packages, the order of fields, what is unexported or
+// tagged json:"-", omitempty and omitzero, and tags other than json. With any other codec, the
+// order and the tags of fields do. A type that writes itself, with a MarshalJSON or MarshalText
+// (with any other codec also a MarshalBinary or GobEncode), counts by its name and its exported
+// fields. What lies behind an interface does not count.
 //
 // Give a shape where you know better: where programs with different types of V share a Cache, or where a field is added
 // whose zero is right for old entries and the database cannot bear to load all of them. Processes with the same shape and
@@ -168,10 +179,11 @@ func WithShape(shape string) Option { return func(c *engine.Config) { c.Shape = 
 // has, and the Redis commands that belong to it. Its cancellation and its deadline are not: a load may serve others than its
 // first caller, so it ends after WithLoadTimeout alone. The Observer's Load and Fill are given that ctx as well.
 //
-// f is called for each load that does not run on its caller's goroutine, be it of Get, of GetMany or a refresh, and for callers
-// who turn out to join a load. It runs on the caller's goroutine, before its read returns, so it may read a ctx that a
-// framework uses again after the request, as those of gin and fiber. It should copy what loads need, such as a trace id, into a
-// ctx of their own:
+// f is called for each load that does not run on its caller's goroutine, whether of Get, of GetMany
+// or of a refresh, and for callers that turn out to join a load. It runs on the caller's goroutine,
+// before its read returns, so it may read a ctx that a framework uses again after the request, as
+// those of gin and fiber. It should copy what loads need, such as a trace id, into a ctx of their
+// own:
 //
 //	aside.WithLoadContext(func(ctx context.Context) context.Context {
 //		return context.WithValue(context.Background(), tenantKey{}, ctx.Value(tenantKey{}))
@@ -183,18 +195,22 @@ func WithLoadContext(f func(ctx context.Context) context.Context) Option {
 	return func(c *engine.Config) { c.LoadContext = f }
 }
 
-// WithLoadTimeout bounds one load: its ctx ends then, its callers get an error for which errors.Is with
-// context.DeadlineExceeded holds, and a loader that ignores its ctx is left behind, except where it runs on the caller's
-// goroutine, see Bypass and InTx. It also bounds how long a read waits for the load of another process before it loads for
-// itself; a read inside a load waits for a far shorter time, see Loader. The default is 10 seconds, and it must be at least a millisecond.
+// WithLoadTimeout bounds one load. When the time is over, its ctx ends, and its callers get an
+// error for which errors.Is with context.DeadlineExceeded holds. A loader that ignores its ctx is
+// left behind, except where it runs on the caller's goroutine, see Bypass and InTx. It also bounds
+// how long a read waits for the load of another process before it loads for itself; a read inside a
+// load waits for a far shorter time, see Loader. The default is 10 seconds, and it must be at least
+// a millisecond.
 func WithLoadTimeout(d time.Duration) Option { return func(c *engine.Config) { c.LoadTimeout = d } }
 
-// WithRedisTimeout bounds the time that one call spends on Redis, all its commands together, whatever the timeouts of
-// the client are, or up to a sixteenth less; a caller whose look was slow and who then joins another's flight may wait
-// for what is left to that one besides. The polls of who waits for another process's load are not counted together. The
-// default is 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss takes three, five with
-// tags, and what Redis does not answer in time is loaded and not stored. A connection that takes longer to be made is made in
-// the background, and a value that takes longer to be read is left alone for a while, see docs/outages.md.
+// WithRedisTimeout bounds the time that one call waits for Redis in total, whatever the timeouts of
+// the client are. The bound may be up to a sixteenth shorter. A caller whose look was slow, and
+// that then joins another caller's flight, may wait in addition for the time that this flight has
+// left. While a caller waits for another process's load, its polls are not added up. The default is
+// 250 ms. It must be at least a millisecond, and should be ten round trips or more: a miss takes
+// three, five with tags, and what Redis does not answer in time is loaded and not stored. A
+// connection that takes longer to be made is made in the background, and a value that takes longer
+// to be read is left alone for a while, see docs/outages.md.
 func WithRedisTimeout(d time.Duration) Option { return func(c *engine.Config) { c.Timeout = d } }
 
 // WithMaxLoads bounds how many loads of this Cache run at a time, in this process. Reads beyond it wait for a place
@@ -215,13 +231,15 @@ func WithMaxLoads(n int) Option { return func(c *engine.Config) { c.MaxLoads = n
 // 30 seconds, and it must be at least a second.
 func WithHold(d time.Duration) Option { return func(c *engine.Config) { c.Hold = d } }
 
-// WithReplicaLag is for loaders that read from a replica of the database that is up to d behind: for d after an
-// invalidation nothing is cached for the key, and reads go to the loader: after an Invalidate of any Cache of this name with
-// the same client, and after an InvalidateTags of any Cache with that client. InTx releases its holds into that, and they last
-// that much longer. InvalidateAll does so for the keys that have an entry or a load under way when it gets to them: a key that
-// had neither may be filled with what the replica still has, up to its TTL. Very many invalidations that have failed, which are
-// pending as the whole Cache or as every tag, are made once Redis is back and once more when d is over, and pending until then. The
-// default is 0, and it must be that or at least a millisecond.
+// WithReplicaLag is for loaders that read from a replica of the database that is up to d behind.
+// For d after an invalidation nothing is cached for the key, and reads go to the loader. That holds
+// after an Invalidate of any Cache of this name with the same client, and after an InvalidateTags
+// of any Cache with that client. InTx releases its holds into that, so they last that much longer.
+// InvalidateAll does this for the keys that have an entry or a load under way when it gets to them.
+// A key that had neither may be filled with what the replica still has, up to its TTL. If very many
+// invalidations have failed, they are pending as the whole Cache or as every tag. They are made
+// once Redis is back, and once more when d is over, and are pending until then. The default is 0,
+// and it must be that or at least a millisecond.
 func WithReplicaLag(d time.Duration) Option { return func(c *engine.Config) { c.Lag = d } }
 
 // WithNear keeps up to so many values, and absences, of this Cache in the memory of the process, and serves reads from there, without
@@ -243,13 +261,15 @@ func WithNear(entries int, maxAge time.Duration) Option {
 	return func(c *engine.Config) { c.Near = &engine.NearConfig{Entries: entries, MaxAge: maxAge} }
 }
 
-// WithVerify has up to so many hits in a second, in this process, compared with what the loader returns, in the background. So writers
-// that do not invalidate are found in production, whoever they are, and what a failover of Redis has lost. Which hits are taken is
-// decided by a hash of the key: the same keys are followed for a minute, and then others.
+// WithVerify has up to so many hits in a second, in this process, compared with what the loader
+// returns, in the background. So it finds, in production, any writer that does not invalidate, and
+// what a failover of Redis has lost. A hash of the key decides which hits are taken: the same keys
+// are followed for a minute, and then others.
 //
-// What comes out is counted in Stats.Verified and told to the Observer's Verify. An entry that differs from the row is called stale only
-// if it is still there, and still differs, a second later, and two loads in a row agree. That is logged, at most once in ten
-// seconds, with the Redis key, the age and the field that differs. No clock decides it: whoever had invalidated the entry would
+// What comes out is counted in Stats.Verified and told to the Observer's Verify. An entry that
+// differs from the row is called stale only if it is still there, and still differs, a second
+// later, and two loads in a row agree. That is logged, at most once in ten seconds, with the Redis
+// key, the age and the field that differs. No clock decides it: an Invalidate of the entry would
 // have removed it.
 //
 // A verification costs one load, and two for each look at an entry that differs: at once, after 1 second, after 10 and after 60. With

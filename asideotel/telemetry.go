@@ -17,8 +17,8 @@
 // A refresh or a verification, which no caller waits for, begins a trace of its own, unless aside.WithLoadContext passes the
 // span on.
 //
-// A caller who joins the load of another has a span "aside join <cache>" for the time that it waited, with a link to the span of the
-// load. A hit has no span, unless WithHits is given.
+// A caller that joins the load of another has a span "aside join <cache>" for the time that it
+// waited, with a link to the span of the load. A hit has no span, unless WithHits is given.
 package asideotel
 
 import (

@@ -15,7 +15,7 @@ const (
 	slowRetry  = 5 * time.Second
 )
 
-// deliver calls a handler until it returns nil, or ctx ends. What is told of it in the log is named by who.
+// deliver calls a handler until it returns nil, or ctx ends. In the log, the handler is named who.
 func (r *run) deliver(ctx context.Context, who string, handle func(ctx context.Context) error) error {
 	failing := r.newTrouble(who)
 	for pause := firstRetry; ; pause = min(2*pause, slowRetry) {

@@ -11,9 +11,10 @@
 //
 // # What it promises
 //
-// A change is handled after its commit, so it is served for a while as it was: for some milliseconds as a rule, and longer while a handler
-// fails, while a feed takes over, or while it reads a backlog. [Stats.Behind] bounds how long. aside.InTx promises that nothing stale is served at all. Use it
-// where the writer can, and a feed for the writers that cannot.
+// A change is handled after its commit, so the old row is served for a while: for some milliseconds
+// as a rule, and longer while a handler fails, while a feed takes over, or while it reads a
+// backlog. [Stats.Behind] bounds how long. aside.InTx promises that nothing stale is served at all.
+// Use it where the writer can, and a feed for the writers that cannot.
 //
 // At least once, in the order of the commits, nothing skipped: a position of the log is confirmed to Postgres only after the
 // handlers of all transactions before it have returned nil. That holds if the process is killed at any step, if Postgres is
@@ -31,8 +32,9 @@
 //
 // # What it does not see
 //
-//   - Prepared transactions (PREPARE TRANSACTION) count when they are committed. One that stays prepared keeps the log, and a
-//     new slot waits for it, as for any transaction that is open.
+//   - Prepared transactions (PREPARE TRANSACTION) count when they are committed. A transaction that
+//     stays prepared keeps the log, and a new slot waits for it, as for any transaction that is
+//     open.
 //   - A replica that lags. If loaders read a standby, give the cache aside.WithReplicaLag.
 //   - Writes that Postgres does not log: those to UNLOGGED tables, and whatever is done to files.
 //   - A partition that was dropped or detached while no feed was running, or in the last second before the process that held the slot was

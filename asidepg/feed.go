@@ -135,8 +135,9 @@ func (f *Feed) OnGap(handle func(ctx context.Context) error) {
 //
 //	SELECT pg_logical_emit_message(true, 'aside', 'product:1234')
 //
-// It runs when and as a handler of On does. A message that is emitted with false, so outside its transaction, is handled at
-// once, even if the transaction is rolled back later: whoever writes rows must pass true.
+// It runs when and as a handler of On does. A message that is emitted with false, so outside its
+// transaction, is handled at once, even if the transaction is rolled back later: code that writes
+// rows must pass true.
 func (f *Feed) OnMessage(prefix string, handle func(ctx context.Context, m Message) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -305,8 +305,8 @@ func (h *holder) gapInside(ctx context.Context, why string) error {
 	return h.gap(ctx, h.db, why)
 }
 
-// message has the handlers of a message called. One that is not part of a transaction moves the position, since all commits before it
-// have been handled: so do the feed's own.
+// message has the handlers of a message called. A message outside a transaction moves the position,
+// since all commits before it have been handled. The feed's own messages move it as well.
 func (h *holder) message(ctx context.Context, m *pglogrepl.LogicalDecodingMessage) error {
 	handlers := h.plan.messages[m.Prefix]
 	if len(handlers) > 0 {

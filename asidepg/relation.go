@@ -38,8 +38,9 @@ func (r *relation) sameColumns(other *relation) bool {
 	})
 }
 
-// relation is the root's, without what one of the partitions does not have in its own replica identity: the stream names the root
-// in each row and marks the columns by the root's identity, while what was written is by that of the partition.
+// relation is that of the root, without the columns that one of the partitions does not have in its
+// own replica identity. The stream names the root in each row and marks the columns by the root's
+// identity. But what was written goes by the identity of the partition.
 func (p *partitioned) relation() *relation {
 	narrowed := *p.root
 	narrowed.columns = slices.Clone(p.root.columns)

@@ -39,7 +39,7 @@ type stats struct {
 	current time.Time // everything that was committed before has been handled
 	caught  bool      // current is not just when Run began
 	oldest  time.Time // the commit of the transaction that is being handled, zero if none
-	probes  []probe   // of which the position has not reached the end
+	probes  []probe   // those whose end the position has not reached
 }
 
 // A probe is where the log ended at a time.

@@ -111,7 +111,8 @@ func (s *stream) confirmed() pglogrepl.LSN { return s.at.at() }
 // reply says again what is confirmed.
 func (s *stream) reply() error { return s.confirm(s.confirmed()) }
 
-// confirm tells Postgres that what is before the position has been handled. It is what keeps the connection from its timeout, too.
+// confirm tells Postgres that what is before the position has been handled. It also keeps the
+// connection from its timeout.
 func (s *stream) confirm(at pglogrepl.LSN) error {
 	const length = 4 + 1 + 4*8 + 1
 	m := []byte{'d', 0, 0, 0, length, 'r'}

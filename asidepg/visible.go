@@ -13,9 +13,10 @@ import (
 // A commit reaches the stream when it is in the log, and other sessions see it later: Postgres first waits for synchronous
 // standbys. An invalidation in between would let a load cache the old row, so a feed waits until the commit can be seen.
 //
-// The stream has transaction ids of 32 bits. A snapshot has 64, of which the upper half is how often the ids have been used up.
-// Only the lower halves are compared, modulo 2^32. To extend the id of the stream with zeros instead would be wrong once a
-// cluster has used 2^32 ids: every transaction would count as visible.
+// The stream has transaction ids of 32 bits. A snapshot has ids of 64 bits. Their upper half is how
+// often the ids have been used up. Only the lower halves are compared, modulo 2^32. To extend the
+// id of the stream with zeros instead would be wrong once a cluster has used 2^32 ids: every
+// transaction would count as visible.
 
 // A snapshot says which transactions other sessions can see.
 type snapshot struct {
@@ -58,8 +59,8 @@ func lowerHalf(id string) (uint32, error) {
 	return uint32(full), nil
 }
 
-// sees reports whether the transaction has ended, and whoever reads now sees what it did. That holds as long as less than 2^31
-// transactions have begun since: an old snapshot is not asked.
+// sees reports whether the transaction has ended, and a read that begins now sees what it did. That
+// holds as long as less than 2^31 transactions have begun since: an old snapshot is not asked.
 func (s snapshot) sees(xid uint32) bool {
 	return !s.taken.IsZero() && int32(xid-s.xmax) < 0 && !slices.Contains(s.xip, xid)
 }

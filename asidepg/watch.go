@@ -12,8 +12,9 @@ import (
 // A watch goes with a slot that this process holds or makes. Once a second, whatever the handlers are doing, it looks how far
 // behind the slot is, confirms what has been handled, and keeps the slot moving while nothing happens.
 //
-// Before it confirms, it looks at the catalog: a position is confirmed only if no table was altered before it without the feed
-// knowing. So whoever takes the slot next finds the ALTER TABLE, which is later than the position.
+// Before it confirms, it looks at the catalog: a position is confirmed only if no table was altered
+// before it without the feed knowing. So the next feed that takes the slot finds the ALTER TABLE,
+// which is later than the position.
 type watch struct {
 	*run
 	db      *database

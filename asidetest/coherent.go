@@ -16,14 +16,17 @@ import (
 // Invalidate that is too early lets these cache the old row again. After write, it compares. Entries that were found
 // wrong are invalidated, so that the test can go on.
 //
-// write is called once. It must hand its ctx on to Invalidate: one with another ctx works, but nothing is read at its
-// end, so that it may be too early and pass. A loader that cannot read before write has ended, for want of a lock or of a
-// connection, is not waited for longer than a moment.
+// write is called once. It must hand its ctx on to Invalidate. An Invalidate with another ctx
+// works, but nothing is read at its end, so it may be too early and pass. Some loaders cannot read
+// before write has ended, because write holds a lock or a connection. Coherent waits for them only
+// a moment.
 //
-// Coherent stops the test if write returns an error or if a row cannot be cached before write: Redis may be down, or
-// the row held. It fails it if write has neither changed nor invalidated any of the entries, since nothing was tested
-// then, and if the entry was not cached when it compared for a reason that would hide a mistake: WithReplicaLag, or a write that
-// took longer than the TTL. What only the codec changes is no difference to it; see [RoundTrips].
+// Coherent stops the test if write returns an error or if a row cannot be cached before write:
+// Redis may be down, or the row held. It fails the test if write has neither changed nor
+// invalidated any of the entries, since nothing was tested then. It also fails the test if an entry
+// was not cached at the comparison, for a reason that would hide a mistake: WithReplicaLag, or a
+// write that took longer than the TTL. What only the codec changes does not count as a difference;
+// see [RoundTrips].
 func Coherent(t testing.TB, write func(ctx context.Context) error, entries ...Entries) {
 	t.Helper()
 	all := flatten(entries)

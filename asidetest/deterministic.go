@@ -7,9 +7,10 @@ import (
 	"github.com/asidecache/aside"
 )
 
-// Deterministic fails the test if the loaders of cache do not return the same for the same key, however often they are
-// asked: everybody gets what one load returned, whoever it was that began it. It compares several loads, and those of
-// the batch loader with those of the loader: Get and GetMany share their entries.
+// Deterministic fails the test if the loaders of cache do not return the same for the same key,
+// however often they are asked: every caller gets what one load returned, no matter which caller
+// began it. It compares several loads, and those of the batch loader with those of the loader: Get
+// and GetMany share their entries.
 //
 // What a loader takes from its ctx, such as a user, a tenant or a language, belongs into the key. To find a loader that
 // does so, give ctxs as different callers have them: each is compared with that of the test.

@@ -8,7 +8,7 @@ import (
 	"github.com/asidecache/aside/internal/diff"
 )
 
-// withoutHints are differences of which nobody asks what they come from: the one value is older than the other.
+// withoutHints are differences whose cause is known: the one value is older than the other.
 func withoutHints(differences []diff.Difference) []diff.Difference {
 	plain := slices.Clone(differences)
 	for i := range plain {

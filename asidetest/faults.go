@@ -160,7 +160,8 @@ func concerns(failure, command string, from origin) bool {
 	}
 }
 
-// Of the strings' commands: what miniredis knows of a command tells reading from writing, but not which the library uses.
+// Of the strings' commands: what miniredis knows of a command tells reading from writing, but not
+// which the library uses.
 var (
 	storing = []string{"SET", "SETEX", "PSETEX", "SETNX", "GETSET", "MSET", "MSETNX", "APPEND", "SETRANGE", "INCR", "INCRBY",
 		"HSET", "SADD", "ZADD", "LPUSH", "RPUSH", "XADD"}

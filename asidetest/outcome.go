@@ -63,8 +63,8 @@ func (s subject[K, V]) load(ctx context.Context) (outcome[V], error) {
 	return o, err
 }
 
-// sharedHandle says so if an error is one that a transaction gives to whoever uses it beside its owner, or after it has ended.
-// asidetest imports no driver, so it goes by the text.
+// sharedHandle says so if err is what a transaction returns to code that uses it beside its owner,
+// or after it has ended. asidetest imports no driver, so it goes by the text.
 func sharedHandle(err error) string {
 	for _, text := range []string{
 		"conn busy", "conn closed", "tx is closed", "transaction has already been committed or rolled back", "current transaction is aborted",

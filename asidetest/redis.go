@@ -83,8 +83,8 @@ func (s *Server) Client(modify ...func(*redis.Options)) *redis.Client {
 	o := &redis.Options{
 		Addr:            "127.0.0.1:1", // never dialled, and no name to look up
 		DisableIdentity: true,
-		// Who waits for a connection does so with a timer from a pool that all synctest bubbles would share, which synctest
-		// forbids: let nobody wait.
+		// A call that waits for a connection uses a timer from a pool. All synctest bubbles would
+		// share that pool, which synctest forbids. So no call may have to wait.
 		PoolSize: 4096,
 	}
 	for _, m := range modify {

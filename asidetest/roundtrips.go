@@ -17,9 +17,10 @@ import (
 // It is as strict as reflect.DeepEqual, except that values with a method Equal for their own type are compared by it, times by
 // their instant, offset and zone name, and JSON in bytes, such as a json.RawMessage, without its white space.
 //
-// Choose rows in which every field is set; to try values that no row has, make a cache of them with [New]. A row that is
-// not there, or that does not get cached, stops the test. RoundTrips caches the rows anew, so it cannot test a cache that has
-// WithReplicaLag, where nothing is cached for that long after an Invalidate.
+// Choose rows in which every field is set; to try values that no row has, make a cache of them with
+// [New]. A row that is not there, or that does not get cached, stops the test. RoundTrips
+// invalidates the rows and caches them again. So it cannot test a cache with WithReplicaLag, where
+// nothing is cached for that long after an Invalidate.
 func RoundTrips[K comparable, V any](t testing.TB, cache *aside.Cache[K, V], keys ...K) {
 	t.Helper()
 	if len(keys) == 0 {

@@ -116,7 +116,7 @@ func compileOnce(dir, text string) (compiled, error) {
 	return c, nil
 }
 
-// programOf is a program with so many caches, the same for each n but for a constant.
+// programOf is a program with so many caches, the same for each n except for a constant.
 func programOf(caches, n int) string {
 	var types, uses strings.Builder
 	for i := range caches {

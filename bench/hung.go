@@ -55,7 +55,7 @@ func runHung(r *run) error {
 	}
 	server.Stop()
 	answers := readHung(r.ctx, peers, patience)
-	server.Continue() // or closing would wait, too
+	server.Continue() // or closing would wait as well
 	closeAll(peers)
 
 	t := &table{columns: []string{"library", "codec", "first read, ms", "second", "third", "fourth", "does not promise"}}

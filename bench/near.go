@@ -165,9 +165,10 @@ func (r *run) warm(o opened, n int) error {
 	return errors.New("the keys do not stay in memory")
 }
 
-// nearCrowd returns how many reads a second goroutines make. Unlike together it reads no clock between them. They make room now and then,
-// as goroutines do that also wait for something: else it would take hundreds of milliseconds until another one gets a turn, be it the one that
-// ends the slot or the one that keeps near copies current.
+// nearCrowd returns how many reads a second goroutines make. Unlike together it reads no clock
+// between them. They make room now and then, as goroutines do that also wait for something: else it
+// would take hundreds of milliseconds until another one gets a turn, whether that ends the slot or
+// keeps near copies current.
 func (r *run) nearCrowd(o opened, d draw, goroutines int, length time.Duration) (perSecond float64, err error) {
 	const atOnce = 64
 	var stop atomic.Bool

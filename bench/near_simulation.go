@@ -39,7 +39,7 @@ const (
 	simFirstPause = 400 * time.Microsecond
 	simLongest    = 10 * time.Millisecond
 	simInARow     = 8
-	simMostTold   = 16 // records within a pace, of which messages tell
+	simMostTold   = 16 // records within a pace that messages tell of
 )
 
 // A simulated is one process: its reader and its writer.

@@ -44,7 +44,8 @@ func (r *run) nearProcesses(prefix string, n int) (writer *asidePeer, all []near
 	return writer, all, nil
 }
 
-// nearInvalidations is an Invalidate alone, beside three near processes, and beside three of which one hangs.
+// nearInvalidations is an Invalidate alone, beside three near processes, and beside three when one
+// of them hangs.
 func (r *run) nearInvalidations() error {
 	if err := r.admin.FlushAll(r.ctx).Err(); err != nil {
 		return err

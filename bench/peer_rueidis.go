@@ -58,7 +58,8 @@ var rueidisAsideLibrary = library{
 	open:   func(e env) (peer, error) { return openRueidisAside(e, false) },
 }
 
-// rueidisAsidePlainLibrary is the same without that memory. Waiting for another process needs it, too.
+// rueidisAsidePlainLibrary is the same without that memory. Waiting for another process needs that
+// memory as well.
 var rueidisAsidePlainLibrary = library{
 	name:   "rueidisaside -csc",
 	codecs: []string{"json", "sonic"},

@@ -8,11 +8,12 @@ import (
 	"time"
 )
 
-// How figures are taken. Machines are noisy, and the noise lasts: a neighbour is busy for a second, a CPU throttles for a
-// minute. Measured one after the other, two libraries would be compared in different weathers. So every workload is cut
-// into many slots of some ten milliseconds. In a repetition each variant gets one slot, in an order drawn anew, and a ratio
-// is only ever taken between two slots of one repetition. Over the repetitions the best slot says what the code can do,
-// the median what it did, and the median of the ratios is the comparison.
+// How figures are taken. Machines are noisy, and the noise lasts: a neighbour is busy for a second,
+// a CPU throttles for a minute. Measured one after the other, two libraries would be compared in
+// different weathers. So every workload is cut into many slots of some ten milliseconds. In a
+// repetition each variant gets one slot, in an order that is drawn each time, and a ratio is only
+// ever taken between two slots of one repetition. Over the repetitions the best slot says what the
+// code can do, the median what it did, and the median of the ratios is the comparison.
 
 // An opened is a variant that is ready for a workload.
 type opened struct {

@@ -40,8 +40,9 @@ func redisCPU(ctx context.Context, admin *redis.Client) (time.Duration, error) {
 	return time.Duration(sum * float64(time.Second)), nil
 }
 
-// commandsRun counts, by INFO commandstats, what Redis has executed, inside of scripts too. What clients send for
-// themselves, to say hello and to stay connected, is left out, as is the counting.
+// commandsRun counts, by INFO commandstats, what Redis has executed, inside of scripts too. What
+// clients send for themselves, to say hello and to stay connected, is left out, and so is the
+// counting.
 func commandsRun(ctx context.Context, admin *redis.Client) (int, error) {
 	info, err := admin.Info(ctx, "commandstats").Result()
 	if err != nil {

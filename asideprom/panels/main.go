@@ -3,8 +3,8 @@
 //	go run ./examples/productpage -metrics -load 60s &
 //	go run ./asideprom/panels -url http://localhost:8080/metrics -for 58s -o docs/img/dashboard.svg
 //
-// It scrapes once a second, evaluates the expressions of docs/grafana/aside.json over that, and writes one SVG. A panel of which no
-// expression has a result is left out.
+// It scrapes once a second, evaluates the expressions of docs/grafana/aside.json over that, and
+// writes one SVG. A panel is left out if none of its expressions has a result.
 package main
 
 import (

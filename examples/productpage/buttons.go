@@ -258,7 +258,7 @@ func (l *live) renameCategory(ctx context.Context) error {
 	return nil
 }
 
-// readBack tells what a read sees after a write, of which it should see at least the version.
+// readBack tells what a read sees after a write. It should see at least the version of that write.
 func readBack(ctx context.Context, which string, version int64, read func(context.Context) (saw string, v int64, err error)) string {
 	var from source
 	start := time.Now()

@@ -15,8 +15,9 @@ import (
 // CachedCatalog is a Catalog whose reads go through Redis, and all that the cache adds to the repository. To do it with
 // one of yours:
 //
-//   - Each reading method becomes a Cache in NewCachedCatalog. One that takes a ctx and a key is its loader as it stands.
-//     ByPair makes a loader of one with two arguments, and BatchOf of one that returns many rows.
+//   - Each reading method becomes a Cache in NewCachedCatalog. A method that takes a ctx and a key
+//     is its loader as it stands. ByPair makes a loader of one with two arguments, and BatchOf of
+//     one that returns many rows.
 //   - Each reading method here is a call of Get, in one line. Where a caller wants a function rather than a Catalog, give
 //     it the method value: switched.go has categories.Get for (*SQLCatalog).CategoryByID.
 //   - One method, invalidate, knows which entries show a row.
@@ -119,9 +120,10 @@ func (c *CachedCatalog) hold(ctx context.Context, changed ...Product) error {
 	return goOn(ctx, c.invalidate(ctx, changed...))
 }
 
-// invalidate is the one place that knows under which keys a product is cached. Whoever caches it in another way adds that here,
-// and every write is right again. It is given the products as they were and as they will be: a product that is added has
-// had its absence remembered, and one that is moved changes two lists.
+// invalidate is the one place that knows under which keys a product is cached. A developer who
+// caches it in another way adds that here, and every write is right again. It is given the products
+// as they were and as they will be: a product that is added has had its absence remembered, and one
+// that is moved changes two lists.
 func (c *CachedCatalog) invalidate(ctx context.Context, changed ...Product) error {
 	var ids, categories []int64
 	var slugs []aside.Pair[string, string]

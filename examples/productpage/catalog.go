@@ -5,8 +5,9 @@ import (
 	"errors"
 )
 
-// A Catalog reads and writes products. There are two: SQLCatalog is the repository over the database, CachedCatalog
-// wraps it. Whoever uses a Catalog cannot tell them apart, except by the load on the database.
+// A Catalog reads and writes products. There are two: SQLCatalog is the repository over the
+// database, CachedCatalog wraps it. The user of a Catalog cannot tell them apart, except by the
+// load on the database.
 //
 // A product that does not exist is sql.ErrNoRows.
 type Catalog interface {

@@ -47,7 +47,7 @@ func (a *app) entry(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// printable is a document of which a terminal can show all: what is no text is written in hex.
+// printable is a document as a terminal can show all of it: what is no text is written in hex.
 func printable(doc string) string {
 	header, sealed, ok := strings.Cut(doc, "\n")
 	if !ok {

@@ -13,8 +13,8 @@ import (
 	"github.com/asidecache/aside/asidepg"
 )
 
-// follow has a feed invalidate what is written by whoever does not know of the cache. It needs nothing but invalidate,
-// which knows what entries show a row.
+// follow has a feed invalidate what is written by programs that do not know of the cache. It needs
+// nothing but invalidate, which knows what entries show a row.
 func (c *CachedCatalog) follow(feed *asidepg.Feed, schema string) {
 	feed.OnGap(c.InvalidateAll)
 	feed.On(schema+".products", func(ctx context.Context, ch asidepg.Change) error {
@@ -106,8 +106,8 @@ func (a *app) startFeed(ctx context.Context, dsn string) error {
 	return nil
 }
 
-// publish has Postgres stream what the feed reads. Of products that is the old row in full, since a move or a new slug leaves an entry
-// behind, and reviews have no key.
+// publish has Postgres stream what the feed reads. For products that is the old row in full, since
+// a move or a new slug leaves an entry behind, and reviews have no key.
 func (c *SQLCatalog) publish(ctx context.Context, name string) error {
 	return c.inTx(ctx, func(tx *sql.Tx) error {
 		if _, err := tx.ExecContext(ctx, `LOCK TABLE categories IN SHARE UPDATE EXCLUSIVE MODE`); err != nil { // of another process that starts

@@ -13,7 +13,8 @@ const (
 	maxBody = 1 << 16
 )
 
-// requestTimeout also bounds the wait for a place among the loads, after which is ErrOverloaded.
+// requestTimeout also bounds the wait for a place among the loads. A read that waits longer gets
+// ErrOverloaded.
 var requestTimeout = 2 * time.Second
 
 // An endpoint answers a request with what to send as JSON, or with an error.

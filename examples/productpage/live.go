@@ -164,7 +164,7 @@ func sampleOf(t tally, took time.Duration, queries, sent int64, lookups lookups)
 	return s
 }
 
-// add remembers a sample, of which the counters are what is new, and sends it.
+// add remembers a sample, whose counters are what is new, and sends it.
 func (l *live) add(s sample, v verified) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -254,7 +254,8 @@ func (l *live) drop(w chan news) {
 	}
 }
 
-// steer has the load run that should, if any; mu is held. It returns the one that it ended, of which reads may be under way.
+// steer has the load run that should, if any; mu is held. It returns the load that it ended: reads
+// of it may be under way.
 func (l *live) steer() (ended *traffic) {
 	rate := 0.0
 	if l.loading && l.warm && len(l.watchers) > 0 && l.closed.Err() == nil {

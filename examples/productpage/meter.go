@@ -27,7 +27,8 @@ type tally struct {
 
 func (t *tally) offered() int { return t.reads + t.gaveUp + t.failed }
 
-// verdict is an error if a read failed or was stale. One that took too long tells of the database, not of the cache.
+// verdict is an error if a read failed or was stale. A read that took too long tells of the
+// database, not of the cache.
 func (t *tally) verdict() error {
 	var failed, stale error
 	if t.failed > 0 {

@@ -32,7 +32,8 @@ var schema = []string{
 	`CREATE INDEX IF NOT EXISTS reviews_product ON reviews (product_id)`,
 }
 
-// categories has the categories with ids from 1; productsSeeded products are spread over them, with ids from 1, too.
+// categories has the categories with ids from 1; productsSeeded products are spread over them, with
+// ids from 1 as well.
 var categories = []string{
 	"Teapot", "Kettle", "Mug", "Plate", "Bowl", "Jug", "Tray", "Spoon", "Knife", "Fork",
 	"Pan", "Pot", "Sieve", "Ladle", "Whisk", "Grater", "Board", "Scale", "Timer", "Apron",

@@ -78,7 +78,7 @@ func (s *seeing) close() {
 	}
 }
 
-// found tells whoever asked of an entry that is stale.
+// found tells of an entry that is stale to the request that asked.
 func (s *seeing) found(_ context.Context, v aside.VerifyInfo) {
 	if tell := s.stale.Load(); tell != nil && v.Verdict == aside.Stale {
 		(*tell)(v)
@@ -95,7 +95,7 @@ func (s *seeing) register(mux *http.ServeMux) {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 }
 
-// traced gives each request a span, of which those of its loads are children.
+// traced gives each request a span. The spans of its loads are children of that.
 func (s *seeing) traced(next http.Handler) http.Handler {
 	if s.tracers == nil {
 		return next

@@ -21,7 +21,8 @@ func (b *Group) Init() {
 	b.Closing, b.cancel = context.WithCancel(context.Background())
 }
 
-// Enter reports whether there is still time to begin something; who entered must leave.
+// Enter reports whether there is still time to begin something. Each Enter that returns true needs
+// a Leave.
 func (b *Group) Enter() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

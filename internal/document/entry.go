@@ -24,8 +24,9 @@ import (
 //	absent     {"id":"<token>",…,"v":…,"absent":true}
 //	held       {"hold":…}                                   nothing may be cached for now
 //
-// v is the version, made of WithVersion and the shape of V; see jsonvalue.Version. Of a cache with WithSeal, a value and an absence
-// have sealed bytes behind the header, and their size is called "sealed":
+// v is the version, made of WithVersion and the shape of V; see jsonvalue.Version. In a cache with
+// WithSeal, a value and an absence have sealed bytes behind the header, and their size is called
+// "sealed":
 //
 //	present    {"id":"<token>",…,"v":…,"tags":"…","sealed":…}⏎<bytes>
 //	absent     {"id":"<token>",…,"v":…,"absent":true,"sealed":…}⏎<bytes>
@@ -35,8 +36,8 @@ import (
 type Entry struct {
 	State   State
 	Token   []byte // of the lease, or the id of the stored value; shares memory with the document
-	Fresh   int64  // ms since 1970 until which a hit needs no refresh
-	Claim   int64  // ms since 1970, by the server's clock, until which nobody else may refresh
+	Fresh   int64  // in ms since 1970: a hit needs no refresh until then
+	Claim   int64  // in ms since 1970, by the server's clock: nobody else may refresh until then
 	Backoff int64  // ms by which the last failed refresh put off the next one; 0 after a success
 	Took    int64  // ms that the load took
 	Version int64  // of the writer: see jsonvalue.Version
@@ -211,7 +212,7 @@ func (e *Entry) ClaimAt() int {
 
 // A Header is what is stored beside a value.
 type Header struct {
-	Nonce   string // of the id, after which the script that stores the document writes the server's time
+	Nonce   string // of the id; the script that stores the document writes the server's time behind it
 	Fresh   time.Time
 	Took    time.Duration
 	Version int64
@@ -223,7 +224,8 @@ type Header struct {
 // StampAt is where in the document the server's time belongs.
 func (h *Header) StampAt() int { return len(IDPrefix) + len(h.Nonce) + len("-") }
 
-// Render returns the document of value: the codec's bytes, of which isJSON tells whether they may stand inside it, or sealed ones.
+// Render returns the document of value: the codec's bytes, or sealed ones. isJSON tells whether the
+// codec's bytes may stand inside the document as they are.
 func (h *Header) Render(value []byte, isJSON bool) []byte {
 	tags := strings.Join(h.Tags, " ")
 	dst := make([]byte, 0, len(value)+headerSize+len(tags))
@@ -334,7 +336,8 @@ func (s *scanner) tags() []byte {
 	return tags
 }
 
-// token reads up to the closing quote. What is no plain token (an escape, a control character) is left to parseJSON.
+// token reads up to the closing quote. A token with an escape or a control character is left to
+// parseJSON.
 func (s *scanner) token() []byte {
 	end := bytes.IndexByte(s.rest, '"')
 	if s.ok = s.ok && end > 0 && isToken(s.rest[:end]); !s.ok {

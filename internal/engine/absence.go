@@ -46,8 +46,8 @@ func (e *notFoundError) Is(target error) bool {
 	return false
 }
 
-// A retold error is what the loader said, and also what WithNotFoundFunc has for the key. A caller who knows only the latter
-// must not depend on whether the absence is remembered.
+// A retold error is what the loader said, and also what WithNotFoundFunc has for the key. A caller
+// that knows only the second must not depend on whether the absence is remembered.
 type retold struct {
 	error
 	remembered error
@@ -73,7 +73,7 @@ func (c *Core) Absence(name string, remembered error) error {
 	return &notFoundError{cause: remembered, also: c.Config.NotFound, cache: c.Name, name: name}
 }
 
-// absenceBy is the error for a key of which the loader said with cause that it has no row.
+// absenceBy is the error for a key that has no row, as the loader said with cause.
 func (c *Core) absenceBy(w *Want, cause error) error {
 	if c.Config.Remembered != nil && !c.Config.NotFoundIs(cause) {
 		if err := c.edge.Remembered(w); err != nil {

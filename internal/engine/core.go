@@ -87,8 +87,8 @@ type edge interface {
 	DetachNear()
 	NearStats(s *Stats)
 
-	// ValueIn is the value of a want, and NearWitness tells of which document the near copy is that a read would get. They are for
-	// the verifier.
+	// ValueIn is the value of a want. NearWitness tells which document the near copy was made of
+	// that a read would get. Both are for the verifier.
 	ValueIn(w *Want) reflect.Value
 	NearWitness(w *Want) (Witness, bool)
 }
@@ -223,9 +223,10 @@ func (c *Core) Hit(m *Mode, r *Reading, e *document.Entry, now time.Time) (due b
 	return c.due(e, now) && !m.inTx()
 }
 
-// AsksAtOnce reports whether a read asks for the lease of a name without a look before. The answer to that is the document, if
-// there is one: it saves a round trip where reads keep missing, and takes Redis longer where they hit. A place must be free, which a
-// read that hits does not need, and a large value is looked at by one reader at a time.
+// AsksAtOnce reports whether a read asks for the lease of a name at once, without a look. Redis
+// answers with the document if there is one. That saves a round trip where reads keep missing, and
+// takes Redis longer where they hit. A place must be free, which a read that hits does not need,
+// and a large value is looked at by one reader at a time.
 func (c *Core) AsksAtOnce(name string) bool {
 	return c.streak.misses() && len(c.places) <= cap(c.places)/2 && c.fillable(name) && !c.Store.Large.Has(name)
 }
@@ -316,7 +317,8 @@ func (c *Core) Bypassed(m *Mode) bool {
 	return m != nil && m.bypass || c.background.Closing.Err() != nil
 }
 
-// usable reports whether a name may be read from Redis: it answers, and no pending invalidation keeps the name from being read.
+// usable reports whether a name may be read from Redis: Redis answers, and no pending invalidation
+// keeps the name from being read.
 func (c *Core) usable(name string) bool {
 	return c.Store.Breaker.Up(name, redisstore.Reads) && !c.mayNotRead(name)
 }

@@ -18,31 +18,31 @@ import (
 // Its life: the edge makes it, a fetch brings it, and the edge takes the value. Until it is done,
 // only the goroutine of the fetch writes to it. From then on nobody does.
 //
-// What it may fill is decided in three steps, and each can only take the right away. A lease, or a
-// claimed document, gives the right (Source). A hold or a lag that is met, or a tag that was
-// invalidated during the load, bars it. Redis compares Source when the fill arrives.
+// Whether it may fill is decided in three steps. A lease, or a claimed document, gives it the right
+// (Source). A hold or a lag that it meets, or a tag that is invalidated during the load, takes the
+// right away (barred). Redis compares Source when the fill arrives.
 type Want struct {
 	Row      any // the key, and the value once there is one; only the edge looks at it
 	Name     string
 	Read     *Reading        // by GetMany; nil for Get and for a refresh
 	Unusable []byte          // the document that was found and could not be used: to be replaced if it is still that
 	Source   *document.Entry // what a fill replaces: the lease, or the document that is refreshed; nil: nothing may be filled
-	since    int64           // when the load began to have the right to, in ms since 1970, by the server's clock
-	snapshot *tagSnapshot    // of then
-	Fresh    time.Time       // until when what is stored is, as its document says
+	since    int64           // when the load got that right, in ms since 1970, by the server's clock
+	snapshot *tagSnapshot    // of that moment
+	Fresh    time.Time       // until when what is stored is fresh, as its document says
 	FilledAs Witness         // the document that its fill has stored; none without a verifier
 	lags     bool            // it met a hold that is there because replicas of the database lag
-	barred   bool            // from being filled: one of its tags was invalidated during the load, or the load met a lag
+	barred   bool            // it must not be filled: one of its tags was invalidated during the load, or the load met a lag
 
 	waiter  *waiter         // somebody else has the lease, and this waits for it; else nil
-	waited  bool            // at some time somebody else had
+	waited  bool            // at some time somebody else had the lease
 	direct  bool            // load, and fill nothing
 	decided bool            // by Redis: it gave the document, or accepted the fill
 	Adopted *document.Entry // the document that it gave
-	Joined  context.Context // of the load of another caller's flight, whose result it is
+	Joined  context.Context // that of another caller's load, if this want has the result of that
 	rounds  int             // leases asked for
 	Loaded
-	done atomic.Bool // loaded is the result, and is not written to any more: a caller who leaves may take it
+	done atomic.Bool // loaded is the result, and is not written to any more: a caller that leaves may take it
 }
 
 // got takes the result of a want.
@@ -72,12 +72,12 @@ const maxRounds = 8
 //	waiting   somebody else has the lease: it becomes ready again, or is done, by what the poll of its name finds
 //	ended     it is loaded, and is to be filled; then it is done
 //
-// All that are seated and ended at the same time share a round trip. A lease lives as long as its own load: what is loaded one
-// by one takes its lease, and fills, one by one.
+// All that are seated and ended at the same time share a round trip. A lease lives as long as its
+// own load: wants that are loaded one by one take their leases, and fill, one by one.
 type fetch struct {
 	documents
 	wanted   context.Context // ends when no caller is left
-	before   <-chan struct{} // closed when the flight before this one has landed: two of them do not load without a lease at a time
+	before   <-chan struct{} // closed when the flight before this one has landed: only one at a time loads without a lease
 	queued   *atomic.Bool    // it waits for a place, or left without one
 	patience patience        // with others
 	many     bool            // use the batch loader
@@ -88,7 +88,7 @@ type fetch struct {
 	ready, seated, ended []*Want
 	waiting              map[*Want]struct{}
 	loads                int             // under way
-	slots                int             // loads that may be
+	slots                int             // loads that may be under way at a time
 	held                 int             // places of those that are seated
 	entered              bool            // Close waits for it
 	events               chan func()     // ends of loads, and news of leases: for the loop to run
@@ -105,8 +105,8 @@ type patience struct {
 	over  bool
 }
 
-// begin starts the clock at the first wait, and not before: a fetch that has never waited for
-// anybody has been as patient as it can be, however long its own loads took.
+// begin starts the clock at the first wait, and not before: the time of the fetch's own loads does
+// not count.
 func (p *patience) begin() {
 	if p.tired == nil {
 		p.tired = time.After(p.limit)
@@ -143,8 +143,8 @@ func (f *fetch) loop() {
 	}
 }
 
-// begin sorts out what cannot wait for anybody: what Redis cannot be asked about, and what is being
-// loaded by a load that this fetch is made for.
+// begin sorts out the wants that cannot wait for anybody: Redis cannot be asked about them, or they
+// are being loaded by a load that this fetch is made for.
 func (f *fetch) begin(wants []*Want) {
 	for _, w := range wants {
 		w.direct = w.direct || !f.refreshes && f.skipsRedis(w.Name)
@@ -158,9 +158,10 @@ func (f *fetch) begin(wants []*Want) {
 	}
 	f.ready = only(wants, func(w *Want) bool { return !w.done.Load() })
 
-	// Nobody who sends an event may block. A fetch that has ended reads none any more, and a poll
-	// sends while it holds the lock of all polls. A want has one event at a time: the end of its
-	// load, or the news of its lease. A want that stopped waiting may get one more, too late.
+	// The sender of an event must never block: a fetch that has ended reads no more events, and a
+	// poll sends while it holds the lock of all polls. A want has one event at a time: the end of
+	// its load, or the news of its lease. A want that stopped waiting may get one more, which comes
+	// too late.
 	f.events = make(chan func(), 2*len(wants))
 	f.closing, f.leaving = f.background.Closing.Done(), f.wanted.Done()
 	f.slots = 1 // a batch loader is called once for all that is ready
@@ -280,7 +281,8 @@ func (f *fetch) seat() {
 	}
 }
 
-// take seats what is loaded in one place, for which that many places are held: one or none. From here on Close waits.
+// take seats what is loaded in one place. places is how many are held for it: one or none. From
+// here on Close waits.
 func (f *fetch) take(places int) {
 	f.queued.Store(false)
 	f.held += places
@@ -305,8 +307,8 @@ func (f *fetch) giveBack() {
 	}
 }
 
-// left ends what nobody needs any more; loads under way go on, and fill. The database has begun to
-// do the work, and the next caller will want the row.
+// left ends the wants that nobody needs any more. Loads under way go on, and fill: the database has
+// begun the work, and the next caller will want the row.
 func (f *fetch) left() {
 	f.leaving, f.quit = nil, f.wanted.Err()
 	f.giveUp(f.seated, f.quit)
@@ -317,7 +319,7 @@ func (f *fetch) left() {
 // errClosed says that the Cache was closed before there was a place for the load: its caller goes on as a read of a closed Cache.
 var errClosed = errors.New("aside: closed")
 
-// closed leaves to the callers what has no place.
+// closed gives up what has no place: its callers load it themselves.
 func (f *fetch) closed() {
 	f.closing, f.quit = nil, errClosed
 	f.queued.Store(false)
@@ -347,10 +349,10 @@ func (f *fetch) finish(w *Want) {
 
 // exchange asks for the leases of what is seated, and fills what has ended.
 //
-// While it does, others are being loaded: the call is charged with that part of the time for which
-// its loads stand still. A GetMany of many keys without a batch loader asks Redis very often. If
-// each round trip were charged in full, it would have spent WithRedisTimeout on a Redis that is
-// well, and would fill nothing of the rest.
+// Other wants may be loading meanwhile. So the budget is charged only with the share of the slots
+// that stand still. A GetMany of many keys without a batch loader asks Redis very often. If each
+// round trip were charged in full, it would spend WithRedisTimeout on a Redis that is well, and
+// would fill nothing of the rest.
 func (f *fetch) exchange() {
 	if f.refreshes {
 		f.budget = redisstore.NewBudget(f.Config.Timeout) // nobody waits
@@ -403,8 +405,8 @@ func (f *fetch) settle(w *Want, r redisstore.Reply) {
 		// Under a hold a transaction may commit at any moment. Nothing may be stored, so there is
 		// nobody to wait for. What a lagging replica returns must not be stored elsewhere either.
 		f.meets(w, e.Lagging)
-		// All that waited for a lease that came back without a value load at once: one after the other would each wait for
-		// the failure of the one before.
+		// All wants that waited for a lease that came back without a value load at once. If they
+		// loaded one after the other, each would wait for the failure of the one before.
 		w.direct = true
 	default:
 		if f.adopt(w, &e) {
@@ -419,7 +421,7 @@ func (f *fetch) settle(w *Want, r redisstore.Reply) {
 	}
 }
 
-// wait has a want wait for another process's lease, unless this has waited for long enough.
+// wait has a want wait for another process's lease, unless this fetch has waited for long enough.
 func (f *fetch) wait(w *Want) {
 	if !w.waited {
 		f.n.waits.Add(1)
@@ -471,7 +473,7 @@ func (f *fetch) stopWaiting(w *Want) {
 func (f *fetch) tire() {
 	f.patience.over = true
 	if f.inside() {
-		f.before = nil // which may be waiting for the load that this is read for
+		f.before = nil // the flight before may be waiting for the load that this is read for
 	}
 	insideOf(f.ctx).waited(f.patience.limit) // else the load above would seem slow, and be refreshed early
 	for w := range f.waiting {
@@ -516,7 +518,8 @@ func (f *fetch) adopt(w *Want, e *document.Entry) bool {
 	return true
 }
 
-// load begins to load what is seated, now that it is known under which right. What may not be loaded yet waits.
+// load begins to load what is seated, under a lease or without one. What may not be loaded yet
+// waits.
 func (f *fetch) load() {
 	var mine []*Want
 	for _, w := range f.seated {

@@ -18,8 +18,8 @@ import (
 //	filled    what was loaded replaces the document that the load started from; or
 //	returned  nothing is to be stored, or the fill failed: the lease is given back, so that nobody waits for it
 //
-// The order in which a fill goes out is what the flight rule rests on. The indexes of its tags come
-// first, and it is barred if one was invalidated. Then the flight is closed, so that nobody joins any
+// The flight rule rests on the order in which a fill goes out. The indexes of its tags come first,
+// and it is barred if one was invalidated. Then the flight is closed, so that nobody joins any
 // more. Then near copies note their generations, and the flight is sealed. Then the fill is sent.
 type documents struct {
 	*Core
@@ -63,7 +63,8 @@ func (d *documents) fillAndLease(ended, asked []*Want) []redisstore.Reply {
 	return replies[len(filled):]
 }
 
-// send runs the ops, the last of which ask for leases: loads may begin by them, so they are marked.
+// send runs the ops. The last ones ask for the leases of asked. Loads may begin under these leases,
+// so send reads a mark with them.
 func (d *documents) send(ops []redisstore.Op, asked []*Want) []redisstore.Reply {
 	if !d.Tagged || len(asked) == 0 {
 		return d.Store.Run(d.ctx, &d.budget, ops)
@@ -186,8 +187,8 @@ func (d *documents) fillOp(w *Want) redisstore.Op {
 	}
 }
 
-// storeOp stores a value or an absence for life, the first part of which it is fresh, sealed if the Cache seals. What cannot be
-// sealed is not stored.
+// storeOp stores a value or an absence for life, sealed if the Cache seals. It is fresh for the
+// first part of that life. What cannot be sealed is not stored.
 func (d *documents) storeOp(w *Want, h document.Header, fresh, life time.Duration, latest int64) redisstore.Op {
 	now, prefix := time.Now(), w.Source.Prefix()
 	h.Fresh = now.Add(fresh)

@@ -14,15 +14,17 @@ import (
 	"github.com/asidecache/aside/internal/redisstore"
 )
 
-// A flight is one search for one entry, from its lease to its fill, shared by the callers of this process that miss it
-// at the same time. It is open at first: a caller that misses the entry joins it. It is closed when it could serve nobody who comes
-// from then on: when its load begins without the right to fill, when its fill is about to be sent, and when its last caller
-// leaves before its load has begun. When it has its result, it lands, and those who joined it wake. If the last caller leaves, a
-// load that has begun goes on; a wait ends.
+// A flight is one search for one entry, from its lease to its fill, shared by the callers of this
+// process that miss it at the same time. It is open at first: a caller that misses the entry joins
+// it. It is closed when it could serve no caller that arrives from then on: when its load begins
+// without the right to fill, when its fill is about to be sent, and when its last caller leaves
+// before its load has begun. When it has its result, it lands, and the callers that joined it wake.
+// If the last caller leaves, a load that has begun goes on, and a wait ends.
 //
-// Sharing is where a cache that is coherent in Redis becomes incoherent in the process: a caller that starts after an
-// Invalidate has returned must not get what a load found that began before. Nothing in the process needs to know of that
-// Invalidate (it may have happened in another one), so the rule is about order alone, and a counter gives it:
+// Sharing is where a cache that is coherent in Redis becomes incoherent in the process: a caller
+// that starts after an Invalidate has returned must not get the result of a load that began before
+// that Invalidate. Nothing in the process needs to know of that Invalidate (it may have happened in
+// another one), so the rule is about order alone, and a counter gives it:
 //
 //	A caller may use a flight's result if the flight's load began after the caller arrived, or if the caller arrived before
 //	the flight sent the command that decided it: the look that hit, or the fill that Redis accepted.
@@ -31,11 +33,12 @@ import (
 // the command after the caller arrived, and found the entry not invalidated since the load began. It is the sending that
 // counts: a caller that arrives while the command is under way may know of an Invalidate that overtook its reply.
 //
-// A caller who may not use a result, since its fill was refused, asks again, and finds a flight that began later. So a caller waits
-// for two flights at most.
+// If a caller may not use a result, since its fill was refused, the caller asks again, and finds a
+// flight that began later. So a caller waits for two flights at most.
 //
-// A caller who finds the last flight closed begins one of its own at once. If that has to load without a lease, it waits for the one
-// before to land: loads that fill nothing do not run side by side, however many callers come.
+// A caller that finds the last flight closed begins a flight of its own at once. If this flight has
+// to load without a lease, it waits for the one before to land: loads that fill nothing do not run
+// side by side, however many callers come.
 type flight struct {
 	of      *flights
 	name    string
@@ -51,14 +54,14 @@ type flight struct {
 
 	sealed   uint64        // just before the last command was sent that could decide
 	decided  bool          // that command did
-	onRedis  time.Duration // the time that Redis took of it
+	onRedis  time.Duration // how long it waited for Redis
 	row      any           // of the owner's want
 	adopted  *document.Entry
 	decoding redisstore.Decoding // of what was loaded, for the joiners
 	Loaded
 }
 
-// serves is the rule.
+// serves is the rule above.
 func (f *flight) serves(arrived uint64) bool {
 	if f.err != nil && !f.Absent() {
 		return true // an error is no value: it cannot be stale
@@ -81,8 +84,9 @@ type flights struct {
 
 func (g *flights) init(c *clock) { g.clock, g.last = c, make(map[string]*flight) }
 
-// join returns the flight that a caller waits for, and what tells that it has landed: the last flight of that name if it might
-// serve the caller, else one that the caller begins by this, its own.
+// join returns the flight that a caller waits for, and what tells that it has landed. It is the
+// last flight of that name if that might serve the caller. Else the caller begins a flight of its
+// own.
 func (g *flights) join(
 	ctx context.Context, name string, arrived uint64, fly func(*flight),
 ) (f *flight, own bool, landed <-chan singleflight.Result) {
@@ -210,7 +214,8 @@ func (c *Core) Miss(ctx context.Context, m *Mode, arrived uint64, w *Want, b red
 // errImpatient says that a read inside a load has waited for others for long enough.
 var errImpatient = errors.New("aside: the load of others takes too long")
 
-// await waits until a flight has landed or ctx ends, and inside a load no longer for another's flight than there is patience.
+// await waits until a flight has landed or ctx ends. Inside a load, it waits for another's flight
+// only as long as the patience lasts.
 func (c *Core) await(ctx context.Context, f *flight, own bool, landed <-chan singleflight.Result) error {
 	var tired <-chan time.Time
 	patience := c.patience(ctx)
@@ -233,8 +238,8 @@ func (c *Core) await(ctx context.Context, f *flight, own bool, landed <-chan sin
 	}
 }
 
-// fly runs a flight. It must not panic or end its goroutine: singleflight would take the process with it, or leave the
-// callers waiting. All of the user's code in it runs guarded.
+// fly runs a flight. It must not panic or end its goroutine: singleflight would end the process, or
+// leave the callers waiting. All of the user's code in it runs guarded.
 func (c *Core) fly(loadCtx context.Context, f *flight, w *Want, b redisstore.Budget) {
 	defer f.land()
 	makeRoom(0)
@@ -251,7 +256,7 @@ func (c *Core) fly(loadCtx context.Context, f *flight, w *Want, b redisstore.Bud
 	f.Data = c.unshared(f.Data) // which joiners decode when the owner may be modifying the value
 }
 
-// share gives a joiner what a hit would have: the owner has the flight's own value.
+// share gives a joiner what a hit would give it. The flight's own value is for the owner.
 func (c *Core) share(ctx context.Context, f *flight, w *Want) error {
 	w.Adopted = f.adopted
 	switch {

@@ -14,13 +14,15 @@ import (
 
 // holds are entries, or tags, of one account that one holder holds: one Cache within a tx, or one removal.
 //
-// The life of a hold: it is noted before it is sent, and placed when Redis has confirmed it. In a tx it is renewed once a third of
-// WithHold is over; its time counts from when the last command that was confirmed was sent. At the end it is released, or left
-// to expire if the outcome of the tx is unknown.
+// The life of a hold: it is noted before it is sent, and placed when Redis has confirmed it. In a
+// tx it is renewed once a third of WithHold is over; its time counts from the sending of the last
+// command that was confirmed. At the end it is released, or left to expire if the outcome of the tx
+// is unknown.
 //
-// Each holder has holds of its own in Redis. So a Cache with a shorter WithHold, or one whose part of the tx ends sooner, never
-// ends what another holds. The holds of an entry have ids that the server made, and those of tags a record: what is not there any
-// more, or is another one, shows that the hold was gone in between. Then something may have been filled from old rows.
+// Each holder has holds of its own in Redis. So a Cache with a shorter WithHold, or one whose part
+// of the tx ends sooner, never ends what another holds. The hold of an entry has an id that the
+// server made, and the holds of tags have a record. If that is not there any more, or is another
+// one, the hold was gone in between. Then something may have been filled from old rows.
 type holds struct {
 	of     *account
 	holder string // that of tags tells the life of its holds, see scriptMark
@@ -29,7 +31,7 @@ type holds struct {
 
 	mu     sync.Mutex // guards the rest
 	held   map[string]*hold
-	first  time.Time         // none was placed before, if any was
+	first  time.Time         // no hold was placed before this time, if any was placed
 	record redisstore.Record // that was made when the first tags were held
 	gone   bool              // one was found to be gone
 }
@@ -170,11 +172,11 @@ func (hs *holds) anyPlacedBy(limit time.Time) bool {
 	return !hs.first.IsZero() && !hs.first.After(limit)
 }
 
-// The four things that are done with holds are tasks: to place them, to renew them, to place them for the last time, which is
-// to place them, and to release them.
+// All that is done with holds is a task: to place them, to renew them, and to release them. To
+// prolong holds is to place them for the last time.
 
-// placeTasks place the holds of names that are noted, and note the lag. What is cached for the entries is removed by it; to remove
-// what has the tags is left to the caller.
+// placeTasks place the holds of names that are noted, and note the lag. That removes what is cached
+// for the entries. The caller must remove what has the tags.
 func (c *Core) placeTasks(hs *holds, names []string, lag time.Duration) []task {
 	if hs.of.books != nil {
 		return c.tagTasks(hs, names, func(chunk []string) task {
@@ -256,8 +258,8 @@ func (c *Core) tagTasks(hs *holds, tags []string, taskOn func(chunk []string) ta
 	return tasks
 }
 
-// renewing calls renew every d until stop is called, which waits for one that runs: a renewal after the release would hold for good
-// what was released.
+// renewing calls renew every d until stop is called. stop waits for a renewal that runs: after the
+// release, it would hold again what was released.
 func renewing(d time.Duration, renew func(stopping *atomic.Bool)) (stop func()) {
 	running := make(chan struct{}, 1)
 	var stopping atomic.Bool

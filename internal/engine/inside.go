@@ -56,9 +56,10 @@ func LoadOf(ctx context.Context) (info LoadInfo, ok bool) {
 	return LoadInfo{}, false
 }
 
-// lags notes that a read for the load met an entry, or a tag, for which nothing is cached because replicas of the database lag
-// (WithReplicaLag). What it got may be old, and so is what the load makes of it, for which nobody may have noted a lag. So the load
-// fills nothing, nor do those that it is made for.
+// lags notes that a read for the load met an entry, or a tag, for which nothing is cached because
+// replicas of the database lag (WithReplicaLag). What it got may be old. What the load makes of it
+// may then be old as well, and perhaps nobody has noted a lag for that. So the load fills nothing,
+// and the loads that it is made for fill nothing either.
 func (in *insideLoad) lags() {
 	for ; in != nil; in = in.above {
 		in.lagged.Store(true)

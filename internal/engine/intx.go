@@ -18,11 +18,11 @@ import (
 // The life of a transaction, as the cache sees it:
 //
 //	begin     InTx makes a tx; an InTx inside it makes a run of the same tx
-//	hold      each Invalidate notes what it names, and has it held: reads inside, and fills everywhere, stop
+//	hold      each Invalidate notes what it names, and holds it: reads inside, and fills everywhere, stop
 //	renew     while fn runs, each hold is placed again every third of WithHold
 //	end       fn has returned or panicked; from here on, what goes on under its ctx is outside
 //	release   the outcome is known: the holds end, which invalidates once more
-//	prolong   it is not: all is held for WithHold from now on, and expires, since a COMMIT whose answer
+//	prolong   it is unknown: all is held for WithHold from now on, and expires, since a COMMIT whose answer
 //	          was lost may land until then
 //
 // No step needs to know of a driver, or whether the transaction has begun: what counts is that the hold is
@@ -53,8 +53,9 @@ func (r *run) call(ctx context.Context, fn func(ctx context.Context) error) erro
 	defer r.tx.mu.Unlock()
 	var rolledBack *rolledBackError
 	r.known = err == nil || errors.As(err, &rolledBack)
-	// An inner run passes it on as it is, so that the outer one learns of it if fn returns it. The outermost
-	// gives its caller the error that fn was asked for. One that fn has wrapped stays wrapped.
+	// An inner run passes the error of RolledBack on as it is, so that the outer run learns of it
+	// if fn returns it. The outermost run returns the error that RolledBack was given. If fn has
+	// wrapped it, it stays wrapped.
 	if r.outer == nil && err == error(rolledBack) && rolledBack != nil {
 		return rolledBack.err
 	}
@@ -119,8 +120,8 @@ func (p *part) late() bool {
 	return p.entries.anyPlacedBy(limit) || p.tags.anyPlacedBy(limit)
 }
 
-// use calls fn with the part of c, for something that is invalidated in r, unless the tx has ended: then what goes on under its ctx
-// is outside.
+// use calls fn with the part of c, for something that is invalidated in r. If the tx has ended, it
+// does not: then what goes on under its ctx is outside.
 func (r *run) use(c *Core, fn func(p *part)) bool {
 	t := r.tx
 	t.mu.Lock()
@@ -218,22 +219,23 @@ func (r *run) hold(ctx context.Context, w *write) (open bool, err error) {
 	return true, r.tx.late()
 }
 
-// keep has the holds of p renewed, from when the first is to be placed: to remove what has tags may take longer than a hold lasts.
+// keep has the holds of p renewed. It begins before the first is placed, since the removal of what
+// has tags may take longer than a hold lasts.
 func (p *part) keep(ctx context.Context) {
 	if p.stop == nil {
 		p.stop = p.renew(ctx)
 	}
 }
 
-// renew keeps the holds from expiring while the transaction runs. It places them again every third of their life, so that one
-// that was evicted is back before long, and what has failed after a twelfth: so a Redis that does not answer now and then
-// lets none expire.
+// renew keeps the holds from expiring while the transaction runs. It places them again every third
+// of their life, so a hold that was evicted is back before long. What has failed is tried again
+// after a twelfth, so no hold expires if Redis does not answer now and then.
 func (p *part) renew(ctx context.Context) (stop func()) {
 	return renewing(p.Config.Hold/12, func(stopping *atomic.Bool) { p.renewDue(ctx, stopping) })
 }
 
-// renewDue places the holds again that are due, the oldest first. Where that of a tag was gone, evicted or deleted, loads may have
-// been filled meanwhile that saw the rows from before.
+// renewDue places the holds again that are due, the oldest first. If the hold of a tag was gone
+// (evicted or deleted), loads that saw the old rows may have been filled meanwhile.
 func (p *part) renewDue(ctx context.Context, stopping *atomic.Bool) {
 	var lost []string
 	gone := p.entries.isGone() || p.tags.isGone()
@@ -329,8 +331,9 @@ func (e *ending) subjects() []subject {
 	return unique(all)
 }
 
-// outcomeOf tells what becomes of the holds of p. If any run of the tx has an unknown outcome, all are left to expire: what is
-// released could be made anew from a row that was written in that run, whose COMMIT may still land.
+// outcomeOf tells what becomes of the holds of p. If any run of the tx has an unknown outcome, all
+// are left to expire: what is released could be made again from a row that was written in that run,
+// and the COMMIT of that may still land.
 func (t *tx) outcomeOf(p *part) (e ending) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -353,8 +356,9 @@ func (t *tx) isKnown() bool {
 	return !slices.ContainsFunc(t.runs, func(r *run) bool { return !r.isKnown() })
 }
 
-// release ends holds after a commit. A hold whose placing was not confirmed may be there all the same, so it is ended too. If one
-// was gone, or was not placed, what was filled meanwhile may be made from old rows: then all is held and released again.
+// release ends holds after a commit. A hold whose placing was not confirmed may be there all the
+// same, so it is ended as well. If a hold was gone, or was not placed, what was filled meanwhile
+// may be made from old rows: then all is held and released again.
 func (c *Core) release(ctx context.Context, e *ending, stopRenewals func()) {
 	subjects := e.subjects()
 	if len(subjects) == 0 {
@@ -364,7 +368,7 @@ func (c *Core) release(ctx context.Context, e *ending, stopRenewals func()) {
 	began, number := time.Now(), c.ledger.add(subjects)
 	failed, err := c.removeAll(ctx, accountsOf(e.all), c.tellRemoved(ctx)) // while the rest is held
 	failed, err = c.tellRest(ctx, e.all, failed, err)
-	stopRenewals() // and waits for one that runs: behind a release it would hold for good what is released
+	stopRenewals() // it waits for a renewal that runs: behind the release, that would hold again what is released
 	var tasks []task
 	for _, r := range e.released {
 		tasks = append(tasks, c.releaseTasks(r.holds, r.names, r.of.longestLag())...)
@@ -378,8 +382,8 @@ func (c *Core) release(ctx context.Context, e *ending, stopRenewals func()) {
 	c.warnPending(failed, err)
 }
 
-// prolong holds what is left of p for WithHold from now on. What Redis does not confirm is invalidated as soon as it is there, and
-// again when a COMMIT has landed if ever.
+// prolong holds what is left of p for WithHold from now on. What Redis does not confirm is
+// invalidated as soon as Redis is there, and again when the COMMIT has landed, if it ever lands.
 func (p *part) prolong(ctx context.Context, left []subject) {
 	if len(left) == 0 {
 		return
@@ -431,7 +435,8 @@ func (p *part) tellEnded(ctx context.Context, e *ending) {
 	}
 }
 
-// afterHold calls fn when a COMMIT whose answer was lost has landed if ever, unless the Cache is closed before.
+// afterHold calls fn after WithHold, unless the Cache is closed before. By then a COMMIT whose
+// answer was lost has landed, if it ever lands.
 func (c *Core) afterHold(fn func(ctx context.Context)) {
 	c.background.Start(func() {
 		select {

@@ -15,32 +15,38 @@ import (
 	"github.com/asidecache/aside/internal/redisstore"
 )
 
-// A ledger is the pending invalidations of one client: those that Redis has not confirmed, of all caches of this process that were
-// given the client. Entries, tags and whole caches are pending in one way.
+// A ledger is the pending invalidations of one client: those of all caches of this process with
+// that client which Redis has not confirmed. Entries, tags and whole caches are pending in the same
+// way.
 //
-// The life of a pending invalidation: it is added before its first attempt is sent, since an attempt confirms what was pending
-// when it was sent and nothing newer. (An Invalidate that is called while another is under way may speak of a later write.) If
-// Redis confirms it, it is over. If not, it has failed, and is tried again in the background until Redis confirms it. None is
-// given up: how long another process keeps what it stored is not known here. As long as an invalidation has failed, this process
-// does not read its entry from the cache; nor while the first attempt for an entry is under way.
+// The life of a pending invalidation: it is added before its first attempt is sent, since an
+// attempt confirms what was pending when it was sent and nothing newer. (An Invalidate that is
+// called while another is under way may speak of a later write.) If Redis confirms it, it is over.
+// If not, it has failed, and is tried again in the background until Redis confirms it. None is
+// given up: this process does not know for how long another one keeps what it stored. As long as an
+// invalidation has failed, this process does not read its entry from the cache. For a single entry
+// that holds during the first attempt as well.
 //
-// What is invalidated after one that has failed may be made from it, and so be made anew from the old row before that is gone.
-// So it is sent once more, although Redis has confirmed it: it is to be repeated. What has failed and what is to be repeated is
-// sent as one group, in rounds: all of it is held, and then released. A round may be the last although something was invalidated
-// during it, if that began when all of the group was held: what is made then is made from the new rows. Only if a hold of the group
-// turns out to be gone, that joins the group.
+// Say that the invalidation of A has failed, and that of B is confirmed after it. B may be made
+// from A, so it may be made again from the old A before that is gone. So the invalidation of B is
+// to be repeated: it is sent once more, although Redis has confirmed it. What has failed and what
+// is to be repeated are sent as one group, in rounds: all of it is held, and then released. What is
+// invalidated during a round needs no other round if it began when all of the group was held: what
+// is made then is made from the new rows. It joins the group only if a hold of the group turns out
+// to be gone.
 //
-// (The rule was modelled first, see proof/nested: R3 until held. To send what failed alone breaks, and so do six other ways.)
+// (The rule was modelled first, see proof/nested: R3 until held. To send only what has failed
+// breaks, as six other ways do.)
 //
-// Who calls what:
+// The callers of its methods:
 //
 //	Invalidate     add, attempt, done                         (write.go, intx.go, scan.go)
 //	a retry        beginRound, sorted, allHeld, holdWasGone,  (retry.go: one goroutine at a time,
-//	               endRound, and again until nothing waits    of whichever Cache began it)
+//	               endRound, and again until nothing waits    that of the Cache that began it)
 //	a read         has, and without a lock barring            (retry.go: mayNotRead)
 //
-// A ledger sends nothing and knows no Redis: it is a table under a lock, whose every change goes through
-// set, which keeps the counts.
+// A ledger sends nothing and does not know Redis: it is a table under a lock. Every change of the
+// table goes through set, which keeps the counts.
 type ledger struct {
 	most    int           // pending invalidations of an account that are remembered one by one, see mostPending
 	sending chan struct{} // holds one while a round is sent
@@ -48,18 +54,18 @@ type ledger struct {
 	mu       sync.Mutex // guards the rest, and parts of the accounts
 	accounts map[string]*account
 	pending  map[subject]pending
-	last     uint64      // number of a pending invalidation
-	waiting  int         // that have failed or are to be repeated, and are in no round
+	last     uint64      // the last number that a pending invalidation was given
+	waiting  int         // how many have failed or are to be repeated, and are in no round
 	round    *retryRound // under way; nil if none
 	trying   bool        // a goroutine is at work
-	left     bool        // by one that has stopped, whose Cache was closed
+	left     bool        // the goroutine has stopped, since its Cache was closed
 }
 
 // A subject is what an invalidation is about. Two of one account may overlap: the whole of it, and one of
 // its entries. The table has a line for each, and has, confirmEach and fold look at both.
 type subject struct {
 	of   *account
-	name string // of an entry, or a tag as it is rendered; "" is whatever the account is of
+	name string // of an entry, or a tag as it is rendered; "" stands for all that the account is of
 }
 
 // hasNear reports whether there may be near copies of it.
@@ -70,7 +76,7 @@ type account struct {
 	ledger  *ledger
 	of      string                   // the prefix of the entries, or the name of the journal, which holds no colon
 	books   *redisstore.Books        // nil if it is of entries
-	barring atomic.Int64             // pending invalidations that keep reads from the cache: they take no lock while there are none
+	barring atomic.Int64             // pending invalidations that keep reads from the cache: reads take no lock while there are none
 	lag     atomic.Int64             // the longest WithReplicaLag of those that share it
 	near    atomic.Pointer[near.Log] // what tells the near copies of its entries; nil if none of them has WithNear
 
@@ -110,7 +116,7 @@ func (p pending) bars(s subject) bool {
 	return p.failed || p.sent && s.of.books == nil && s.name != ""
 }
 
-// waits reports whether it must be sent once more, and no round does.
+// waits reports whether it must be sent once more, and no round sends it.
 func (p pending) waits() bool { return (p.failed && !p.refused || p.again) && !p.inRound }
 
 // A retryRound sends a group once more.
@@ -118,7 +124,7 @@ type retryRound struct {
 	group     []subject
 	number    uint64 // of the last pending invalidation when it began
 	began     time.Time
-	held      uint64    // the same when all of the group was held; 0 before
+	held      uint64    // that number when all of the group was held; 0 before
 	meanwhile []subject // what was confirmed since then, and is over unless a hold turns out to be gone
 }
 
@@ -126,9 +132,10 @@ func newLedger(rdb redis.UniversalClient) *ledger {
 	return &ledger{sending: make(chan struct{}, 1), most: mostPending(rdb), accounts: make(map[string]*account), pending: make(map[subject]pending)}
 }
 
-// mostPending is how many failed invalidations of an account are remembered one by one. Beyond it all of
-// the account is pending, which bounds the memory of an outage, and ends with a SCAN of every node. A
-// client that does not show its nodes could never end that, so for it there is no bound.
+// mostPending is how many failed invalidations of an account are remembered one by one. If there
+// are more, the whole account is pending instead. That bounds the memory of an outage, and it ends
+// with a SCAN of every node. A client that does not show its nodes could never end it, so for such
+// a client there is no bound.
 func mostPending(rdb redis.UniversalClient) int {
 	if showsItsNodes(rdb) {
 		return 10_000
@@ -170,9 +177,10 @@ func (l *ledger) accountOf(of string, b *redisstore.Books) *account {
 	return a
 }
 
-// join notes a Cache that shares the account, and what it stores. All of them have one scope: an InvalidateTags of the one could else
-// not find what the other has filled under the same names. And all of them store the same, or each would take the entries of the
-// other for misses, or for its own.
+// join notes a Cache that shares the account, and what it stores. All caches of an account have one
+// scope: else an InvalidateTags of one could not find what another has filled under the same names.
+// They also store the same: else each would take the entries of the others for misses, or for its
+// own.
 func (a *account) join(scope string, as stored) error {
 	a.ledger.mu.Lock()
 	defer a.ledger.mu.Unlock()
@@ -204,10 +212,11 @@ func (a *account) lags(d time.Duration) {
 	}
 }
 
-// longestLag is what each invalidation must note: whatever Cache makes it, it may be about entries of another that lag.
+// longestLag is the lag that each invalidation must note. The Cache that makes it may have none,
+// and the entries may be those of another Cache that lags.
 func (a *account) longestLag() time.Duration { return time.Duration(a.lag.Load()) }
 
-// subjects are what the account has by names.
+// subjects are those of the account with these names.
 func (a *account) subjects(names []string) []subject {
 	all := make([]subject, len(names))
 	for i, name := range names {
@@ -270,8 +279,9 @@ func (l *ledger) add(subjects []subject) uint64 {
 	return l.last
 }
 
-// done notes how an attempt ended that was added with a number and began then: what has failed of it, since an ACL protects it or
-// for another reason, and the rest, which was confirmed. It reports whether somebody must begin to try again.
+// done notes how an attempt ended. The attempt was added with this number, and began then. failed
+// is what Redis has not confirmed of subjects, and refused tells that an ACL protects it. The rest
+// was confirmed. done reports whether somebody must begin to try again.
 func (l *ledger) done(subjects, failed []subject, refused bool, number uint64, began time.Time) (begin bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -287,8 +297,9 @@ func (l *ledger) done(subjects, failed []subject, refused bool, number uint64, b
 
 // failed notes invalidations that were not confirmed and that nobody has added.
 //
-// What an ACL protects fails until somebody grants the right. It is kept from reads, and tried again, but what is invalidated after
-// it is not repeated, which might go on for ever.
+// What an ACL protects fails until somebody grants the right. Reads do not use the cache for it,
+// and it is tried again. But what is invalidated after it is not repeated: that might go on for
+// ever.
 func (l *ledger) failed(subjects []subject, refused bool) (begin bool) {
 	return l.done(nil, subjects, refused, l.add(subjects), time.Time{})
 }
@@ -315,11 +326,12 @@ func (l *ledger) fail(failed []subject, refused bool) {
 	}
 }
 
-// fold has all of an account be pending in the place of very many.
+// fold makes the whole account pending in place of very many of its subjects.
 //
-// Which they were is then forgotten, but each was owed the lag of the replicas as well: a removal of everything does not keep
-// what was not there from being filled with an old row. The lag is over when so long has passed since they were folded: what is
-// loaded later is new. So a removal that begins before removes what is there, and another one must follow.
+// The ledger then forgets which they were. But each of them was owed the lag of the replicas as
+// well: after a removal of everything, an entry that was not there may still be filled with an old
+// row. When the lag has passed since the fold, what is loaded is new. So a removal that begins
+// before that is not enough: another one must follow.
 func (l *ledger) fold(a *account) {
 	failed, again := a.failed > l.most, a.again > l.most
 	if !failed && !again {
@@ -343,8 +355,8 @@ func (l *ledger) confirm(s subject, number uint64, began time.Time) {
 	p, ok := l.pending[s]
 	r, others := l.round, l.waiting-one(p.waits())
 
-	// others are those besides s that have failed, or are to be repeated. As long as there are any, s may be
-	// made anew from their old rows, so it is not over when Redis has confirmed it.
+	// others is how many except s have failed, or are to be repeated. As long as there are any, s
+	// may be made again from their old rows, so it is not over when Redis has confirmed it.
 	switch {
 	case !ok || p.number > number: // it speaks of a later write, and has an attempt of its own
 		return
@@ -364,8 +376,9 @@ func (l *ledger) confirm(s subject, number uint64, began time.Time) {
 	}
 }
 
-// confirmEach confirms the entries of an account of which everything was removed, unless each is owed the lag of the replicas as
-// well: one that was not there has not been held for it.
+// confirmEach confirms the entries of an account after everything of it was removed. It confirms
+// none if each is owed the lag of the replicas as well: an entry that was not there has not been
+// held for the lag.
 func (l *ledger) confirmEach(a *account, number uint64) {
 	for s, p := range l.pending {
 		if s.of == a && s.name != "" && p.failed && p.number <= number && a.longestLag() == 0 {
@@ -374,7 +387,8 @@ func (l *ledger) confirmEach(a *account, number uint64) {
 	}
 }
 
-// resume reports whether somebody must begin to try again, since whoever did has stopped.
+// resume reports whether somebody must begin to try again, since the goroutine that tried has
+// stopped.
 func (l *ledger) resume() (begin bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -403,8 +417,9 @@ func (l *ledger) unfinished() bool {
 	return false
 }
 
-// beginRound returns a round of what is to be sent again now, nil if there is nothing. more tells whether something is that may
-// not be due yet; if not, whoever is trying ends.
+// beginRound returns a round of what is to be sent again now, or nil if there is nothing. more
+// tells whether anything is unfinished, due or not yet due. If nothing is, the goroutine that tries
+// ends.
 func (l *ledger) beginRound() (r *retryRound, more bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -425,8 +440,8 @@ func (l *ledger) beginRound() (r *retryRound, more bool) {
 		l.set(s, p)
 		r.group = append(r.group, s)
 	}
-	// Whoever tries ends by this, under the lock: an invalidation that fails from now on finds that nobody
-	// is trying, and begins.
+	// This ends the trying, under the lock: an invalidation that fails from now on finds that
+	// nobody is trying, and begins.
 	more = l.unfinished()
 	if l.trying = l.trying && more; len(r.group) == 0 {
 		return nil, more
@@ -489,8 +504,9 @@ func (l *ledger) endRound(r *retryRound, failed []subject, refused bool) {
 	l.round = nil
 	isFailed := setOf(failed)
 
-	// As long as something is missing, the rest of the group may be made anew from its old rows, and is
-	// repeated with it. What an ACL protects may be missing for ever, so it has nothing repeated.
+	// As long as something of the group has failed, the rest may be made again from its old rows,
+	// and is repeated with it. What an ACL protects may fail for ever, so nothing is repeated with
+	// it.
 	again := false
 	for _, s := range failed {
 		again = again || !l.pending[s].refused && !refused
@@ -530,7 +546,7 @@ func (l *ledger) repeatNoMore() {
 	}
 }
 
-// stop notes that nobody tries, though something is pending.
+// stop notes that nobody tries, although something is pending.
 func (l *ledger) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -16,13 +16,14 @@ type Loaded struct {
 	err  error           // what the callers get
 	ctx  context.Context // of the load; nil if there was none
 
-	lagged bool // it may be made of what replicas of the database lack: not to be stored, nor is what is made from it
+	lagged bool // replicas of the database may lack a write to its rows: neither it nor what is made from it is to be stored
 }
 
 // Absent reports whether there is no row, as err says then.
 func (l *Loaded) Absent() bool { return isAbsence(l.err) }
 
-// loadAll loads wants in one call of a loader, for whoever waits for them. What it found is in their order.
+// loadAll loads wants in one call of a loader, for all callers that wait for them. What it found is
+// in their order.
 func (c *Core) loadAll(ctx context.Context, wants []*Want, batch, refresh bool) []Loaded {
 	return c.loadFor(ctx, wants, batch, LoadInfo{Refresh: refresh})
 }

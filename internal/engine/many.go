@@ -17,8 +17,8 @@ type answer interface {
 	// Want makes a want of a key.
 	Want(i int) *Want
 
-	// Take gives the caller the value that a document has of a key, which answers. If that is an absence, or cannot be decoded, it
-	// returns the error.
+	// Take gives the caller the value of a key from a document that answers. If that is an absence,
+	// or cannot be decoded, it returns the error.
 	Take(i int, e *document.Entry) error
 
 	// Give gives the caller the value of a want.
@@ -60,7 +60,7 @@ func (c *Core) ReadMany(ctx context.Context, reads []Reading, bad []error, a ans
 	return repanic(err)
 }
 
-// tellReads ends the reads of a GetMany. err is what those got that have no error of their own.
+// tellReads ends the reads of a GetMany. err is for the reads that have no error of their own.
 func (c *Core) tellReads(ctx context.Context, reads []Reading, err error) {
 	for i := range reads {
 		if r := &reads[i]; r.Err == ErrNoReturn {
@@ -70,7 +70,8 @@ func (c *Core) tellReads(ctx context.Context, reads []Reading, err error) {
 	}
 }
 
-// refuse notes what the reads of keys get that cannot be rendered, and returns an error that names the first.
+// refuse notes the errors of reads whose keys cannot be rendered, and returns an error that names
+// the first key.
 func refuse(reads []Reading, bad []error) error {
 	for i, err := range bad {
 		reads[i].Err = err
@@ -237,8 +238,9 @@ func (c *Core) fetchMany(ctx context.Context, b *redisstore.Budget, wants []*Wan
 	}
 }
 
-// collect gives the caller what was fetched, and loads what had no place yet when the Cache was closed. cut is the error that ended
-// the wait for the wants, if one did: it is what the reads got of those that are not ready.
+// collect gives the caller what was fetched, and loads what had no place yet when the Cache was
+// closed. cut is the error that ended the wait for the wants, if one did. The reads of wants that
+// are not ready get that error.
 func (c *Core) collect(ctx context.Context, wants []*Want, a answer, cut error) (err error) {
 	isLeft := func(w *Want) bool { return cut == nil && w.err == errClosed }
 	if left := only(wants, isLeft); left != nil {

@@ -131,8 +131,9 @@ func aboutsOf(subjects []subject) (logs []*near.Log, abouts []*near.About, parts
 	return logs, abouts, parts
 }
 
-// MayBeNear reports whether a read may be served a near copy. Reads inside a load look past them: what is made from an old copy might
-// be filled after that was dropped. So do reads inside InTx, and while an invalidation is pending.
+// MayBeNear reports whether a read may be served a near copy. Reads inside a load look past them:
+// what is made from an old copy might be filled after that was dropped. Reads inside InTx look past
+// them as well, and reads while an invalidation is pending.
 func (c *Core) MayBeNear(ctx context.Context) bool {
 	return c.entries.barring.Load() == 0 && (!c.Tagged || c.tags.barring.Load() == 0) &&
 		ctx.Err() == nil && ModeOf(ctx) == nil && insideOf(ctx) == nil

@@ -233,7 +233,7 @@ func (t *Teller) MayMiss(r *Reading) {
 	}
 }
 
-// Read ends a read. One that ended before anything was known of it is a miss.
+// Read ends a read. A read that ended before anything was known of it is a miss.
 func (t *Teller) Read(ctx context.Context, r *Reading) {
 	if r.Outcome == "" {
 		t.Count(r, Miss)
@@ -370,8 +370,9 @@ func (t *Teller) verify(ctx context.Context, v VerifyInfo) {
 	tell(ctx, t, v, func(o *Observer) func(context.Context, VerifyInfo) { return o.Verify })
 }
 
-// redisFailed tells of a command that failed. That Redis is down is told by the breaker; what a server refuses that is there
-// (a password, a permission, a write for want of memory) would be told by nobody.
+// redisFailed tells of a command that failed. The breaker tells that Redis is down. Nobody else
+// would tell what a server refuses that is there: a password, a permission, a write when it is out
+// of memory.
 func (t *Teller) redisFailed(err error) {
 	t.n.redisErrors.Add(1)
 	if redisstore.Unreachable(err) {

@@ -76,7 +76,7 @@ func (p *polls) leave(name string, w *waiter) {
 	}
 }
 
-// drop ends the wait of some of those who wait for a name.
+// drop ends the wait of some waiters of a name.
 func (p *polls) drop(name string, n *polled, some ...*waiter) {
 	for _, w := range some {
 		delete(n.waiters, w)
@@ -109,7 +109,7 @@ func (p *polls) schedule() {
 	p.timer = time.AfterFunc(pause, p.poll)
 }
 
-// poll reads the names that are due, or soon will be, and tells those who wait for them.
+// poll reads the names that are due, or soon will be, and tells the waiters.
 func (p *polls) poll() {
 	p.mu.Lock()
 	if p.flying {
@@ -120,8 +120,8 @@ func (p *polls) poll() {
 	due := maps.Clone(p.names)
 	maps.DeleteFunc(due, func(_ string, n *polled) bool { return time.Until(n.due) > n.pause/4 })
 	names := slices.Sorted(maps.Keys(due))
-	// Only those who wait by now are told. Who begins to wait while the command is under way may have
-	// arrived after an Invalidate that Redis executed behind it.
+	// Only the waiters that are there by now are told. A waiter that begins to wait while the
+	// command is under way may have arrived after an Invalidate that Redis executed behind it.
 	told := make([][]*waiter, len(names))
 	for i, name := range names {
 		told[i] = slices.Collect(maps.Keys(due[name].waiters))
@@ -165,10 +165,11 @@ const (
 	longestPoll  = 100 * time.Millisecond
 )
 
-// pollPause is the time until the next poll for a load that has been waited for so long, and usually takes that long as far
-// as this process knows. Polls are a quarter of that apart, closer the nearer it comes, and a fiftieth about then: who waits
-// for a load that takes its usual time learns of the fill soon after. Later they are a ninth of the time waited apart. In all,
-// that is some ten polls, or ten a second. The timer adds or subtracts up to a fifth.
+// pollPause is the time until the next poll for a load that has been waited for so long, and
+// usually takes that long as far as this process knows. Polls are a quarter of that apart, closer
+// the nearer it comes, and a fiftieth about then: a waiter of a load that takes its usual time
+// learns of the fill soon after. Later they are a ninth of the time waited apart. In all, that is
+// some ten polls, or ten a second. The timer adds or subtracts up to a fifth.
 func pollPause(waited, usual time.Duration) time.Duration {
 	off := max(waited-usual, usual-waited)
 	pause := max(min(off/2, max(waited/9, usual/4)), usual/50, shortestPoll)

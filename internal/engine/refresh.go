@@ -11,8 +11,8 @@ import (
 	"github.com/asidecache/aside/internal/redisstore"
 )
 
-// A refresh loads while the present value is served. It fills like any load: its fill replaces the document that it
-// started from and no other, so an Invalidate refuses it, and so does a newer load.
+// A refresh loads while the present value is served. It fills like any load: its fill replaces the
+// document that it started from and no other, so it is refused after an Invalidate or a newer load.
 //
 // The claim keeps other processes from refreshing the same document at the same time. It saves loads, nothing depends
 // on it.
@@ -38,8 +38,9 @@ func (c *Core) due(e *document.Entry, now time.Time) bool {
 	return reach*rand.ExpFloat64() >= left
 }
 
-// inVain reports whether a refresh would end when the entry has expired, and its fill be refused: what is not served stale
-// expires at the end of its TTL, or a moment after that, as clocks differ.
+// inVain reports whether a refresh would end when the entry has expired, so that its fill would be
+// refused. What is not served stale expires at the end of its TTL, or a moment after that, as
+// clocks differ.
 func (c *Core) inVain(e *document.Entry, left float64) bool {
 	return (c.Config.Stale == 0 || e.State == document.Absent) && left <= float64(e.Took) && left > -clockSkew
 }
@@ -60,8 +61,8 @@ func (r *refreshing) begin(name string) bool {
 
 func (r *refreshing) end(name string) { r.names.Delete(name) }
 
-// StartRefresh refreshes the documents of the wants in the background: those that are not being refreshed, and as many at a
-// time as there are places free for; what finds none is left to a later read.
+// StartRefresh refreshes the documents of the wants in the background, if they are not being
+// refreshed already. It begins as many as find a place. The rest is left to a later read.
 func (c *Core) StartRefresh(ctx context.Context, wants []*Want, many bool) {
 	if len(c.places) == cap(c.places) {
 		return
@@ -148,8 +149,8 @@ const (
 // claimLife is for how long a refresh claims its document.
 func (c *Core) claimLife() time.Duration { return min(c.Config.LoadTimeout, longestClaim) }
 
-// longestClaimed is how long a claim, or the backoff in its place, may have to go where refreshes claim for life. One that has
-// longer was made before a clock was set back.
+// longestClaimed is how long a claim, or the backoff in its place, may have to go where refreshes
+// claim for life. A claim that has longer was made before a clock was set back.
 func longestClaimed(life time.Duration) time.Duration { return max(life, longestBackoff) }
 
 // nextBackoff doubles the time that a failed refresh puts off the next one by.

@@ -17,19 +17,22 @@ import (
 	"github.com/asidecache/aside/internal/redisstore"
 )
 
-// How a group of entries, tags and whole caches is removed, that one call has named, or one InTx, or a round of the ledger.
+// How a group of entries, tags and whole caches is removed. A group is what one call has named, or
+// one InTx, or a round of the ledger.
 //
-// One of them may be made from another, by a loader that reads other caches. If they were removed one after the other, the one
-// might be made anew in between from the old row of the other. So a group is removed in one atomic step if one server has it
-// all and a script can name it. Else all of it is held first, and then released: what is held cannot be filled, neither by what
-// reads it, nor by a load that began before, and when the first is released, the old rows are gone.
+// One entry may be made from another, by a loader that reads other caches. If the two were removed
+// one after the other, the first might be made again in between from the old row of the second. So
+// a group is removed in one atomic step if one server has all of it and a script can name it. Else
+// all of it is held first, and then released. What is held cannot be filled by a load, whether it
+// began before the hold or after. When the first hold is released, the old rows are gone.
 //
 //	hold     each entry, which removes it, and each tag with its record
 //	remove   what has the tags, and what the whole caches have
 //	release  all, and see whether it was held all the time
 //
-// A hold that was evicted or deleted is found when it is released: then all is held and released again. Each hold has an id that
-// the server made, which only an unbroken one keeps, since a command that comes late or twice may place it again.
+// If a hold was evicted or deleted, its release finds that out: then all is held and released
+// again. Each hold has an id that the server made. A command that comes late or twice may place a
+// hold again, but only an unbroken hold keeps its id.
 //
 // (proof/nested has the rules, and 60 designs that break.)
 
@@ -93,7 +96,7 @@ func (c *Core) remove(ctx context.Context, subjects []subject) (failed []subject
 	return subjects, errHoldsGone
 }
 
-// tellRest has near copies of subjects forgotten, all but what has failed.
+// tellRest has near copies of subjects forgotten, except those of what has failed.
 func (c *Core) tellRest(ctx context.Context, subjects, failed []subject, err error) ([]subject, error) {
 	if !slices.ContainsFunc(subjects, subject.hasNear) {
 		return failed, err
@@ -106,8 +109,8 @@ func (c *Core) tellRest(ctx context.Context, subjects, failed []subject, err err
 	return append(failed, didNot...), cmp.Or(err, why)
 }
 
-// removeTasks remove entries. Those that nothing may be cached for after it, since replicas lag, come first: what is made from one
-// that is removed later meets the lag.
+// removeTasks remove entries. Entries whose replicas lag, so that nothing may be cached for them
+// afterwards, come first: what is made from an entry that is removed later meets the lag.
 func (c *Core) removeTasks(entries []subject) []task {
 	tasks := make([]task, 0, len(entries))
 	for _, lagging := range []bool{true, false} {
@@ -204,7 +207,7 @@ func (g *grip) release(ctx context.Context) (wasGone bool) {
 	return slices.ContainsFunc(g.holds, (*holds).wasGone)
 }
 
-// A part of some subjects is what is of one account.
+// An accountPart is those of some subjects that are of one account.
 type accountPart struct {
 	of    *account
 	names []string
@@ -240,8 +243,8 @@ func indexesOf(tags []subject) []string {
 type task struct {
 	redisstore.Op
 	about []subject
-	told  bool                                     // of a name under which something else lies
-	holds bool                                     // a hold that this version does not know has kept it from what it is for
+	told  bool                                     // the user knows that something else lies under the name
+	holds bool                                     // it has failed if a hold that this version does not know was in its way
 	done  func(r redisstore.Reply, sent time.Time) // takes what Redis has confirmed; nil if nothing is to be taken
 }
 
@@ -249,8 +252,9 @@ type task struct {
 func (t task) Key() string { return t.Name }
 func (t task) Size() int   { return len(t.about) }
 
-// attempt runs tasks, in chunks that have WithRedisTimeout each. It tells each task that was confirmed as soon as its chunk was. It
-// returns what was not confirmed, and the first error.
+// attempt runs tasks in chunks, and each chunk has WithRedisTimeout. As soon as a chunk is
+// answered, attempt calls done of the tasks that Redis has confirmed. It returns what was not
+// confirmed, and the first error.
 func (c *Core) attempt(ctx context.Context, tasks []task) (failed []subject, first error) {
 	if len(tasks) == 0 {
 		return nil, nil

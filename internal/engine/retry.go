@@ -11,11 +11,12 @@ import (
 	"github.com/asidecache/aside/internal/redisstore"
 )
 
-// What a Cache does about what the ledger of its client has pending.
+// How a Cache sends again what is pending in the ledger of its client.
 //
-// One goroutine tries, of whichever Cache noticed first. If its Cache is closed, it stops, and leaves the
-// trying to the next Cache of the client that reads or fails (left, resume). So no goroutine belongs to
-// a client, which nobody closes for us, and what is pending is tried as long as any Cache is open.
+// One goroutine tries. It belongs to the Cache that noticed first. If that Cache is closed, the
+// goroutine stops, and leaves the trying to the next Cache of the client that reads or fails (left,
+// resume). So no goroutine belongs to a client, which nobody closes for us, and what is pending is
+// tried as long as any Cache is open.
 //
 //	retry         begins, unless somebody tries already
 //	sendAgain     waits 50 ms, 100 ms and so on up to a second between the tries
@@ -51,8 +52,9 @@ func (c *Core) sendAgain() {
 	}
 }
 
-// sendPending sends what failed and is still pending, and what is to be repeated after it, and reports whether there is more. One
-// at a time: each probe of a Redis that has just come back would else begin a SCAN of its own.
+// sendPending sends what failed and is still pending, and what is to be repeated after it, and
+// reports whether there is more. Only one goroutine sends at a time: else each probe of a Redis
+// that has just come back would begin a SCAN of its own.
 //
 // What is invalidated during a round may have to be repeated in another one. That follows at once, if nothing has failed.
 func (c *Core) sendPending(ctx context.Context) (more bool) {
@@ -64,7 +66,7 @@ func (c *Core) sendPending(ctx context.Context) (more bool) {
 	}
 }
 
-// sendRounds is sendPending for the one that has put something into sending.
+// sendRounds is sendPending for the goroutine that has put something into sending.
 func (c *Core) sendRounds(ctx context.Context) (more bool) {
 	l := c.ledger
 	defer func() { <-l.sending }()
@@ -86,8 +88,9 @@ func (c *Core) sendRounds(ctx context.Context) (more bool) {
 // meanwhile, the third what may have been made from that: where writes never pause it would go on for ever.
 const mostRounds = 16
 
-// sendRound is remove for the group of a round. What has failed comes first: only if all of that is held, the rest is, which is to be
-// repeated for it. What an ACL protects is tried by itself.
+// sendRound is remove for the group of a round. What has failed is held first. The rest is to be
+// repeated because of that, and is held only if all of that is held. What an ACL protects is tried
+// by itself.
 func (c *Core) sendRound(ctx context.Context, r *retryRound) (failed []subject, err error) {
 	l := c.ledger
 	_, _, refused := l.sorted(r)
@@ -101,8 +104,8 @@ func (c *Core) sendRound(ctx context.Context, r *retryRound) (failed []subject, 
 			failed, err = c.remove(ctx, first)
 			return append(failed, didNot...), err
 		}
-		// What is to be repeated is there for the sake of what has failed: held before it, it could be made
-		// anew from it as soon as it is released.
+		// What is to be repeated may be made from what has failed, so what has failed is held
+		// first. Else the one could be made again from the other as soon as it is released.
 		g := c.newGrip(len(r.group))
 		g.hold(ctx, first)
 		if g.err == nil {
@@ -122,8 +125,8 @@ func (c *Core) sendRound(ctx context.Context, r *retryRound) (failed []subject, 
 	return r.group, errHoldsGone
 }
 
-// mayNotRead reports whether a pending invalidation keeps an entry from being read from the cache. A Cache that was closed may have
-// left that behind, and is relieved here.
+// mayNotRead reports whether a pending invalidation keeps an entry from being read from the cache.
+// A Cache that was closed may have left that behind: then this Cache begins to try here.
 func (c *Core) mayNotRead(name string) bool {
 	if c.entries.barring.Load() > 0 {
 		c.retry(c.ledger.resume())

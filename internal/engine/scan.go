@@ -80,7 +80,8 @@ func (c *Core) tellRemoved(ctx context.Context) func(*account, int) {
 // A visitor is called with pages of names, on several goroutines for a Cluster.
 type visitor = func(ctx context.Context, names []string) error
 
-// walk visits the names that begin with prefix, those that are there all the time at least once.
+// walk visits the names that begin with prefix. It visits a name that is there all the time at
+// least once.
 func (c *Core) walk(ctx context.Context, prefix string, visit visitor) error {
 	if cluster, ok := c.Store.RDB.(*redis.ClusterClient); ok {
 		return c.walkAll(ctx, cluster, prefix, visit)
@@ -105,8 +106,8 @@ func showsItsNodes(rdb redis.UniversalClient) bool {
 	}
 }
 
-// alone returns errManyNodes if a client that does not show what is behind it, an AutoPipeliner, talks to a Cluster, of
-// which SCAN would see one node.
+// alone returns errManyNodes if an AutoPipeliner, which does not show what is behind it, talks to a
+// Cluster: SCAN would see only one of its nodes.
 func (c *Core) alone(ctx context.Context) error {
 	if showsItsNodes(c.Store.RDB) {
 		return nil
@@ -155,9 +156,10 @@ func (c *Core) walkAll(ctx context.Context, cluster *redis.ClusterClient, prefix
 	}
 }
 
-// layout tells which primary has which slots, and which are being moved: what each primary says of itself, since only it
-// knows the latter. A ClusterClient may also be one of servers that are no Cluster, as NewFailoverClusterClient makes it, or
-// ClusterSlots of its options: those know no slots, and none moves.
+// layout tells which primary has which slots, and which are being moved: what each primary says of
+// itself, since only the primary knows which are being moved. A ClusterClient may also be one of
+// servers that are no Cluster, as NewFailoverClusterClient makes it, or ClusterSlots of its
+// options: those know no slots, and none moves.
 func (c *Core) layout(ctx context.Context, cluster *redis.ClusterClient) (string, error) {
 	var layout string
 	_, err := c.persist(ctx, func() (err error) {
@@ -247,8 +249,9 @@ func serverRun(info string) string {
 	return run
 }
 
-// persist calls fn, which sends commands, again while Redis does not answer, four times at most: one command that is lost must not
-// cost all that was done before it. It reports whether any was.
+// persist calls fn, which sends commands. It calls fn again while Redis does not answer, four times
+// at most: one command that is lost must not cost all that was done before it. It reports whether
+// any was lost.
 func (c *Core) persist(ctx context.Context, fn func() error) (lost bool, err error) {
 	for pause := firstRetry; ; pause *= 2 {
 		err = fn()
@@ -301,7 +304,7 @@ func InvalidateAll(ctx context.Context, caches []*Core) error {
 	return err
 }
 
-// invalidateAllOrLater leaves it to the end of InTx, inside.
+// invalidateAllOrLater is invalidateAll outside InTx. Inside, it leaves that to the end of InTx.
 func invalidateAllOrLater(ctx context.Context, caches []*Core) error {
 	lead := caches[0]
 	if err := lead.alone(context.WithoutCancel(ctx)); errors.Is(err, errManyNodes) {

@@ -24,9 +24,10 @@ import (
 //	bytes      nonce, and what the AEAD makes of: end in ms since 1970 (8 bytes), what the codec wrote
 //	bound to   version (8 bytes), 1 for an absence or else 0 (1 byte), name, which is that of the cache, ':' and the rendered key
 //
-// The version has the shape of V in it. The end is when the entry expires at latest, by the clock of the process that sealed it.
-// Whoever can write to Redis can store a document again that was there before, and this bounds for how long. The rest of the
-// header is not sealed, since the scripts and the clients of other versions look at it. It decides when a value is refreshed and
+// The version has the shape of V in it. The end is when the entry expires at latest, by the clock
+// of the process that sealed it. An attacker who can write to Redis can store a document again that
+// was there before. The end bounds for how long. The rest of the header is not sealed, since the
+// scripts and the clients of other versions look at it. It decides when a value is refreshed and
 // who may replace it, and never what a read returns.
 type Seal struct {
 	AEADs   []cipher.AEAD // the first one seals, and each of them opens
@@ -35,7 +36,7 @@ type Seal struct {
 
 const (
 	endSize   = 8
-	boundSize = 8 + 1 // besides the name
+	boundSize = 8 + 1 // without the name
 )
 
 // Close returns what is stored of a value, or of an absence.
@@ -98,7 +99,7 @@ var (
 	errIsSealed  = errors.New("aside: it is sealed, and this cache has no WithSeal")
 )
 
-// An opening is done once for callers who share a document.
+// An opening is done once for callers that share a document.
 type opening struct {
 	data []byte
 	end  int64

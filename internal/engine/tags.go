@@ -17,19 +17,21 @@ import (
 //
 // Two kinds of Redis keys keep book of them, of all caches of one scope together. Neither holds a colon, so no cache has them.
 //
-//	aside-tags         the journal, a sorted set: records, each of which names tags that were invalidated, by the time when they
+//	aside-tags         the journal, a sorted set: records that name tags which were invalidated, by the time when they
 //	                   were made, and the tags that transactions hold, by expiry
 //	aside-tag=<tag>    the index, a sorted set by expiry: the entries that were filled with the tag
 //
 // With a scope they are aside-tags-<scope> and aside-tag-<scope>=<tag>.
 //
-// Records and held tags are in one key, since a load must read both at one moment, or the records first. Two keys would have
-// to be read by two commands, whose order a Cluster may change while their slot moves: it redirects the one, and not the other.
-// If the held tags were read first, a transaction might hold a tag and make its record in between, and the load would see
+// Records and held tags are in one key, since a load must read both at one moment, or the records
+// first. Two keys would have to be read by two commands. A Cluster may change the order of these
+// while their slot moves: it redirects the one, and not the other. If the held tags were read
+// first, a transaction might hold a tag and make its record in between, and the load would see
 // neither. (proof/model has that among the designs that break.)
 //
-// The tags of a value are known only when it is loaded. So a load begins with a snapshot: the last record of the journal, and
-// the tags that are held. It ends with three steps, each of which waits for the one before:
+// The tags of a value are known only when it is loaded. So a load begins with a snapshot: the last
+// record of the journal, and the tags that are held. It ends with three steps, and each waits for
+// the one before:
 //
 //  1. add the entry to the index of each of its tags
 //  2. read the journal: the marked record is still there, no later one names one of the tags, and none was held
@@ -42,18 +44,21 @@ import (
 //  3. invalidate each entry found there; only then take them out of the index
 //  4. release the tags
 //
-// A load that began before its step 1 has its snapshot before the record. If it reads the journal after the record, it does
-// not fill. If before, then it has added the entry to the index before: InvalidateTags finds it there, and removes what
-// the load has filled, or voids what it would replace. The keys may live on different nodes: nothing but the order of the
-// steps counts.
+// A load that began before step 1 of InvalidateTags has a snapshot from before the record. If the
+// load reads the journal after the record was made, it does not fill. If the load reads the journal
+// earlier, it has added the entry to the index even earlier. InvalidateTags finds the entry there,
+// and removes what the load has filled, or voids what it would replace. The keys may live on
+// different nodes: only the order of the steps counts.
 //
-// The tags are held until all is removed, since one entry may be made from another: a load that begins meanwhile, and might have
-// read another cache that is not removed yet, does not fill, however late it ends. Inside InTx they are held until the transaction
-// has ended, for a load that might have read the row from before the commit.
+// The tags are held until all is removed, since one entry may be made from another. A load that
+// begins meanwhile might have read an entry of another cache that is not removed yet. So it does
+// not fill, however late it ends. Inside InTx the tags are held until the transaction has ended,
+// since a load might have read the row from before the commit.
 //
-// What may come late or twice: a record, which costs a fill or two; an index, which adds the entry again; the removal from
-// an index, which compares scores. A score is made by the server, another one each time that an entry is added.
-// (To remove by name alone would lose an entry that has been added since.)
+// Three commands may come late or twice. A record costs a fill or two. The command of an index adds
+// the entry again. The removal from an index compares scores: the server makes another score each
+// time that an entry is added. (To remove by name alone would lose an entry that has been added
+// since.)
 const mostTags = 1000 // of a value: each costs the fill the run of a script
 
 // everyTag stands in a record for all tags. It is no rendered tag: '%' and two hex digits are an escape.
@@ -61,7 +66,8 @@ const everyTag = "%all"
 
 // removeTagged removes what has tags that are recorded and held. If Redis refuses one of them, it tries each half of them.
 //
-// Of entries that may not be touched, those caches are told that have them: nobody else waits for another application.
+// If entries may not be touched, only the caches that have them are told: nobody else waits for
+// another application.
 func (c *Core) removeTagged(ctx context.Context, tags []subject) (failed []subject, err error) {
 	if len(tags) == 0 {
 		return nil, nil

@@ -59,8 +59,9 @@ func (vs *Values) DeepCopy(v any) {
 	}
 }
 
-// DecodeFor decodes into v for one of those who share data: once for all, if they may share the value or can have copies of it.
-// shared is nil if data is the caller's own. What v holds is zero before, and no value if ok is false.
+// DecodeFor decodes into v for one of the callers that share data: once for all, if they may share
+// the value or can have copies of it. shared is nil if data is the caller's own. What v holds is
+// zero before, and no value if ok is false.
 func (vs *Values) DecodeFor(v any, name string, data []byte, shared *redisstore.Decoding) (ok bool) {
 	switch {
 	case shared == nil:
@@ -99,7 +100,7 @@ func (vs *Values) decode(v any, name string, data []byte) (ok bool) {
 	return false
 }
 
-// unmarshal calls the codec. What makes it panic is unreadable, too.
+// unmarshal calls the codec. What makes it panic is unreadable as well.
 func (vs *Values) unmarshal(data []byte, v any) (err error) {
 	defer codecPanicked(&err)
 	return vs.core.Config.Codec.Unmarshal(data, v)
@@ -116,8 +117,8 @@ func (c *Core) unshared(data []byte) []byte {
 
 func (vs *Values) unshared(data []byte) []byte { return vs.core.unshared(data) }
 
-// Encode turns a value that was loaded into what is stored of it. The two share no memory: a caller who has left may modify the
-// value while the other is being stored.
+// Encode turns a value that was loaded into what is stored of it. The two share no memory: a caller
+// that has left may modify the value while the other is being stored.
 func (vs *Values) Encode(name string, v any, l *Loaded) {
 	c := vs.core
 	l.Tags = keys.Tags(l.Tags)

@@ -38,11 +38,12 @@ type verifier struct {
 // The times of the rounds, after the first one, and after the lag of replicas of the database.
 var verifyAgain = [...]time.Duration{time.Second, 10 * time.Second, time.Minute}
 
-// settling is how long after a failure to reach Redis nothing is verified: what is pending in other processes is tried again at
-// least once in a second, once a probe has found Redis, which is sent once in a second as well.
+// settling is how long nothing is verified after a failure to reach Redis. Other processes probe
+// Redis once in a second. Once a probe has found it, they try again at least once in a second what
+// is pending.
 const settling = 3 * time.Second
 
-// A Witnessed is a near copy of a Cache with WithVerify: it knows of which document it is a copy.
+// A Witnessed is a near copy of a Cache with WithVerify: it knows which document it is a copy of.
 type Witnessed struct {
 	Copied any
 	Name   string
@@ -79,7 +80,7 @@ func witnessOfFill(doc []byte) Witness {
 	return Witness{string(e.Token[:bytes.LastIndexByte(e.Token, '-')+1]), time.Now().UnixMilli()}
 }
 
-// is reports whether a witness is of the document that another is of.
+// is reports whether two witnesses are of one document.
 func (w Witness) is(of Witness) bool {
 	return w.Token != "" && (strings.HasPrefix(w.Token, of.Token) || of.Token != "" && strings.HasPrefix(of.Token, w.Token))
 }
@@ -108,7 +109,7 @@ func (v *verifier) sights(m *Mode, name string, e *document.Entry) *Sighting {
 	return s
 }
 
-// settled reports whether Redis was reached all the time of late.
+// settled reports whether Redis was reached all the time lately.
 func (v *verifier) settled() bool {
 	lost := v.unreached.Load()
 	return lost == nil || time.Since(*lost) >= settling

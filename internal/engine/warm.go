@@ -14,8 +14,9 @@ import (
 	"github.com/asidecache/aside/internal/redisstore"
 )
 
-// A Redis that is full evicts what is used least. A hit reads its entry and nothing else, so the index of its tag, which only
-// fills touch, would be evicted long before the entry, and InvalidateTags would no longer find that.
+// A Redis that is full evicts what is used least. A hit reads its entry and nothing else, so the
+// index of its tag, which only fills touch, would be evicted long before the entry, and
+// InvalidateTags would no longer find the entry.
 //
 // So each Cache notes the entries that it hits, with their tags, which their documents name. Once a minute it looks them up
 // in the indexes, which makes those as warm as the entries. An entry that its index has lost all the same (by an eviction, a
@@ -135,7 +136,7 @@ func (c *Core) lostByIndexes(ctx context.Context, hits map[string]hitEntry) (los
 	return slices.Compact(lost)
 }
 
-// missingOf returns the entries that an index has not, of those that scriptWarm was given.
+// missingOf returns those of the entries given to scriptWarm that the index lacks.
 func missingOf(op redisstore.Op, r redisstore.Reply) (names []string) {
 	for field := range strings.FieldsSeq(string(r.Doc)) {
 		if i, err := strconv.Atoi(field); err == nil && 0 < i && i <= len(op.Args) {

@@ -18,7 +18,7 @@ import (
 //	invalidate      renders the tags, takes each subject once, and tells observers how it went
 //	holdOrRemove    inside InTx the subjects are held (intx.go), outside they are removed (removal.go)
 //
-// Of the caches that a write is about, one sends it all: the rest is told what became of it.
+// One of the caches that a write is about sends it all. The others are told what became of it.
 
 // A write is what one call invalidates through one client.
 type write struct {
@@ -56,7 +56,7 @@ func (w *write) add(ch Change) {
 	p.Names, p.Tags, p.Err = append(p.Names, ch.Names...), append(p.Tags, ch.Tags...), cmp.Or(p.Err, ch.Err)
 }
 
-// invalidate does what an invalidation is where ctx is of: inside InTx, or outside.
+// invalidate does what an invalidation means under ctx: inside InTx, or outside.
 func (w *write) invalidate(ctx context.Context) error {
 	start, held := time.Now(), ModeOf(ctx).inTx()
 	var subjects []subject

@@ -19,8 +19,8 @@ type Codec struct {
 
 func (Codec) Marshal(v any) ([]byte, error) { return json.Marshal(v) }
 
-// Unmarshal leaves to encoding/json what the engine refuses: that is what it refuses, too, or one of the oddities that it
-// bears, such as fields that differ by case alone.
+// Unmarshal leaves to encoding/json what the engine refuses. encoding/json refuses it as well, or
+// it is one of the oddities that encoding/json bears, such as fields that differ by case alone.
 func (c Codec) Unmarshal(data []byte, v any) error {
 	if c.standard {
 		return json.Unmarshal(data, v)

@@ -13,10 +13,12 @@ import (
 // A Deepener makes of a shallow copy of a value, in place, one that shares no memory with the original.
 type Deepener func(v reflect.Value)
 
-// DeepenerOf returns the deepener of a t: nil if a shallow copy shares nothing. ok is false if each caller has to decode, since
-// copies would not be what decoding makes, or cannot be made: of what lies behind an interface; of unexported references; of a
-// type that contains itself, whose values may go in circles; and of references that were decoded by a method of the user's
-// (for JSON, text, binary or gob), which may point to something that others compare them with.
+// DeepenerOf returns the deepener of a t, or nil if a shallow copy shares nothing. ok is false if
+// each caller has to decode, since a copy would not be what decoding makes, or cannot be made. That
+// is so for what lies behind an interface; for unexported references; for a type that contains
+// itself, whose values may go in circles; and for references that were decoded by a method of the
+// user's (for JSON, text, binary or gob), which may point to something that others compare them
+// with.
 func DeepenerOf(t reflect.Type) (_ Deepener, ok bool) { return deepenerWithin(t, nil) }
 
 // deepenerWithin is about a t within other types.
@@ -25,7 +27,7 @@ func deepenerWithin(t reflect.Type, outer []reflect.Type) (_ Deepener, ok bool) 
 		return nil, true // nobody modifies the Location that it points to
 	}
 	if t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Uint8 {
-		return sliceDeepener(t, outer) // bytes, whoever has decoded them
+		return sliceDeepener(t, outer) // bytes, no matter how they were decoded
 	}
 	if slices.Contains(outer, t) {
 		return nil, false

@@ -25,9 +25,10 @@ var (
 
 // CodecOf returns the default codec for values of type t, or why JSON would damage them without an error at run time.
 //
-// A cache that returns less than the loader did is worse than none, and encoding/json drops much without a word: what has no
-// exported field becomes {}, two fields of one name become none, an embedded time.Time stands for the whole struct. All
-// that the type shows is refused here, before the first value is stored, and so is what could never be encoded or decoded.
+// A cache that returns less than the loader did is worse than none, and encoding/json drops much
+// without a word: what has no exported field becomes {}, two fields of one name become none, an
+// embedded time.Time stands for the whole struct. All that the type shows is refused here, before
+// the first value is stored. What could never be encoded or decoded is refused as well.
 //
 // Accepted, although a value may come back changed, because no type is free of it or because its author chose so: unexported
 // fields beside exported ones and fields tagged json:"-" come back zero; a number in an `any` comes back as float64; omitempty
@@ -116,8 +117,8 @@ func checkMapKey(key reflect.Type, path string) error {
 	return fmt.Errorf("%s (map key %v) cannot be encoded and decoded again", path, key)
 }
 
-// keyReadsItself reports whether the second version calls another method of a map key than encoding/json, which prefers
-// UnmarshalJSON to UnmarshalText there, too.
+// keyReadsItself reports whether the second version calls another method of a map key than
+// encoding/json. That prefers UnmarshalJSON to UnmarshalText for keys as well.
 func keyReadsItself(key reflect.Type) bool {
 	key = reflect.PointerTo(key)
 	return key.Implements(jsonUnmarshalerType) || key.Implements(jsonUnmarshalerFromType)
@@ -266,8 +267,8 @@ func (c *jsonCheck) checkField(o *jsonObject, f reflect.StructField, path string
 	return c.check(f.Type, path, o.addressable)
 }
 
-// jsonName returns the name that a tag gives to a field, or "" if it gives none. Which names encoding/json takes depends on the
-// toolchain, so it is asked.
+// jsonName returns the name that a tag gives to a field, or "" if it gives none. The names that
+// encoding/json takes depend on the toolchain, so it is asked.
 func jsonName(tag string) string {
 	name, _, _ := strings.Cut(tag, ",")
 	if strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") == "" {

@@ -18,10 +18,11 @@ import (
 // is a part of the version of a document. A field that was added to V would else be zero in every hit until the old entries
 // have expired, and nobody would notice.
 //
-// Two programs have the same shape for the same V, however they were built: it holds nothing of packages, addresses or maps,
-// and of a type that does not write itself not even the name. With the default codec, fields come in the order of their JSON
-// names, and those of an embedded struct stand among the others. Of another codec it is not known which fields it writes
-// under which names, so the shape has all exported ones in their order, with all of their tags.
+// Two programs have the same shape for the same V, however they were built: it holds nothing of
+// packages, addresses or maps, and of a type that does not write itself not even the name. With the
+// default codec, fields come in the order of their JSON names, and those of an embedded struct
+// stand among the others. For another codec it is not known which fields it writes under which
+// names, so the shape has all exported ones in their order, with all of their tags.
 //
 // What a type writes whose methods write it cannot be seen. Its name is written beside its exported fields, if it has some.
 

@@ -48,13 +48,15 @@ func Renderer[K comparable](custom func(K) string, refuses func(reflect.Type) er
 
 // A layout is how every key of one type is rendered. Two different keys of the type never share a rendered form:
 //
-//   - A key is the list of its leaves: the basic values in it, fields of fields and elements of arrays in order, unexported
-//     and embedded ones too. Their number is fixed by the type, so that a list says where each leaf belongs. Blank fields
-//     take no part in ==, nor in this. A type without leaves (struct{}, [0]int) renders as the empty string.
+//   - A key is the list of its leaves: the basic values in it, fields of fields and elements of
+//     arrays in order, unexported and embedded ones too. Their number is fixed by the type, so that
+//     a list says where each leaf belongs. Blank fields take no part in ==, and are not in the
+//     list. A type without leaves (struct{}, [0]int) renders as the empty string.
 //   - Integers are decimal, bools are true and false, a [N]byte is 2N hex digits, a string is itself.
-//   - In strings and texts '%', ':', '{', '}', space and the ASCII control bytes are written as '%' and two hex digits, and
-//     so is ',' where there is more than one leaf, because it separates the leaves. Braces would be a hash tag: all keys that
-//     begin with {x} would lie in one slot of a Cluster. All other bytes stay, so that ordinary keys can be read in redis-cli;
+//   - In strings and texts '%', ':', '{', '}', space and the ASCII control bytes are written as '%'
+//     and two hex digits. Where there is more than one leaf, ',' is escaped as well, because it
+//     separates the leaves. Braces would be a hash tag: all keys that begin with {x} would lie in
+//     one slot of a Cluster. All other bytes stay, so that ordinary keys can be read in redis-cli;
 //     UTF-8, valid or not, passes unchanged.
 //   - What is longer than maxRendered becomes hashedPrefix and the hex SHA-256 of the long form.
 //
@@ -150,7 +152,7 @@ func (s *layout) addArray(t reflect.Type, offset uintptr, path string) error {
 			return err
 		}
 		if len(s.leaves) == before {
-			return nil // nor have the other elements any leaf: [1<<40]struct{} is a legal type
+			return nil // the other elements have no leaf either: [1<<40]struct{} is a legal type
 		}
 	}
 	return nil

@@ -66,7 +66,8 @@ type Feed interface {
 	Lag() (slot string, behind time.Duration, bytes int64)
 }
 
-// LagsOf returns the lags by slot. Of several feeds of one slot, the one that is least behind tells how far the slot is.
+// LagsOf returns the lags by slot. If one slot has several feeds, the one that is least behind
+// tells how far the slot is.
 func LagsOf[F Feed](feeds []F) map[string]Lag {
 	lags := make(map[string]Lag)
 	for _, f := range feeds {

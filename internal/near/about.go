@@ -12,8 +12,8 @@ type About struct {
 	Prefixes []string // of whole caches: each entry whose name begins so
 }
 
-// Text is how a record in Redis has it: words with spaces between them, each of which begins with its kind. So a person can
-// read it with redis-cli, and a program in another language can write it.
+// Text is how a record in Redis has it: words with spaces between them. Each word begins with its
+// kind. So a person can read it with redis-cli, and a program in another language can write it.
 const (
 	ofName   = '='
 	ofTag    = '#'

@@ -15,7 +15,7 @@ import (
 //	Note                      before the look is sent to Redis: the generations that the copy will depend on
 //	Put                       once the look has found a usable document: the copy, with what was noted
 //	Get                       serves it while the Log has a lease, the copy is young enough, and no generation was raised
-//	drop, dropPrefix, wipe    raise generations: what was noted before is dead, be it a copy or a look under way
+//	drop, dropPrefix, wipe    raise generations: what was noted before is dead, whether a copy or a look under way
 //
 // A copy is not removed when its generation is raised: it is dead, which Get sees. That makes the raise and the drop one
 // step, which no insert can come between, and Get, Put and drop need no lock. A dead copy is overwritten by the next Put, or
@@ -25,8 +25,9 @@ import (
 // generation go to Redis once more. Generations are never reset.
 type Copies[K comparable, V any] struct{ *copies }
 
-// The copies of a Cache lie by the hashes of their keys, and each has its key beside it: so the library that keeps them is compiled
-// once, and not for each K. Of two keys with one hash, one has a copy.
+// The copies of a Cache lie by the hashes of their keys, and each has its key beside it: so the
+// library that keeps them is compiled once, and not for each K. If two keys have one hash, only one
+// of them has a copy.
 type copies struct {
 	log    *Log
 	prefix string
@@ -48,7 +49,8 @@ type value struct {
 	tags   []uint16
 }
 
-// A Noted is what Note has noted before a look. The zero value is that of a look of which no copy is made.
+// A Noted is what Note has noted before a look. The zero value is for a look whose result is not
+// copied.
 type Noted struct {
 	at                int64 // 0: no copy is made
 	epoch, generation uint64

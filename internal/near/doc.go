@@ -19,8 +19,9 @@
 //  3. [Copies.Put] if the look has found a value or an absence that this cache can use. fresh is what the document says; one that
 //     is stale is not copied. tags are those of the value, as WithTags computes them.
 //
-// A fill: Note just before the fill is sent, and Put if Redis has accepted it. Never Put what was loaded under a hold, with a
-// refused fill, or without one, nor what a look found before a Note.
+// A fill: Note just before the fill is sent, and Put if Redis has accepted it. Never Put what was
+// loaded under a hold, with a refused fill, or without a fill. Never Put what a look found before a
+// Note.
 //
 // Invalidate: remove the documents, and wait for the replies. Then [Log.Tell] with the names. Its error is that of Invalidate, and the
 // invalidation is owed; a retry removes and tells again. If the removal itself fails, [Log.Drop] ends the copies of this process.

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	quietFor      = 10 * time.Second       // without a message, after which the connection is asked whether it lives
+	quietFor      = 10 * time.Second       // without a message; then the connection is asked whether it lives
 	shortestPause = 250 * time.Millisecond // between two connections
 	longestPause  = 30 * time.Second
 	mostHeard     = 1000 // messages that wait to be applied

@@ -13,8 +13,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// These are the same in every process and every version, see PROTOCOL in docs/near.md: whoever changes one of them changes the
-// protocol.
+// These are the same in every process and every version, see PROTOCOL in docs/near.md: to change
+// one of them is to change the protocol.
 const (
 	// Delta, Δ, is how long the server keeps a reader that it hears nothing of, and the longest that a writer waits for one.
 	Delta = time.Second
@@ -64,7 +64,7 @@ type Log struct {
 	mu     sync.Mutex // guards the rest
 	reader *reader    // nil if none runs
 	rest   restful    // when the next one may begin
-	users  int        // who have joined and not left
+	users  int        // how many have joined and not left
 	closed bool
 }
 
@@ -92,8 +92,8 @@ var logs = struct {
 	by map[joined]*Log
 }{by: make(map[joined]*Log)}
 
-// Join returns the Log of a client and key in this process, which is the same for all that join. The Config is that of the
-// first. Whoever joins must Leave.
+// Join returns the Log of a client and key in this process, which is the same for all that join.
+// The Config is that of the first. Each Join needs a Leave.
 func Join(c Config) *Log {
 	logs.Lock()
 	defer logs.Unlock()
@@ -135,7 +135,8 @@ func open(c Config) *Log {
 	return l
 }
 
-// leaving is the Do of who has none. By default go-redis ignores the deadline of a ctx, so a call may have to be left behind.
+// leaving is the Do of a Config without one. By default go-redis ignores the deadline of a ctx, so
+// a call may have to be left behind.
 func (l *Log) leaving(ctx context.Context, call func(context.Context, redis.Cmdable) error) error {
 	done := make(chan error, 1)
 	go func() { done <- call(ctx, l.Client) }()

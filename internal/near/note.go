@@ -56,9 +56,10 @@ func (n *Note) Script() (script *redis.Script, keys []string, args []any) {
 	return noteScript, []string{n.log.Key}, n.log.noteArgs(n.nonce, n.about)
 }
 
-// Told takes the reply to Script. It is not called if a removal that stood before it failed or has to be sent again, even if
-// NOTE was answered: then the record is older than the removal, and a reader may have read what was yet to be removed after it
-// applied the record. Wait then sends NOTE by itself, as it does if err is not nil.
+// Told takes the reply to Script. The caller does not call it if a removal that stood before NOTE
+// failed or has to be sent again, even if NOTE was answered. Then the record is older than the
+// removal: a reader may have applied the record, and then read what was yet to be removed. Wait
+// then sends NOTE by itself, as it does if err is not nil.
 func (n *Note) Told(answer any, err error) {
 	if err != nil {
 		return

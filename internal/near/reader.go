@@ -21,7 +21,7 @@ var (
 
 const (
 	idleAfter  = time.Minute // without a near read, the reader ends
-	slowInARow = 4           // NEWS that take longer than a beat, after which the reader gives up
+	slowInARow = 4           // NEWS that take longer than a beat; then the reader gives up
 )
 
 // A reader is the loop that gives the copies of a process their lease. It is one goroutine, and a second one that waits for
@@ -153,8 +153,8 @@ func (r *reader) news() bool {
 	sent := now()
 	reply, err := r.askNews()
 	took := now() - sent
-	// Every Invalidate in every process waits for this reader. One that is slow again and again serves its
-	// process best by serving no copies.
+	// Every Invalidate in every process waits for this reader. A reader that is slow again and
+	// again serves its process best by serving no copies.
 	if took > int64(beat) {
 		if r.slow++; r.slow >= slowInARow {
 			r.giveUp()

@@ -87,9 +87,9 @@ func (w *writer) pause(d time.Duration) {
 	}
 }
 
-// low sends one LOW, and ends what need not wait any longer. That a record is still there has to be seen even when Δ is over, and
-// by a LOW that was sent after that: a failover may have lost the record, and then readers may not have seen it although they
-// have a lease.
+// low sends one LOW, and ends what need not wait any longer. Even when Δ is over, a LOW that was
+// sent after that must see that the record is still there: a failover may have lost the record, and
+// then readers may not have seen it although they have a lease.
 func (w *writer) low() {
 	w.mu.Lock()
 	slices.SortStableFunc(w.records, func(a, b *told) int { return int(min(max(a.due-b.due, -1), 1)) })

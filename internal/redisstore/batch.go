@@ -8,27 +8,29 @@ import (
 	"time"
 )
 
-// A batcher has those share round trips who ask one primary for something side by side: those who read, or those who write. The two
-// do not travel together, since a server that pauses writes would hold up the reads as well.
+// A batcher lets callers share round trips when they ask one primary at the same time. It is for
+// callers that read, or for callers that write. The two do not travel together, since a server that
+// pauses writes would hold up the reads as well.
 //
-// As long as there are few, each goes by itself, on its caller's goroutine if the client is bounded, and
-// pays for nothing else. More of them gather for one pipeline, and so do all as long as a batch is under
-// way. The first caller of a batch lets those goroutines run that are ready to, since some of them are
-// about to ask as well, and then sends it. So no caller waits for a reply before it asks, and the busier
-// the process is, the more of its commands share a round trip. Only while many are under way, callers
-// gather until one of them has landed.
+// As long as there are few calls, each goes by itself, on its caller's goroutine if the client is
+// bounded, and pays for nothing else. If there are more, or a batch is under way, calls gather for
+// one pipeline. The first caller of a batch lets the goroutines run that are ready to, since some
+// of them are about to ask as well. Then it sends the batch. So no caller waits for a reply before
+// it asks, and the busier the process is, the more of its commands share a round trip. Only while
+// many are under way, callers gather until one of them has landed.
 //
-// Scripts only travel together: each is run for its caller. Reads of one name in one batch are one read.
-// But a caller that asks for a name of which a read is under way may not have the reply to that: an
-// Invalidate that the caller knows of may have overtaken it. Such callers share a read that follows it.
+// Scripts only travel together: each is run for its caller. Reads of one name in one batch are one
+// read. But while a read of a name is under way, a caller that asks for the name must not have the
+// reply to that read: an Invalidate that the caller knows of may have overtaken it. Such callers
+// share a read that follows it.
 //
 // The life of a batch:
 //
 //	gather   its first caller is about to send it, and others join
-//	queue    it was to be sent, but mostFlying are under way: others join still
-//	again    beside these: it is for names of which a read is under way, and waits for that to land
+//	queue    it was to be sent, but mostFlying are under way: others still join
+//	again    beside these: reads of its names are under way, and it waits for one of them to land
 //	flying   it was sent, and nobody joins
-//	landed   its replies are there, and all who wait for it wake
+//	landed   its replies are there, and all callers that wait for it wake
 type batcher struct {
 	store *Store
 	kind  Kind
@@ -45,7 +47,7 @@ type batcher struct {
 
 const (
 	mostAlone  = 2  // that go by themselves at a time: two would lose more by sharing than they save
-	mostFlying = 8  // under way, each of which needs a connection
+	mostFlying = 8  // under way: each needs a connection
 	mostShared = 64 // ops of one batch
 	mostOwn    = 4  // ops of one caller in a batch
 )
@@ -53,8 +55,8 @@ const (
 // A batch is what several callers send together.
 type batch struct {
 	ctx       context.Context // of its first caller
-	start     time.Time       // when that came
-	left      time.Duration   // what that had left then
+	start     time.Time       // when that caller came
+	left      time.Duration   // what that caller had left then
 	ops       []Op
 	decodings []*Decoding // of reads that several callers share; else nil
 	gone      []int       // ops whose callers have left; guarded by the batcher
@@ -74,8 +76,9 @@ func (s *Store) batcherOf(name string, k Kind) *batcher {
 	return l.(*batcher)
 }
 
-// mayShare reports whether the ops of a call may travel with those of others. What one call removes together is one command, or
-// several in an order. What is large would hold the others up. What has little time left would have them wait for less than
+// mayShare reports whether the ops of a call may travel with those of others. Three sorts may not.
+// What one call removes together is one command, or several in an order. A large fill would hold
+// the others up. A call with little time left would have the others wait for less than
 // WithRedisTimeout.
 func (s *Store) mayShare(b *Budget, ops []Op) bool {
 	if len(ops) > mostOwn || b.Left < s.Timeout/2 {
@@ -111,8 +114,8 @@ func (l *batcher) run(ctx context.Context, b *Budget, ops []Op) []Reply {
 // await waits for the replies to n ops of a batch, but no longer than the budget lasts, or ctx. name is
 // that of the first.
 //
-// A batch ends with the budget of its first caller. Only a caller with less than that needs a timer of
-// its own: so the many who join a batch set none.
+// A batch ends with the budget of its first caller. Only a caller with less than that needs a timer
+// of its own: so most callers that join a batch set none.
 func (l *batcher) await(ctx context.Context, b *Budget, r *batch, name string, at, n int, came time.Time) []Reply {
 	pool, end := l.store.poolOf(name), came.Add(b.Left)
 	var over <-chan struct{} // nil if the batch has landed before
@@ -142,8 +145,9 @@ func (l *batcher) await(ctx context.Context, b *Budget, r *batch, name string, a
 	return replies
 }
 
-// leave is called by a caller that waits no more. It returns false if the replies are there. What it asked
-// for is executed all the same, perhaps. A lease that it is given then is given back when the batch lands.
+// leave is called by a caller that waits no more. It returns false if the replies are there. Redis
+// may execute what the caller asked for all the same. If it gives the caller a lease, the lease is
+// given back when the batch lands.
 func (l *batcher) leave(r *batch, at, n int) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -156,8 +160,9 @@ func (l *batcher) leave(r *batch, at, n int) bool {
 	return true
 }
 
-// seat returns where the name is kept of what goes by itself, or nil if it may not. It may not while a
-// batch is under way: the process is busy, and what shares costs both sides less.
+// seat returns where the name of a call that goes by itself is kept, or nil if the call must share.
+// It must share while a batch is under way: the process is busy, and shared round trips cost both
+// sides less.
 func (l *batcher) seat(name string) *string {
 	if l.flying >= mostAlone || l.gather != nil || l.batches > 0 || l.underWay(name) {
 		return nil
@@ -177,9 +182,9 @@ func (l *batcher) underWay(name string) bool {
 	return l.kind == Reads && (slices.Contains(l.alone[:], name) || l.reading[name] > 0)
 }
 
-// join adds the ops of a caller to the first of these that takes them: the batch for names that are under
-// way, if its name is; the one that is about to be sent; the last one that waits in the queue; one that
-// the caller leads. A read is one op.
+// join adds the ops of a caller to the first of these batches that takes them: the one for names
+// that are under way, if the caller's name is; the one that is about to be sent; the last one that
+// waits in the queue; a new one that the caller leads. A read is one op.
 func (l *batcher) join(ctx context.Context, b *Budget, ops []Op) (r *batch, at int, leads bool) {
 	again := l.underWay(ops[0].Name)
 	if again && l.again == nil {
@@ -235,9 +240,10 @@ func (r *batch) place(name string) int {
 
 func (r *batch) has(name string) bool { return r.place(name) >= 0 }
 
-// lead is called by the first caller of a batch, with how many of its ops are that caller's. It sends the
-// batch once those have joined it who were ready to run, or has it sent when that may be. If nobody has
-// joined it, it leaves the sending to its caller, and returns true.
+// lead is called by the first caller of a batch; own is how many of its ops are that caller's. lead
+// lets the goroutines join that are ready to run, and then sends the batch. If too much is under
+// way, it puts the batch in the queue, from where it is sent later. If nobody has joined the batch,
+// lead returns true, and leaves the sending to its caller.
 func (l *batcher) lead(ctx context.Context, b *Budget, r *batch, own int) (alone bool) {
 	runtime.Gosched() // no timer: where nobody else is ready, the caller goes on at once
 	l.mu.Lock()
@@ -280,8 +286,8 @@ func (l *batcher) takeOff(r *batch) {
 	}
 }
 
-// fly sends a batch. Its time began with its first caller: what it waited for began earlier, so it has landed, or given up, before
-// that time is over.
+// fly sends a batch. The time of a batch begins with its first caller. What the batch waited for
+// began earlier, so that has landed, or given up, before the time is over.
 func (l *batcher) fly(r *batch) {
 	replies := failed(len(r.ops), errLeft) // if go-redis panics: nobody may wait for ever
 	defer func() { l.land(r, replies) }()
@@ -332,7 +338,8 @@ func (l *batcher) landAlone(seat *string) {
 	l.landed(func(other string) bool { return other == name })
 }
 
-// landed lets batches fly now that something is no longer under way, which was about names.
+// landed lets batches fly now that something is no longer under way. about tells the names that it
+// was about.
 func (l *batcher) landed(about func(name string) bool) {
 	l.flying--
 	// One of its names has landed, perhaps not all. That is enough: a read that is sent now is sent after

@@ -34,10 +34,10 @@ const (
 // A Record is one of the journal.
 type Record struct{ Nonce, Score string }
 
-// IndexOp adds entries to an index, each with for how many ms from now it may be there.
+// IndexOp adds entries to an index, each with the number of ms from now for which it may be there.
 func IndexOp(index string, entries []any) Op { return Op{index, ScriptIndex, entries} }
 
-// WarmOp touches an index, and asks which of the entries it has not.
+// WarmOp touches an index, and asks which of the entries it lacks.
 func WarmOp(index string, entries []any) Op { return Op{index, ScriptWarm, entries} }
 
 // UnindexOp takes entries out of an index that have not been added again.
@@ -49,8 +49,9 @@ func UnindexOp(index string, entries []redis.Z) Op {
 	return Op{index, ScriptUnindex, args}
 }
 
-// A Cursor is how far an index has been read. It goes by score, on which a failover has no bearing: an entry that is added
-// again only moves to where it is still to come. One that somebody else takes out meanwhile has been invalidated before.
+// A Cursor is how far an index has been read. It goes by score, on which a failover has no bearing:
+// an entry that is added again only moves to where it is still to come. An entry that somebody else
+// takes out meanwhile has been invalidated before.
 type Cursor struct {
 	Index string
 	From  string // the least score of the next page

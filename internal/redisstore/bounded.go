@@ -10,13 +10,15 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A boundedClient is the user's client, and a copy of it that ends commands by the deadline of their ctx. By default go-redis
-// ignores that deadline, waits 5 s for a reply and tries four times, so a call has to leave it behind, which takes a
-// goroutine, and on a hit more time than all else that this library does. The copy shares the connections and the options.
+// A boundedClient is the user's client, and a copy of it that ends commands by the deadline of
+// their ctx. By default go-redis ignores that deadline, waits 5 s for a reply and tries four times.
+// So a call has to leave it behind. That takes a goroutine, and on a hit more time than all else
+// that this library does. The copy shares the connections and the options.
 //
-// There is no such copy of a ClusterClient or an AutoPipeliner. Nor is one used if the client has hooks, which go-redis does
-// not copy, or functions in its options that it calls: they are the user's code, which nothing bounds. Whoever sets
-// ContextTimeoutEnabled vouches for them.
+// There is no such copy of a ClusterClient or an AutoPipeliner. No copy is used either if the
+// client has hooks, which go-redis does not copy, or functions in its options that it calls. They
+// are the user's code, which nothing bounds. A user who sets ContextTimeoutEnabled vouches for
+// them.
 type boundedClient struct {
 	rdb     redis.UniversalClient
 	bounded *redis.Client       // nil if there is none, or rdb itself

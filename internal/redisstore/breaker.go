@@ -17,22 +17,26 @@ import (
 	"github.com/asidecache/aside/internal/durations"
 )
 
-// A breaker knows what Redis cannot do at present, so that no call waits for it. It sheds reads and fills. An invalidation is
-// always sent, but by the background, and its caller has the error at once.
+// A breaker knows what Redis cannot do at present, so that no call waits for it. It sheds reads and
+// fills. An invalidation is always sent, but by the background, and its caller gets the error at
+// once.
 //
 // All caches of a process that share a client and have the same WithRedisTimeout share a breaker.
 //
 // Each primary has two circuits, one for what is read and one for what is written. A server that pauses writes still answers
 // reads, and its values are served.
 //
-// The life of a circuit: it is closed, and counts failures to reach Redis; a success ends the row. The third failure in a row
-// opens it, and the first one that shows that nobody listens, see pool. From then on no call sends anything of its kind. The
-// background sends invalidations that are pending, and a probe of its kind at least once a second. A
-// probe first drops the connections that are dead, and then asks. The first that is answered closes the circuit. Nothing else
-// closes it: an invalidation may be answered over a new connection while the reads would get the dead ones.
+// The life of a circuit: it is closed at first, and counts failures to reach Redis. A success ends
+// the row of failures. The third failure in a row opens the circuit. A single failure opens it if
+// it shows that nobody listens, see pool. From then on no call sends anything of its kind. The
+// background sends invalidations that are pending, and a probe of that kind at least once a second.
+// A probe first drops the connections that are dead, and then asks. The first probe that is
+// answered closes the circuit. Nothing else closes it: an invalidation may be answered over a new
+// connection while the reads would get the dead ones.
 //
-// A server that refuses writes with READONLY is a replica, which may have been the primary before. Invalidations are sent to
-// another server now, so it must not answer reads: they are down for as long as its circuit for writes is open.
+// A server that refuses writes with READONLY is a replica. It may have been the primary before.
+// Invalidations are sent to another server now, so it must not answer reads: its reads are down for
+// as long as its circuit for writes is open.
 type breaker struct {
 	breakers   *Breakers
 	timeout    time.Duration            // WithRedisTimeout of its caches
@@ -41,8 +45,8 @@ type breaker struct {
 	background background.Group         // in which it probes; ends with the last of the caches
 
 	primaries sync.Map        // *primary by its address
-	answered  atomic.Bool     // Redis has, once
-	Failing   [2]atomic.Int32 // circuits of a kind that count a failure
+	answered  atomic.Bool     // Redis has answered once
+	Failing   [2]atomic.Int32 // how many circuits of a kind count a failure
 	shut      atomic.Int32    // kinds of primaries that are down
 
 	mu      sync.Mutex             // guards the circuits, and these
@@ -73,7 +77,7 @@ type primary struct {
 
 type circuit struct {
 	failures atomic.Int32 // in a row; changes with mu held
-	name     string       // what the last failure was about, which a probe asks for
+	name     string       // what the last failure was about; a probe asks for it
 	err      error        // the last failure
 	readOnly bool         // one of the failures was the refusal of a replica
 	open     bool
@@ -88,8 +92,8 @@ type Member struct {
 	Probe  func(ctx context.Context, name string, k Kind) error
 }
 
-// Breakers are those of a client, one for each WithRedisTimeout: what takes longer than one of them waits need not be too long for
-// another.
+// Breakers are those of a client, one for each WithRedisTimeout. An answer that is too late for one
+// of them need not be too late for another.
 type Breakers struct {
 	mu  sync.Mutex // guards the rest
 	all []*breaker
@@ -107,7 +111,8 @@ func (s *Breakers) Join(c *Member, rdb redis.UniversalClient, timeout time.Durat
 	return s.all[i]
 }
 
-// Leave takes out a Cache that is closed. With the last one its breaker ends. The channel is closed when the probes have.
+// Leave takes out a Cache that is closed. With the last one its breaker ends. The channel is closed
+// when its probes have ended.
 func (s *Breakers) Leave(b *breaker, c *Member) (done <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -121,7 +126,7 @@ func (s *Breakers) Leave(b *breaker, c *Member) (done <-chan struct{}) {
 	return done
 }
 
-// others are all breakers but one.
+// others are all breakers except one.
 func (s *Breakers) others(but *breaker) (others []*breaker) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -136,8 +141,8 @@ func (s *Breakers) others(but *breaker) (others []*breaker) {
 // A Change is what the user is told: from now on Redis is down for reads or for writes, or it is back.
 type Change struct {
 	Kind   Kind
-	Err    error    // that told so; nil: it is back
-	Caches []string // that go by it, if this Cache is to log it for all that have its logger
+	Err    error    // the failure that showed it; nil: Redis is back
+	Caches []string // those concerned, if this Cache is to log it for all that have its logger
 }
 
 func newBreaker(s *Breakers, rdb redis.UniversalClient, timeout time.Duration) *breaker {
@@ -237,8 +242,8 @@ func (b *breaker) primary(name string) *primary {
 	return p.(*primary)
 }
 
-// report tells how the commands of one round trip ended: one failure, however many they are, of each primary at which none
-// of them succeeded.
+// report takes how the commands of one round trip ended. It counts one failure, however many
+// commands failed, for each primary at which none of them succeeded.
 func (b *breaker) report(names []string, replies []Reply, k Kind) {
 	failed := make(map[*primary]int, 1) // the first failure
 	for i, r := range replies {
@@ -258,8 +263,8 @@ func (b *breaker) report(names []string, replies []Reply, k Kind) {
 	}
 }
 
-// tellPeers tells the other breakers of a failure that is one for their caches, too: all of what is no timeout, and those that wait
-// less long of what is.
+// tellPeers tells the other breakers of a failure if it is one for their caches as well. A failure
+// that is no timeout is one for all of them. A timeout is one for those that wait less long.
 func (b *breaker) tellPeers(k Kind, name string, err error) {
 	_, ranOut := err.(TimeoutError)
 	for _, other := range b.breakers.others(b) {
@@ -283,7 +288,7 @@ func (b *breaker) failed(p *primary, k Kind, name string, err error) {
 	}
 }
 
-// open opens a circuit, unless all caches are closed, when nothing could close it again.
+// open opens a circuit, unless all caches are closed: then nothing could close it again.
 func (b *breaker) open(p *primary, k Kind) {
 	c := &p.circuits[k]
 	c.probed = c.probed || b.background.Start(func() { b.probing(p, k) })
@@ -301,8 +306,9 @@ func (b *breaker) succeeded(name string, k Kind) {
 	}
 }
 
-// endRows ends the row of failures of p, and those of others whose name is served elsewhere by now: by p or another one that
-// has taken over, or since the primaries were not known before. Nothing else would end them.
+// endRows ends the row of failures of p. It also ends the rows of other primaries whose failed name
+// is served elsewhere by now: p or another primary has taken over, or the primaries were not known
+// before. Nothing else would end those rows.
 func (b *breaker) endRows(p *primary, k Kind) {
 	b.primaries.Range(func(_, other any) bool {
 		o := other.(*primary)

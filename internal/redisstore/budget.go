@@ -35,8 +35,8 @@ func Ask[T any](ctx context.Context, s *Store, name string, fn Call[T]) (T, erro
 	return within(ctx, s, &b, name, fn, nil)
 }
 
-// within calls fn, and ends when the budget is spent: here if it can, else apart. name is that of an entry which lies where the
-// commands go.
+// within calls fn, and ends when the budget is spent. It calls fn on the caller's goroutine if it
+// can, else on another one. name is that of an entry which lies where the commands go.
 func within[T any](ctx context.Context, s *Store, b *Budget, name string, fn Call[T], late func(error)) (T, error) {
 	p := s.poolOf(name)
 	rdb, ok := s.callsInline(ctx, b)
@@ -73,8 +73,8 @@ func inline[T any](ctx context.Context, p *pool, b *Budget, rdb redis.UniversalC
 // detached calls fn on a goroutine of its own, and leaves it behind when the budget is spent or ctx ends. If the client is not
 // bounded, fn ends by the client's timeouts, and may still reach Redis: the protocol makes late commands harmless.
 //
-// The end of ctx does not stop fn, whose outcome late, if not nil, is then told: if all callers are in more of a hurry than
-// WithRedisTimeout, somebody must notice all the same that Redis hangs.
+// The end of ctx does not stop fn. late, if not nil, is then told how fn ended: even if all callers
+// are in more of a hurry than WithRedisTimeout, somebody must notice that Redis hangs.
 func detached[T any](
 	ctx context.Context, p *pool, b *Budget, rdb redis.UniversalClient, fn Call[T], late func(error),
 ) (T, error) {
@@ -107,8 +107,8 @@ func detached[T any](
 	}
 }
 
-// deadlines bound calls by contexts that those share which begin at about the same time: a timer for each would cost more
-// than the rest of the call does.
+// deadlines bound calls by contexts. Calls that begin at about the same time share one: a timer for
+// each would cost more than the rest of the call does.
 type deadlines struct{ last atomic.Pointer[deadline] }
 
 type deadline struct {
@@ -145,8 +145,8 @@ type boundCtx struct {
 
 func (c boundCtx) Value(key any) any { return c.values.Value(key) }
 
-// after accounts for what fn took, and tells an answer that did not come in time, and a Redis that is not there, from other
-// errors.
+// after accounts for the time that fn took. It tells two cases from other errors: the answer did
+// not come in time, or Redis is not there.
 func after[T any](p *pool, b *Budget, start, end time.Time, w *waiters, a response[T]) (T, error) {
 	b.Left -= time.Since(start)
 	if a.err == nil {

@@ -9,9 +9,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// CheckClient refuses the clients that would break the promise of coherent reads without a sign, where their options
-// show it, wherever in a client of the user's own making they are. What no option shows, a failover client that reads from
-// replicas for one, is a precondition of New, and so is what a client holds in a map, a func, a channel or an any.
+// CheckClient refuses the clients that would break the promise of coherent reads without a sign,
+// where their options show it. It finds them wherever they are in a client of the user's own
+// making, except in a map, a func, a channel or an any. What it cannot see there is a precondition
+// of New. What no option shows is a precondition as well, for example that a failover client does
+// not read from replicas.
 func CheckClient(rdb redis.UniversalClient) error {
 	if rdb == nil || reflect.ValueOf(rdb).Kind() == reflect.Pointer && reflect.ValueOf(rdb).IsNil() {
 		return errors.New("the Redis client is nil")
@@ -110,7 +112,8 @@ func isClient(t reflect.Type) bool {
 	return t == reflect.TypeFor[redis.Client]() || t == reflect.TypeFor[redis.ClusterClient]() || t == reflect.TypeFor[redis.Ring]()
 }
 
-// isClientInterface reports whether clients of go-redis are a t, and other things are not, as they are an io.Closer.
+// isClientInterface reports whether clients of go-redis implement t and other things do not, unlike
+// io.Closer.
 func isClientInterface(t reflect.Type) bool {
 	return (reflect.TypeFor[*redis.Client]().Implements(t) || reflect.TypeFor[*redis.Ring]().Implements(t)) &&
 		!reflect.TypeFor[anything]().Implements(t)

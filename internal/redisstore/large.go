@@ -60,7 +60,8 @@ func (l *Large) Has(name string) bool {
 
 func (p putOff) old(now time.Time) bool { return now.Sub(p.until) > rememberPutOff }
 
-// try reports whether the caller is the one who finds out whether a value can be read now. It must call tried.
+// try reports whether the caller is the one that finds out whether a value can be read now. It must
+// call tried.
 func (l *Large) try(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -163,7 +164,8 @@ func (s *Store) suspect(names []string, replies []Reply) {
 	}
 }
 
-// Weigh does so for names, of the first of which a size is known if it is not 0: one of these at a time.
+// Weigh does so for names, one call at a time. size is that of the first name's value, or 0 if it
+// is not known.
 func (s *Store) Weigh(names []string, size int) {
 	if !s.Breaker.Up(names[0], Reads) || !s.Large.weighing.CompareAndSwap(false, true) {
 		return

@@ -28,9 +28,9 @@ type Decoding struct {
 // Look reads the document of a name. It is the whole of a hit on the side of Redis, so it allocates as
 // little as it can: it is batcher.run for one read, spelled out, since ops and replies would be slices.
 //
-// Three ways lead to the document. A value that is known to be large has a way of its own, on which
-// nobody waits for it but those who want it. A caller with few beside it sends a GET on its own
-// goroutine. All others share the round trip of a batch.
+// Three ways lead to the document. A value that is known to be large has a way of its own, so only
+// its own callers wait for it. A caller with few others beside it sends a GET on its own goroutine.
+// All others share the round trip of a batch.
 func (s *Store) Look(ctx context.Context, b *Budget, name string) looked {
 	if s.Large.Has(name) {
 		return s.lookLarge(ctx, b, name)

@@ -27,8 +27,9 @@ import (
 //     would dial five times, which takes 400 ms.
 //   - It tells what go-redis was waiting for when a call ran out of time.
 //
-// A call begins at its pool, which costs no more than two atomic operations. The first one starts a timer. When it fires, the
-// pool looks at the connections, and starts the timer again if more calls have begun meanwhile.
+// A call begins at its pool, which costs no more than two atomic operations. The first call starts
+// a timer. When the timer fires, the pool looks at the connections, and starts it again if more
+// calls have begun meanwhile.
 type pool struct {
 	rdb  redis.UniversalClient
 	name string // of an entry that lies there
@@ -39,11 +40,11 @@ type pool struct {
 	deadlines deadlines
 	waiting   atomic.Pointer[waiters]
 	calls     atomic.Uint64               // that have begun
-	last      atomic.Pointer[connections] // when the timer fired
+	last      atomic.Pointer[connections] // as they were when the timer fired
 	dialling  atomic.Bool                 // the pool dials by itself
 	greetings atomic.Int64                // handshakes under way, as far as the bounded copy of the client shows them
 
-	watched atomic.Bool // the timer runs, or watch does; who has set it has the rest
+	watched atomic.Bool // the timer runs, or watch does; the goroutine that has set it has the rest
 	seen    uint64      // calls when the timer was started
 	timer   *time.Timer
 }
@@ -114,7 +115,8 @@ type refusedError struct{ cause error }
 func (e *refusedError) Error() string { return "aside: Redis cannot be dialled: " + e.cause.Error() }
 func (e *refusedError) Unwrap() error { return e.cause }
 
-// isRefused reports whether Redis is certain to be down, which a time that has run out does not show.
+// isRefused reports whether Redis is certain to be down. A time that has run out does not show
+// that.
 func isRefused(err error) bool {
 	if err == nil {
 		return false // before anything is allocated
@@ -123,7 +125,7 @@ func isRefused(err error) bool {
 	return errors.As(err, &refused)
 }
 
-// begin notes that a call begins, and returns those that it will end with.
+// begin notes that a call begins, and returns the waiters that it will end with.
 func (p *pool) begin() *waiters {
 	n := p.calls.Add(1)
 	if !p.watched.Load() && p.watched.CompareAndSwap(false, true) {
@@ -159,8 +161,8 @@ func (p *pool) watch() {
 	}
 }
 
-// dial ends the calls that wait for a connection if Redis cannot be dialled. A connection in use would show that it was there
-// just now: then nothing is certain.
+// dial ends the calls that wait for a connection if Redis cannot be dialled. A connection in use
+// would show that Redis was there just now: then nothing is certain.
 func (p *pool) dial(node *redis.Client) {
 	waiting := p.waiting.Load()
 	if err := dialOnce(node); isRefusal(err) && p.waiting.CompareAndSwap(waiting, newWaiters()) {
@@ -190,7 +192,8 @@ func dialOnce(node *redis.Client) error {
 	return a.err
 }
 
-// isRefusal reports whether the error of a Dialer says that there is nobody, as opposed to nobody who has answered yet.
+// isRefusal reports whether the error of a Dialer says that nobody listens. A timeout says only
+// that nobody has answered yet.
 func isRefusal(err error) bool {
 	var timeout net.Error
 	return err != nil && !(errors.As(err, &timeout) && timeout.Timeout()) &&
@@ -283,8 +286,8 @@ func (p *pool) ranOut(after time.Duration, err error) error {
 // errLeft stands for the error of a command that goes on.
 var errLeft = errors.New("aside: left behind")
 
-// waitedFor tells by the error what go-redis was waiting for, and where the error does not tell, by the connections of a moment
-// after the call began: by now it has given up its own.
+// waitedFor tells from the error what go-redis was waiting for. Where the error does not tell, it
+// goes by the connections of a moment after the call began: by now the call has given up its own.
 func (p *pool) waitedFor(err error) (_ wait, size int) {
 	var greeting *handshakeError
 	switch seen := p.last.Load(); {
@@ -303,8 +306,9 @@ func (p *pool) waitedFor(err error) (_ wait, size int) {
 	}
 }
 
-// connect has the client make a connection in the background, one at a time for all caches that share it. It ends by the
-// timeouts of the client, or by longestConnect or with the Cache if the client heeds that, so nobody waits for it, and Close does not.
+// connect has the client make a connection in the background, one at a time for all caches that
+// share it. It ends by the timeouts of the client. If the client heeds its ctx, it also ends after
+// longestConnect, or with the Cache. Nobody waits for it, not even Close.
 func (p *pool) connect() {
 	key := any(p)
 	if reflect.ValueOf(p.rdb).Comparable() {

@@ -44,8 +44,9 @@ func split[T any](b *breaker, all []T, name func(T) string) (parts [][]T, places
 	return parts, places
 }
 
-// Chunks has tasks sent together, or if they are about very many in chunks, primary by primary, and the rest of a primary's left out
-// once it has confirmed none of a chunk: it is not there, and one timeout is enough. send returns those that were not confirmed.
+// Chunks has tasks sent together. If they are about very many, they are sent in chunks, primary by
+// primary. Once a primary has confirmed none of a chunk, the rest of its tasks is left out: the
+// primary is not there, and one timeout is enough. send returns the tasks that were not confirmed.
 // Chunks returns them, and those that were left out.
 func Chunks[T sized](s *Store, tasks []T, send func(chunk []T) (failed []T)) (failed []T) {
 	parts := [][]T{tasks}

@@ -10,11 +10,12 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Probe asks the primary of name for what a circuit is for, and drops the connections to it that are dead: else reads would find
-// those one by one, each in WithRedisTimeout, when the circuit has closed.
+// Probe asks the primary of name for what a circuit is for. It also drops the connections to it
+// that are dead: else reads would find those one by one, each in WithRedisTimeout, when the circuit
+// has closed.
 //
-// A primary of a Cluster may have been replaced. One that is gone cannot say so, and by itself the client looks for its
-// successor but once a minute.
+// A primary of a Cluster may have been replaced. A primary that is gone cannot say so, and by
+// itself the client looks for its successor only once a minute.
 func (s *Store) Probe(ctx context.Context, name string, k Kind) error {
 	if cluster, ok := s.RDB.(*redis.ClusterClient); ok {
 		cluster.ReloadState(ctx) // in the background: a later probe meets the successor
@@ -51,8 +52,9 @@ func (s *Store) dropDead(ctx context.Context, name string) {
 	}, nil)
 }
 
-// pingIdle sends a PING over each connection that is idle in the pools of node, and waits for the answers. go-redis has a pool
-// of its own for pipelines. What Redis is not, and answers, may have go-redis panic.
+// pingIdle sends a PING over each connection that is idle in the pools of node, and waits for the
+// answers. go-redis has a pool of its own for pipelines. A server that is not Redis may answer so
+// that go-redis panics.
 func pingIdle(ctx context.Context, node *redis.Client, patience time.Duration) {
 	stats := node.PoolStats()
 	single, piped := int(stats.IdleConns), 0
@@ -79,9 +81,10 @@ func pingIdle(ctx context.Context, node *redis.Client, patience time.Duration) {
 	group.Wait()
 }
 
-// A muster has commands wait for each other when each has a connection: else one that is answered soon would give its
-// connection to the next command, and those that are dead would not be asked. go-redis asks for the text of an argument when it
-// has taken a connection. Other commands may have taken some meanwhile, so nobody waits for long.
+// A muster has commands wait for each other until each has a connection. Else a command that is
+// answered soon would give its connection to the next command, and the dead connections would not
+// be asked. go-redis asks for the text of an argument when it has taken a connection. Other
+// commands may have taken some meanwhile, so nobody waits for long.
 type muster struct {
 	missing  atomic.Int64
 	all      chan struct{}

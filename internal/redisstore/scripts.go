@@ -8,16 +8,18 @@ import "github.com/redis/go-redis/v9"
 var scripts = [...]script{
 	// ARGV: nonce, life of the lease in ms, the document that the caller could not use ('' for none).
 	//
-	//	lease     of the caller, with his nonce: the entry was missing, a returned lease, or still that document
+	//	lease     of the caller, with its nonce: the entry was missing, a returned lease, or still that document
 	//	document  that the entry holds instead: a value, a hold, or another's lease, which is marked as waited for
 	//
-	// Leases and holds tell for how long they were given at most. One that has longer to live is older than the server's
-	// clock, which was set back. The lease is replaced, and so is one without a TTL, or that does not tell: this library
-	// did not make it, and it might never end. The hold gets the life that it was given, from now on, since its
-	// transaction may still be open: then it is renewed before that is over. (A hold that does not tell stays as it is.)
+	// Leases and holds tell for how long they were given at most. If one has longer to live than
+	// that, the server's clock was set back. Such a lease is replaced. A lease without a TTL, or
+	// one that does not tell, is replaced as well: this library did not make it, and it might never
+	// end. Such a hold gets the life that it was given, from now on. Its transaction may still be
+	// open, and then renews it before that is over. (A hold that does not tell stays as it is.)
 	//
-	// Most entries are missing, so that is tried first. A server that is out of memory refuses to try, but still has a
-	// document for the caller. One that is a replica must not answer with a document: it refuses again, aloud.
+	// Most entries are missing, so that is tried first. A server that is out of memory refuses to
+	// try, but still has a document for the caller. A replica must not answer with a document: it
+	// refuses again, aloud.
 	ScriptLease: newTimedScript(`
 		local lease = '{"lease":"' .. ARGV[1] .. '-' .. stamp .. '","life":' .. ARGV[2] .. '}'
 		local set = redis.pcall('SET', KEYS[1], lease, 'PX', ARGV[2], 'NX')
@@ -66,10 +68,10 @@ var scripts = [...]script{
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
 		return redis.call('PEXPIRE', KEYS[1], ARGV[2])`),
 
-	// ARGV: how the document begins that the load started from, for how many ms those who wait are told, or 0: then one of
-	// them loads, and not each for itself.
+	// ARGV: how the document begins that the load started from, for how many ms waiters are told,
+	// or 0: then one of them loads, and not each for itself.
 	//
-	//	1  removed, or left as a returned lease to those who wait for it
+	//	1  removed, or left as a returned lease to the processes that wait for it
 	//	0  it is gone
 	ScriptRelease: newScript(`
 		if redis.call('GETRANGE', KEYS[1], 0, #ARGV[1] - 1) ~= ARGV[1] then return 0 end
@@ -110,9 +112,10 @@ var scripts = [...]script{
 	// Whatever else there was is gone afterwards, always. A hold that is gone when it ends, evicted or deleted, has let loads
 	// begin that saw the row from before: that is why ending it removes them. What the last holder leaves is no key.
 	//
-	// The document is written over, and removed only if nothing is written: while its slot moves to another node, a key that
-	// is not there cannot be written here. A server that is out of memory lets a script write that has written before, be it
-	// in vain: that is what PEXPIRE is for. So rows can be written.
+	// The document is written over, and removed only if nothing is written: while its slot moves to
+	// another node, a key that is not there cannot be written here. A server that is out of memory
+	// lets a script write that has written before, even in vain: that is what PEXPIRE is for. So
+	// rows can be written.
 	ScriptHold: newTimedScript(`
 		local doc = redis.call('GET', KEYS[1])
 		local holders = {}
@@ -239,7 +242,8 @@ var scripts = [...]script{
 	//	1  done
 	//	2  done, and the holder has not held one of them until now, or the record is gone
 	//
-	// What is no longer held is removed last, see scriptHold, and so is the first call of live at the beginning.
+	// What is no longer held is removed last, and live is first called at the beginning: see
+	// scriptHold.
 	ScriptHoldTags: newJournalScript(`
 		local done, ended = 1, {}
 		if ARGV[4] ~= '' then
@@ -334,10 +338,11 @@ const scriptJournal = `
 			return held
 		end`
 
-// scriptAfter makes of a script for one key the script for many, each with as many arguments as the others; both begin with
-// start. What fails for one key fails for no other: its reply is {message}. It is no error within the array, after some of
-// which go-redis leaves the rest of the array unread, and takes it for the replies to the next commands. That the server takes
-// no writes is said of all: go-redis then looks for another one.
+// scriptAfter makes the script for many keys out of the script for one. Each key has as many
+// arguments as the others, and both scripts begin with start. What fails for one key fails for no
+// other: its reply is {message}. The reply is no error within the array: after some errors go-redis
+// leaves the rest of the array unread, and takes it for the replies to the next commands. If the
+// server takes no writes, the whole script says so: go-redis then looks for another server.
 func scriptAfter(start, source string) script {
 	return script{
 		one: redis.NewScript(start + source),
@@ -389,7 +394,8 @@ var scriptNames = [len(scripts)]string{
 	"lease", "fill", "renew", "release", "claim", "hold", "invalidate", "mark", "record", "since", "holdtags", "index", "warm", "unindex",
 }
 
-// NameOf names the script with a hash, "" for one of somebody else. It is for those who look at what is sent.
+// NameOf names the script with a hash, "" for one of somebody else. It is for code that looks at
+// what is sent.
 func NameOf(hash string) string {
 	for i, s := range scripts {
 		if hash == s.one.Hash() || hash == s.many.Hash() {

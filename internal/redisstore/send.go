@@ -65,7 +65,8 @@ func commandsOf(ops []Op, together bool) []command {
 	return all
 }
 
-// queue sends a command, or has it sent with a pipeline. A script that isKnown is sent as EVALSHA.
+// queue sends a command, or adds it to c if that is a pipeline. A script that isKnown is sent as
+// EVALSHA.
 func (p command) queue(ctx context.Context, c redis.Cmdable, ops []Op, isKnown func(*redis.Script) bool) redis.Cmder {
 	first := ops[p.ops[0]]
 	switch {
@@ -114,7 +115,7 @@ func (p command) unpack(answer redis.Cmder, ops []Op, replies []Reply) {
 	case *redis.SliceCmd:
 		values, err := cmd.Result()
 		p.each(values, err, replies, func(_ int, value any) (r Reply) {
-			if doc, ok := value.(string); ok { // what is no string is a missing key, as MGET has it; the lease finds out
+			if doc, ok := value.(string); ok { // anything but a string counts as a missing key, as for MGET; the lease finds out
 				r.Doc = bytesOf(doc)
 			}
 			return r
@@ -161,9 +162,9 @@ func (s *Store) Together() bool {
 	return single && !s.scattered.Load()
 }
 
-// sendCommands sends each op once, and those a second time whose script the server did not know. That is
-// safe: NOSCRIPT says that nothing was run. No other failure is sent again here, since a command whose
-// answer was lost may have been executed.
+// sendCommands sends each op once. If the server did not know its script, it sends the op a second
+// time. That is safe: NOSCRIPT says that nothing was run. No other failure is sent again here,
+// since a command whose answer was lost may have been executed.
 func (s *Store) sendCommands(ctx context.Context, rdb redis.UniversalClient, ops []Op, together bool) []Reply {
 	commands := commandsOf(ops, together)
 	cmds := make([]redis.Cmder, len(commands))
@@ -232,7 +233,7 @@ func (s *Store) sendApart(ctx context.Context, rdb redis.UniversalClient, ops []
 
 func isCrossSlot(err error) bool { return hasPrefix(err, "CROSSSLOT") }
 
-// hasPrefix is redis.HasErrorPrefix, which allocates for no error, too.
+// hasPrefix is redis.HasErrorPrefix, which allocates even where there is no error.
 func hasPrefix(err error, prefix string) bool { return err != nil && redis.HasErrorPrefix(err, prefix) }
 
 func (s *Store) isKnown(p command) *atomic.Bool {

@@ -1,6 +1,8 @@
-// Package redisstore is the one door to Redis. It knows ops, each about one key: to read a document or a page of an index, or to run one
-// of the scripts that keep the protocol. It has callers who run side by side share round trips, bounds the time that each may spend,
-// and knows which primaries can be reached. What a document means for a read, and when something is invalidated, is for others.
+// Package redisstore is the one door to Redis. It knows ops, each about one key: to read a document
+// or a page of an index, or to run one of the scripts that keep the protocol. It lets callers that
+// run side by side share round trips, bounds the time that each may spend, and knows which
+// primaries can be reached. What a document means for a read, and when something is invalidated, is
+// for others.
 package redisstore
 
 import (
@@ -81,7 +83,8 @@ func (s *Store) note(names []string, replies []Reply, k Kind) {
 	}
 }
 
-// ReturnedLife is how long a returned lease stays to be seen by those who wait for it: several of their polls.
+// ReturnedLife is how long a returned lease stays to be seen by the processes that wait for it:
+// several of their polls.
 const ReturnedLife = time.Second
 
 // A Reply is what Redis answered for one of several names.
@@ -278,7 +281,8 @@ func (s *Store) RunAlone(ctx context.Context, ops ...Op) []Reply {
 	return s.Run(ctx, &b, ops)
 }
 
-// Run runs scripts in one round trip to each server concerned, which those of other callers may share.
+// Run runs scripts in one round trip to each server concerned. The scripts of other callers may
+// share it.
 func (s *Store) Run(ctx context.Context, b *Budget, ops []Op) []Reply {
 	return perPrimary(s, b, ops, func(b *Budget, part []Op) []Reply {
 		if s.mayShare(b, part) {

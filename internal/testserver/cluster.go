@@ -99,8 +99,8 @@ func (c *RedisCluster) meet() {
 	}
 }
 
-// busPort is where the nodes talk to each other: only Redis 7 lets it be chosen.
-// One that is taken keeps the node from starting, which then tries another port.
+// busPort is where the nodes talk to each other: only Redis 7 lets it be chosen. If the port is
+// taken, the node does not start, and another port is tried.
 func (s *RedisServer) busPort() string {
 	port, err := strconv.Atoi(s.port)
 	if err != nil {

@@ -28,8 +28,8 @@ func (c *RedisCluster) Replicate() {
 	c.Settle()
 }
 
-// Settle returns once all nodes that run agree who owns which slot and whom each
-// replica follows, serve, and the replicas among them follow.
+// Settle returns once all nodes that run serve, and agree which node owns each slot and which
+// primary each replica follows. The replicas among them follow by then.
 func (c *RedisCluster) Settle() {
 	c.t.Helper()
 	c.agree(c.Nodes)
@@ -142,7 +142,7 @@ func (s *RedisServer) replication() (map[string]string, error) {
 func (c *RedisCluster) Detach(i int) {
 	c.t.Helper()
 	c.await("a replica to follow", func() error { return c.follows(i) })
-	// A password where there is none is an error, and so is each attempt to follow.
+	// The primary has no password, so a password is an error: each attempt to follow fails.
 	c.Replicas[i].must("CONFIG", "SET", "masterauth", "none")
 	c.Nodes[i].must("CLIENT", "KILL", "TYPE", "replica")
 }

@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// An OwnPostgres is a PostgreSQL server that a test may configure, kill and start again. Unlike Postgres it is started
-// with ASIDE_TEST_POSTGRES set, too.
+// An OwnPostgres is a PostgreSQL server that a test may configure, kill and start again. Unlike
+// Postgres, it is started even if ASIDE_TEST_POSTGRES is set.
 type OwnPostgres struct {
 	DSN  string // postgres://..., the same after a Start
 	Data string // the data directory
@@ -37,8 +37,8 @@ func PostgresWith(t testing.TB, settings ...string) *OwnPostgres {
 	return s
 }
 
-// Standby starts a streaming standby of the server, with settings of its own besides those of the server. name is its
-// application_name, by which synchronous_standby_names finds it.
+// Standby starts a streaming standby of the server, with the settings of the server and some of its
+// own. name is its application_name, by which synchronous_standby_names finds it.
 func (s *OwnPostgres) Standby(name string, settings ...string) *OwnPostgres {
 	s.t.Helper()
 	if _, err := exec.LookPath(filepath.Join(s.pg.bin, "pg_basebackup")); err != nil {

@@ -76,7 +76,7 @@ func installedPostgres(t testing.TB) *postgresInstall {
 		}
 	})
 	pg := &postgresInstall{bin: bin, home: home}
-	if os.Geteuid() == 0 { // for whom PostgreSQL refuses to work
+	if os.Geteuid() == 0 { // PostgreSQL refuses to work for root
 		if pg.cred, err = otherUser(); err == nil {
 			err = os.Chown(home, int(pg.cred.Uid), int(pg.cred.Gid))
 		}

@@ -27,7 +27,7 @@ const (
 	attempts = 5
 )
 
-// missing ends the test for want of a binary.
+// missing ends the test because a binary is missing.
 func missing(t testing.TB, binary string) {
 	t.Helper()
 	if os.Getenv("ASIDE_TEST_SERVERS") == "required" {

@@ -40,11 +40,10 @@ func Sentinel(t testing.TB) *RedisSentinel {
 
 	s.sentinel = Redis(t, "--sentinel")
 	s.Addr = s.sentinel.Addr
-	// A sentinel looks at its servers every 10 s, demotes an old primary after
-	// 8 s (four publish periods) and does nothing for 30 s after a stall of the
-	// machine; tests have no time for that. A shorter info-period would be wrong:
-	// a replica of which nothing was heard for three of them is not promoted.
-	// Before Redis 7 there is no such command, and it only takes longer.
+	// A sentinel looks at its servers every 10 s, demotes an old primary after 8 s (four publish
+	// periods) and does nothing for 30 s after a stall of the machine; tests have no time for that.
+	// A shorter info-period would be wrong: a replica that was not heard of for three periods is
+	// not promoted. Before Redis 7 there is no such command, and it only takes longer.
 	_ = s.sentinel.do("SENTINEL", "DEBUG", "info-period", 1000, "publish-period", 100, "tilt-period", 500).Err()
 	s.sentinel.must("SENTINEL", "MONITOR", masterName, loopback, s.Primary.port, 1)
 	s.sentinel.must("SENTINEL", "SET", masterName, "down-after-milliseconds", 5000, "failover-timeout", 10000)

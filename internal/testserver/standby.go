@@ -8,10 +8,9 @@ import (
 	"time"
 )
 
-// PostgresStandby starts a PostgreSQL server as Postgres does, and a streaming
-// standby of it that may only be read and applies each commit late: delay after
-// it was made. It returns once both accept connections, which takes some
-// seconds. It starts them with ASIDE_TEST_POSTGRES set, too.
+// PostgresStandby starts a PostgreSQL server as Postgres does, and a streaming standby of it that
+// may only be read and applies each commit late: delay after it was made. It returns once both
+// accept connections, which takes some seconds. It starts them even if ASIDE_TEST_POSTGRES is set.
 func PostgresStandby(t testing.TB, delay time.Duration) (primary, standby *PostgresServer) {
 	t.Helper()
 	if bin := postgresBin(); bin != "" {

@@ -27,7 +27,7 @@ func With(ctx context.Context, fn func(Invalidation)) context.Context {
 	return context.WithValue(ctx, key{}, fn)
 }
 
-// Tell tells of an invalidation whom it may concern.
+// Tell calls the function of With, if ctx has one.
 func Tell(ctx context.Context, i Invalidation) {
 	if fn, ok := ctx.Value(key{}).(func(Invalidation)); ok {
 		fn(i)

@@ -59,7 +59,7 @@ type entryDesign struct {
 	setNX        bool // a fill stores where there is nothing
 	blind        bool // a fill stores whatever is there
 	refreshBlind bool // a fill that refreshes does
-	oneHolder    bool // a hold replaces the one before, and whoever ends it removes it
+	oneHolder    bool // a hold replaces the one before, and the writer that ends it removes it
 	keepsGone    bool // to end a hold that is gone does nothing
 	removesFirst bool // a hold removes what there is, and then may not write, since the slot moves
 	lapses       bool // holds may expire before the COMMIT: nobody renews them

@@ -6,8 +6,8 @@ import (
 	"github.com/asidecache/aside/internal/protocol"
 )
 
-// The model of joiners: the callers of one process, who share flights, while writers elsewhere invalidate the entry and
-// other processes fill it.
+// The model of joiners: the callers of one process share flights, while writers elsewhere
+// invalidate the entry and other processes fill it.
 
 const (
 	callerCount  = 3
@@ -249,7 +249,7 @@ func (d *flightDesign) callerStep(s flightState, i int, emit func(label, flightS
 	switch c.stage {
 	case away:
 		if i > 0 && s.callers[i-1].stage == away {
-			return // they are alike, too
+			return // they are alike as well
 		}
 		*c = caller{stage: arrived, arrived: s.tick(), needs: s.floor}
 		does = "calls Get, and misses"

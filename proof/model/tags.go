@@ -228,7 +228,7 @@ func (d *tagDesign) unchanged(s *tagState, since uint8) bool {
 	return !slices.ContainsFunc(s.journal[at+1:], func(r tagRecord) bool { return r.names })
 }
 
-// startWriter has a writer take his first step, in InTx and outside.
+// startWriter has a writer take its first step, in InTx and outside.
 func (d *tagDesign) startWriter(s tagState, i int, emit func(label, tagState)) {
 	if i > 0 && !s.writers[i-1].started {
 		return // they are alike: let them start in their order

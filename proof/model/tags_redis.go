@@ -122,8 +122,9 @@ func (d *tagDesign) redis(s tagState, emit func(label, tagState)) {
 	}
 }
 
-// expireIndex: a fill is refused once its deadline has passed, and the index entry outlives what was filled before it. So
-// when the entry of the index expires, the document has, and the fills of all who added the entry are refused.
+// expireIndex: a fill is refused once its deadline has passed, and the index entry outlives what
+// was filled before it. So when the entry of the index expires, the document has, and the fills of
+// all loads that added the entry are refused.
 func (d *tagDesign) expireIndex(s tagState) tagState {
 	s.index = 0
 	if d.indexEvicted {

@@ -2,8 +2,9 @@ package main
 
 // ofFlights are the rules by which callers of one process share a load.
 //
-// That a fill is sealed before it is sent has no mutant: nobody whom the seal would turn away joins, since the flight is
-// closed before. The mutants of the latter show what the seal is for: under them a late caller only waits in vain.
+// That a fill is sealed before it is sent has no mutant: the flight is closed before the fill, so
+// no caller joins that the seal would turn away. The mutants of the closing show what the seal is
+// for: under them a late caller only waits in vain.
 var ofFlights = []mutant{
 	{
 		"who arrived after the deciding command was sent does not join", "internal/protocol/protocol.go",

@@ -11,7 +11,7 @@ type design struct {
 	others   bool  // any number of other writers and readers, see othersStep
 	anyDoc   bool  // whatever a GET may find; one writer only, see found
 	stripes  bool  // names share generations
-	rising   bool  // the ids of a LOG that is made anew are later than all before: the server is never set back
+	rising   bool  // the ids of a LOG that is made again are later than all before: the server is never set back
 	maxLog   int   // records that LOG keeps
 	accident uint8 // failovers, clock steps, suspensions that may happen
 
@@ -30,7 +30,7 @@ type design struct {
 	inARow       bool // ... twice within Δ
 	stepForward  bool // the server's clock steps forward
 	stepBack     bool // ... and back
-	suspend      bool // a reader's machine stands still, and so does its clock
+	suspend      bool // a reader's machine stands still, with its clock
 	drift        bool // a reader's clock may lose a tick in a lease; those of the server and of writers gain one in Δ
 	closes       bool // readers close, and begin again
 	own          bool // writer 0 and reader 0 are one process
@@ -44,10 +44,10 @@ type design struct {
 	listEarly       bool  // ... that were there before the removal
 	trustYoung      bool  // READERS is believed however young it is
 	keepReaders     bool  // READERS stays when LOG is found to be gone
-	resetPosition   bool  // with RESET, too, the position is what NEWS said
+	resetPosition   bool  // with RESET as well, the position is what NEWS said
 	keepPositions   bool  // the position of an entry that has expired is still known if the reader comes back
 	lowers          bool  // a later NEWS may lower the position
-	newIsAcked      bool  // who is new is entered with the last record as his position
+	newIsAcked      bool  // a new reader is entered with the last record as its position
 	noLapse         bool  // a lease that was over does not take the copies with it
 	lapseAtSend     bool  // ... is seen when NEWS is sent, and not when its reply is applied
 	noVerify        bool  // the writer does not look whether its record is still there
@@ -77,9 +77,9 @@ type design struct {
 	ownNotWaited    bool  // the writer's own process is not waited for
 	closeEarly      bool  // a reader deregisters before it stops to serve copies
 	sameID          bool  // a reader that begins again has the id of before, and the deregistration may be late
-	quietRenewal    bool  // a hold that is placed anew is not known to have been gone
+	quietRenewal    bool  // a hold that is placed again is not known to have been gone
 	unclamped       bool  // an entry that expires later than in Δ is believed
-	namesOnly       bool  // tags: records name the entries that were found, and who finds none does not wait
+	namesOnly       bool  // tags: records name the entries that were found, and an InvalidateTags that finds none does not wait
 	indexOutlives   bool  // tags: the index keeps entries as long as copies of them live
 	raw             bool  // states are kept as they are
 }

@@ -35,7 +35,7 @@ func explicit(readers int, programs ...program) func(d *design) {
 
 func programs(p ...program) func(d *design) { return func(d *design) { d.programs = p } }
 
-// Accidents, each of which may happen once. What is stale for at most Δ after it is excused.
+// Accidents. Each may happen once. What is stale for at most Δ after it is excused.
 func failover(d *design)    { d.failover, d.accident = true, 1 }
 func stepForward(d *design) { d.stepForward, d.accident = true, 1 }
 func stepBack(d *design)    { d.stepBack, d.accident = true, 1 }
@@ -74,7 +74,7 @@ var ours = []design{
 	with("V15 S as briefed, nothing is lost", asBriefed, explicit(1, plain, plain)),
 }
 
-// deep are more of ours, each of which takes up to minutes and gigabytes.
+// deep are more of ours. Each takes up to minutes and gigabytes.
 var deep = []design{
 	with("T3 plain, NEWS and GET are executed late", tracked, func(d *design) { d.split = true }),
 	with("T4 InTx", tracked, gets, programs(inTx)),

@@ -1,6 +1,7 @@
-// Command near explores a model of near copies: values in the memory of processes, of which none from before an Invalidate may be
-// served after that has returned. In the library's own protocol, and in what it could as well be, it must find nothing; in the
-// designs that are known to be broken it must find how they break, and prints the shortest way. docs/near.md tells the protocol.
+// Command near explores a model of near copies: values in the memory of processes. No value from
+// before an Invalidate may be served after that has returned. In the library's own protocol, and in
+// what it could as well be, it must find nothing; in the designs that are known to be broken it
+// must find how they break, and prints the shortest way. docs/near.md tells the protocol.
 //
 //	go run ./proof/near                # a minute or two
 //	go run ./proof/near -lists broken  # half a minute

@@ -75,7 +75,7 @@ type reader struct {
 	lease   uint8 // ticks of its own clock until its lease ends
 	slow    uint8 // ticks by which its clock has been behind during the lease
 	applied ref   // the last record that it has applied
-	brought ref   // designs with XREAD: the last record that this has brought since, and that is applied, too
+	brought ref   // designs with XREAD: the last record that this has brought since, and that is applied as well
 
 	news  newsStage
 	age   uint8 // ticks of its own clock since NEWS was sent
@@ -219,7 +219,7 @@ func (d *design) forget(s *State) {
 	loseBoth(&s.again.applied, &s.again.brought)
 	lose(&s.told.rec)
 	lose(&s.told.before)
-	// Of a position only counts which of the waiting writers' records it covers.
+	// Only this counts of a position: which of the waiting writers' records it covers.
 	for _, t := range []*table{&s.near, &s.replica} {
 		for p := range t.ent {
 			covers := uint8(0)

@@ -384,8 +384,9 @@ func (d *design) found(s *State, hit func(version uint8)) {
 	}
 }
 
-// removed reports whether no value from before the change can be there, nor a lease under which it could be filled: the writer
-// has removed the document since the change, or held it without a break from before the change on.
+// removed reports whether neither a value from before the change can be there, nor a lease under
+// which it could be filled: the writer has removed the document since the change, or held it
+// without a break from before the change on.
 func (d *design) removed(s *State) bool {
 	w := &s.writers[0]
 	if d.programs[0][0] == opHold && w.unheld == 0 {
@@ -522,7 +523,8 @@ func (d *design) streamStep(s State, p int, emit func(label, State)) {
 	emit(label{"reader", p, "applies what XREAD brings"}, t)
 }
 
-// toldStep: a reader applies what a message is about. If it has the record before, it will tell the next NEWS of this one, too.
+// toldStep: a reader applies what a message is about. If it has the record before, it will tell the
+// next NEWS of this one as well.
 func (d *design) toldStep(s State, p int, emit func(label, State)) {
 	r, m := s.readers[p], s.told
 	if m.is == 0 || r.news != idle {
@@ -667,7 +669,7 @@ func (d *design) writerStep(s State, i int, emit func(label, State)) {
 	emit(say, t)
 }
 
-// renewStep places a hold anew that was lost.
+// renewStep places a hold again that was lost.
 func (d *design) renewStep(s State, i int, emit func(label, State)) {
 	t := s
 	t.hold(i)

@@ -312,7 +312,7 @@ var good = []design{
 	with("G2 InTx, releases fail, holds are evicted, all of it is sent again, depth 1", 2, 2,
 		run(tx("InTx", each(hold, 2), one(commit), each(tryRel, 2), one(again, 0), one(settled), ends())), retrying(asGroup), evictHold, noRefresh),
 
-	// who saw a hold fills nothing, nor do the loads that it is for
+	// a load that saw a hold fills nothing, and neither do the loads that it is for
 	with("H1 taint: InTx, P released, S left to expire, the COMMIT lands late", 2, 2,
 		run(tx("InTx", each(hold, 2), one(rel, 1), one(commit), ends())), taint, promise2, crash),
 	with("H2 taint: InTx holds S alone, P is removed after that", 2, 2, run(tx("InTx", one(hold, 0), one(rm, 1), one(commit), one(rel, 0), ends())), taint, promise2, crash),

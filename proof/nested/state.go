@@ -20,7 +20,7 @@ type State struct {
 	bad     uint8 // a Get that began after the promise returned an older value
 	docs    [maxKeys]doc
 	tagHeld uint8          // writers that hold the tag
-	index   [maxKeys]uint8 // present: the entry is in the index of the tag; and writers for whom the score that they read is still good
+	index   [maxKeys]uint8 // present: the entry is in the index of the tag; and writers whose score, as they read it, is still good
 	loads   [maxLoads]load
 	writers [maxWriters]writer
 	procs   [maxLoads]proc
@@ -61,7 +61,7 @@ type load struct {
 	acc   uint8 // diamond: 1 + version that came from the other source
 	need  uint8 // joins: the floor when the Get began
 	join  uint8 // 1 + the load whose flight it waits for
-	nx    uint8 // designs: keys that it fills if there is nothing, though it began under a hold
+	nx    uint8 // designs: keys that it fills if there is nothing, although it began under a hold
 	since uint8 // keys whose flight of another load began after this Get did
 }
 
@@ -82,7 +82,7 @@ type writer struct {
 	prog      [4]uint8 // in each thread of it
 	ver       uint8
 	lost      uint8 // keys whose hold was lost after it had been confirmed (or was never placed)
-	gone      uint8 // a release, or a hold placed anew, found the hold gone
+	gone      uint8 // a release, or a hold placed again, found the hold gone
 	found     uint8 // what the index or the scan showed
 	names     uint8 // of its last record for near copies
 	committed uint8
@@ -182,9 +182,9 @@ type design struct {
 	joinAny      bool // a joiner takes whatever the flight found
 	joinInherit  bool // the Get inside a loader counts as arrived when the Get outside did
 	noEvict      bool
-	evictHold    bool // holds may be evicted, too
+	evictHold    bool // holds may be evicted as well
 	late         bool // a command may be executed late, or again
-	stamps       bool // a release knows a hold that was placed anew from the one that was confirmed
+	stamps       bool // a release knows a hold that was placed again from the one that was confirmed
 	keepsGone    bool // to release a hold that is gone does nothing
 	replica      bool
 	diamond      bool // P is made from L and from S
@@ -193,7 +193,7 @@ type design struct {
 	crash        bool // writers may die
 	noRefresh    bool
 	sharedToken  bool // all writers hold by one token
-	taint        bool // who saw a hold fills nothing, and neither do the loads that it is for
+	taint        bool // a load that saw a hold fills nothing, and neither do the loads that it is for
 	nxAfterHold  bool // a load that began under a hold fills if there is nothing
 	taintLag     bool // taint, but only by holds of a lag
 	marksCount   bool // tags: the mark of what was read counts as the load's own
@@ -276,7 +276,7 @@ func (d *design) normal(s State) State {
 			if d.tags>>k&1 != 0 && l.mark>>k&1 == 0 && l.stage != fill {
 				l.live &^= 1 << k // barred; once it has looked at the records for the last time, nothing bars it
 			}
-			if (l.live|l.nx)>>k&1 != 0 || d.joins || raw { // who joins a flight sees how long it lasts
+			if (l.live|l.nx)>>k&1 != 0 || d.joins || raw { // a caller that joins a flight sees how long it lasts
 				break
 			}
 			ver := l.ver

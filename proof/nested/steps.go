@@ -449,7 +449,7 @@ func inFlight(l *load, k int) bool {
 	return int(l.at) < k || l.stage == marking || l.stage == reading || l.stage == add || l.stage == check || l.stage == fill
 }
 
-// leave ends a flight; who joined it takes the result, or asks again.
+// leave ends a flight. A caller that joined it takes the result, or asks again.
 func (d *design) leave(s *State, i, k int, decided bool) {
 	for j := range d.loads {
 		l := &s.loads[j]

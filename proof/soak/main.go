@@ -13,13 +13,13 @@
 // invalidate both: in one call, by a tag that both have, in one InTx, or the source first. In InTx, two Caches of one name with
 // another WithHold may hold the row, and now and then thousands of other keys are held beside it.
 //
-// Half of the rows are cached with tags: each has one of its own, and those who write choose at random whether they
-// invalidate the row or the tag, or, rarely, everything, inside InTx and outside. Half of those with tags are loaded from a standby that
-// is behind, and cached with WithReplicaLag.
+// Half of the rows are cached with tags: each has one of its own, and the writers choose at random
+// whether they invalidate the row or the tag, or, rarely, everything, inside InTx and outside. Half
+// of those with tags are loaded from a standby that is behind, and cached with WithReplicaLag.
 //
-// The rows of one sort are written by SQL alone, in no process: the writer has never heard of the cache. Each process runs a feed
-// (asidepg), and one of them at a time invalidates what has been committed. These rows may be stale, though no longer than the feeds
-// say that they are behind.
+// The rows of one sort are written by SQL alone, in no process: the writer has never heard of the
+// cache. Each process runs a feed (asidepg), and one of them at a time invalidates what has been
+// committed. These rows may be stale, but no longer than the feeds say that they are behind.
 //
 // It needs redis-server and PostgreSQL, and starts its own: for a third of the time a Cluster of three primaries, each
 // with a replica, and then one Redis; half of that time all processes have near copies. With gcc, the clock of Redis is set

@@ -175,7 +175,8 @@ func (s *soak) flushed(fault) []loss {
 	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(apart)...)}
 }
 
-// killed is lost by a server that comes back empty. Of a Cluster, it takes indexes whose entries are elsewhere.
+// killed is lost by a server that comes back empty. In a Cluster, it takes indexes whose entries
+// are elsewhere.
 func (s *soak) killed(f fault) []loss {
 	node := s.someNode(f)
 	alone := func(row int) bool {
@@ -184,8 +185,9 @@ func (s *soak) killed(f fault) []loss {
 	return []loss{holdsOf(history.AllKeys), s.tagHolds(), indexesOf(s.taggedRows(alone)...)}
 }
 
-// failedOver may be undone by a failover of a primary: what it has confirmed of entries; of the journal and the held tags;
-// and the places in indexes, of entries that it may have brought back, too.
+// failedOver may be undone by a failover of a primary: what it has confirmed of entries; of the
+// journal and the held tags; and the places in indexes, also of entries that it may have brought
+// back.
 func (s *soak) failedOver(primary *testserver.RedisServer) []loss {
 	on := func(name string) bool { return s.primaryOf(name) == primary }
 	losses := []loss{
@@ -294,8 +296,8 @@ func (s *soak) stopRedis(f fault) func() {
 	return node.Continue
 }
 
-// pauseWrites has a server answer reads, and let everything else wait: scripts, too. What another fault did at the same time would
-// wait there and be done later, so no fault of keys is.
+// pauseWrites has a server answer reads, and let everything else wait, scripts as well. What
+// another fault did at the same time would wait there and be done later, so no fault of keys is.
 func (s *soak) pauseWrites(f fault) func() {
 	node := s.someNode(f)
 	on(node, func(ctx context.Context, node *redis.Client) error {
@@ -347,8 +349,9 @@ func (s *soak) flush(fault) func() {
 	return nil
 }
 
-// evict deletes an entry, as an eviction does, or redis-cli. Any DEL is an invalidation, of which near copies know nothing. What is made from another may be made anew
-// from what is cached of that, so it says nothing then.
+// evict deletes an entry, as an eviction does, or redis-cli. Any DEL is an invalidation, but near
+// copies do not know of it. What is made from another may be made again from what is cached of
+// that, so it says nothing then.
 func (s *soak) evict(f fault) func() {
 	began := history.Now()
 	if s.del(s.rows().entry(f.target)) && !s.rows().isMade(f.target) {

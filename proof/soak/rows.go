@@ -8,13 +8,14 @@ import (
 	"github.com/asidecache/aside/proof/soak/history"
 )
 
-// A table says which rows there are. They are of four sorts: the first are cached without tags, the second with tags, and the third,
-// with tags, too, are loaded from a standby that is behind. The fourth, without tags, are written by SQL alone, and a feed
-// invalidates them. A sort has Keys rows that all processes read, and one for each process
-// that hardly any other reads.
+// A table says which rows there are. They are of four sorts: the first are cached without tags, the
+// second with tags, and the third, also with tags, are loaded from a standby that is behind. The
+// fourth, without tags, are written by SQL alone, and a feed invalidates them. A sort has Keys rows
+// that all processes read, and one for each process that hardly any other reads.
 //
-// Each row is the source of another one, which is made from it and is cached, too: its loader reads the source through
-// the source's own cache. Those that are made come after all sources, in the order of these.
+// Each row is the source of another one, which is made from it and is cached as well: its loader
+// reads the source through the source's own cache. Those that are made come after all sources, in
+// the order of these.
 type table struct {
 	Keys      int
 	Processes int

@@ -171,7 +171,8 @@ func versions(ctx context.Context, db *pgx.Conn) ([]int64, error) {
 	return pgx.CollectRows(rows, pgx.RowTo[int64])
 }
 
-// observe reads the rows past the cache, again and again. What it sees has been committed, whoever has died meanwhile.
+// observe reads the rows past the cache, again and again. What it sees has been committed,
+// whichever process has died meanwhile.
 func (s *soak) observe(stop <-chan struct{}) {
 	ctx := context.Background()
 	db := s.connect(ctx)

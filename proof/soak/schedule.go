@@ -30,7 +30,7 @@ func (f fault) String() string {
 
 const (
 	calmBegin = 500 * time.Millisecond // for the processes to start
-	calmEnd   = 2 * time.Second        // for what comes after the last fault to be checked, too
+	calmEnd   = 2 * time.Second        // so that what comes after the last fault is checked as well
 	meanGap   = 700 * time.Millisecond // between the beginnings of faults
 )
 

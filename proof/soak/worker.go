@@ -123,7 +123,8 @@ func (w *worker) open() error {
 	return nil
 }
 
-// newCache is the Cache of the rows of which first is one. It has so many near copies, if there are any.
+// newCache is the Cache of the sort of rows that first is one of. It has so many near copies, if
+// there are any.
 func (w *worker) newCache(rdb redis.UniversalClient, first int, life time.Duration, near int) (*aside.Cache[int, row], error) {
 	load, loadMany := w.load, w.loadMany
 	if w.Rows.isMade(first) {
@@ -142,7 +143,8 @@ func (w *worker) newCache(rdb redis.UniversalClient, first int, life time.Durati
 	if w.Near && !(w.Break == breakUntold && w.Slot == 0) {
 		opts = append(opts, aside.WithNear(near, nearAge))
 	}
-	// Rows of SQL alone are stale for as long as the feed is behind, and so is what is made from a row that is invalidated without it.
+	// Rows of SQL alone are stale for as long as the feed is behind. What is made from a row that
+	// is invalidated without it is stale for as long.
 	if !w.Rows.fed(first) && !w.Rows.isMade(first) {
 		opts = append(opts, aside.WithVerify(w.Verify))
 	}
@@ -228,9 +230,9 @@ func (w *worker) some(random *rand.Rand, first, n int) []int {
 	return keys
 }
 
-// readLonely reads a key that hardly anybody else reads, though all write it, and whose loads are slow. A key that many
-// wait for has a new lease as soon as the old one is void; this one has none for a while, in which a lease that comes late
-// or twice does its harm.
+// readLonely reads a key that hardly anybody else reads, although all write it. Its loads are slow.
+// A key that many wait for has a new lease as soon as the old one is void. This one has none for a
+// while, and in that time a lease that comes late or twice does its harm.
 func (w *worker) readLonely(ctx context.Context, random *rand.Rand, first int) {
 	for ctx.Err() == nil {
 		slot := w.Slot

@@ -257,7 +257,7 @@ func (w *worker) andMade(drafts []draft) []draft {
 	return all
 }
 
-// invalidateTags asks any cache: one without tags invalidates those of the others, too.
+// invalidateTags asks any cache: one without tags also invalidates those of the others.
 func (w *worker) invalidateTags(ctx context.Context, drafts ...draft) error {
 	var tags []string
 	for _, d := range drafts {
@@ -386,7 +386,7 @@ func (w *worker) inTx(ctx context.Context, random *rand.Rand, drafts []draft) {
 		if err := w.commit(ctx, tx, drafts); err != nil {
 			return err
 		}
-		if random.IntN(5) == 0 { // what comes after the COMMIT is under the hold, too
+		if random.IntN(5) == 0 { // what comes after the COMMIT is under the hold as well
 			time.Sleep(time.Duration(random.IntN(60)) * time.Millisecond)
 		}
 		return nil

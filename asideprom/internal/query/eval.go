@@ -108,7 +108,8 @@ func (a aggregate) eval(from *Store, at time.Time, interval time.Duration) (resu
 	return results
 }
 
-// A binary is an operator between two expressions, whose results have the same labels, or of which one is a number.
+// A binary is an operator between two expressions. Their results have the same labels, or one of
+// them is a number.
 type binary struct {
 	op          string
 	left, right Expr
@@ -165,7 +166,8 @@ func (q quantile) eval(from *Store, at time.Time, interval time.Duration) (resul
 	return results
 }
 
-// quantileOf interpolates within a bucket. Of what is greater than all bounds, it knows the last bound only.
+// quantileOf interpolates within a bucket. For a value that is greater than all bounds, it knows
+// only the last bound.
 func quantileOf(q float64, buckets []bucket) float64 {
 	slices.SortFunc(buckets, func(a, b bucket) int { return cmp.Compare(a.le, b.le) })
 	rank := q * buckets[len(buckets)-1].count

@@ -118,9 +118,10 @@ const News = `
 //	id id-before nonce-before nonce about  the record before is named so that a reader knows whether it has missed one
 //	id                                     the same, where it would be too long
 //
-// A message may be lost, and an ACL may not allow the channel: so an error is ignored. Nor is there one for a record if more than 16 have
-// come within the pace of the readers, which is 300 µs for each of them: then each NEWS brings records anyway, and messages to
-// hundreds of processes would take all of a core.
+// A message may be lost, and an ACL may not allow the channel: so an error is ignored. No message
+// is sent for a record if more than 16 records have come within the pace of the readers, which is
+// 300 µs for each reader. Then each NEWS brings records anyway, and messages to hundreds of
+// processes would take all of a core.
 const Note = `
 		open(ARGV[1])
 		local before, at = last()

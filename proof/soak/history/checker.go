@@ -17,8 +17,9 @@ import (
 //     hold could not be placed and the writer went on (Unheld), a fault removed the hold from Redis before the COMMIT
 //     (HoldLost: any DEL counts, a FLUSHALL, an eviction and an empty restart too), or a fault kept its process or Redis
 //     from renewing the hold until it was over (Outlived; so is a COMMIT that lands long after InTx returned an error). Then what follows obliges:
-//   - by an invalidation that is confirmed: what had been committed when it began. So plain writes oblige, as do releases
-//     of holds, retries in the background that got through, DEL and FLUSHALL by anybody, and an empty restart of Redis.
+//   - by an invalidation that is confirmed: what had been committed when it began. So these oblige:
+//     plain writes, releases of holds, retries in the background that got through, DEL and FLUSHALL
+//     by anybody, and an empty restart of Redis.
 //   - in one process: by an invalidation that failed, since its process must not read the key from the cache.
 //   - by the bound of the TTL, after its COMMIT: whatever went wrong.
 //
@@ -75,7 +76,7 @@ type Config struct {
 	Process func(number int) string
 }
 
-// A span is an interval that may be open, and of which only the last one counts.
+// A span is an interval that may be open. Only the last one counts.
 type span struct {
 	open int
 	end  int64

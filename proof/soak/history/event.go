@@ -34,7 +34,7 @@ const (
 	// Commit: the COMMIT of Version was acknowledged.
 	Commit
 
-	// Left: the function of InTx returns an error, though the COMMIT of Version may still land.
+	// Left: the function of InTx returns an error, although the COMMIT of Version may still land.
 	Left
 
 	// Observed: Version was read in the database itself. It tells of a COMMIT whose writer cannot.
@@ -45,8 +45,9 @@ const (
 	// if it was ByTag, as it does of Held and Barred. What is made from Key is not meant, which has an event of its own.
 	Invalidated
 
-	// Barred: an invalidation that began at Start is not confirmed, or need not be: what had been committed by Start
-	// must be read from End on in this process alone. Of AllKeys, it does not tell of those that are made from others.
+	// Barred: an invalidation that began at Start is not confirmed, or need not be: what had been
+	// committed by Start must be read from End on in this process alone. With AllKeys, it does not
+	// tell of keys that are made from others.
 	Barred
 
 	// Failed: the invalidation of Version, whose COMMIT had been acknowledged, was not confirmed.

@@ -17,10 +17,11 @@ import (
 // A planned failover loses nothing, since the primary stops to write until the replica has everything. Nothing stale is
 // left after it.
 //
-// Others concern only what is done by tag. The node of the journal and of the held tags may fail over (OfBooks), which is as
-// above. The index may lose the entry, or a failover may bring an entry back that is not in it (OfIndex). Who invalidates
-// the tag then does not find the entry, also long after: until it has expired. It was filled by a load that had entered it
-// into the index before the end, so the bound is the same.
+// Others concern only what is done by tag. The node of the journal and of the held tags may fail
+// over (OfBooks), which is as above. The index may lose the entry, or a failover may bring an entry
+// back that is not in it (OfIndex). An invalidation of the tag then does not find the entry, even
+// long after: until it has expired. It was filled by a load that had entered it into the index
+// before the end, so the bound is the same.
 //
 // Near copies are told by records on one server (OfNear). If a failover loses them, or who may serve copies, or if the clock of
 // the server steps, a process may serve an old copy until its right to is over, which it is Δ later; or, after a second failover within

@@ -20,8 +20,9 @@ func Now() int64 {
 
 // A Recorder sends the events of one process. Its methods may be called from many goroutines.
 //
-// What obliges later reads is stamped and sent under one lock, as is the time up to which a frame tells everything. So
-// the Checker may take that time at its word, though goroutines race and the process may be stopped at any instruction.
+// What obliges later reads is stamped and sent under one lock. The time up to which a frame tells
+// everything is stamped and sent under that lock as well. So the Checker may take that time at its
+// word, although goroutines race and the process may be stopped at any instruction.
 type Recorder struct {
 	mu    sync.Mutex
 	w     io.Writer

@@ -157,8 +157,8 @@ func (c *Checker) applyToAll(h happened) {
 	}
 }
 
-// concernsWhatIsMade reports whether what happened to a key is so for what is made from it, too. What was held or invalidated is
-// told of each.
+// concernsWhatIsMade reports whether what happened to a key is so for what is made from it as well.
+// What was held or invalidated is told of each.
 func (h happened) concernsWhatIsMade() bool {
 	switch h.Kind {
 	case Write, Left, Commit, Observed, WipeBegin, WipeEnd, LossBegin, LossEnd:
@@ -257,8 +257,9 @@ func (c *Checker) lifeOf(h happened) int64 {
 	return c.cfg.Hold.Nanoseconds()
 }
 
-// lifeAfter is for how long something may be left of a loss that is over. A planned one leaves nothing, but for what was made from
-// what it served. Nothing is made from near copies, and they last for as long as their process has the right to serve them.
+// lifeAfter is for how long something may be left of a loss that is over. A planned one leaves
+// nothing, except what was made from what it served. Nothing is made from near copies, and they
+// last for as long as their process has the right to serve them.
 func (c *Checker) lifeAfter(k *register, h happened) time.Duration {
 	life := c.cfg.Lost
 	switch {
