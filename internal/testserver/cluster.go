@@ -1,9 +1,11 @@
 package testserver
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 )
@@ -169,11 +171,54 @@ func (c *RedisCluster) Migrate(key string, during func()) {
 	// one, and the old one here.
 	to.must("CLUSTER", "SETSLOT", slot, "NODE", toID)
 	c.owner[slot] = to
-	for _, node := range c.Nodes {
-		if node != to && node.proc.running() { // the others hear of it by gossip
+	for _, node := range c.Nodes { // also those that know by gossip: this ends their migration
+		if node != to && node.proc.running() {
 			node.must("CLUSTER", "SETSLOT", slot, "NODE", toID)
 		}
 	}
+	// Gossip of an older move may still be under way, and undo it.
+	if err := await("the nodes to agree on who has a slot", func() error { return c.giveTo(toID, slot) }, to.proc); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// giveTo tells every node that runs that the one with that id has a slot, and
+// returns an error unless all knew it.
+func (c *RedisCluster) giveTo(id string, slot int) (err error) {
+	for _, node := range c.Nodes {
+		if !node.proc.running() {
+			continue
+		}
+		nodes, why := node.do("CLUSTER", "NODES").Text()
+		if why != nil || !owns(nodes, id, slot) {
+			why = cmp.Or(why, node.do("CLUSTER", "SETSLOT", slot, "NODE", id).Err())
+			err = fmt.Errorf("%s thinks that another node has slot %d: %v", node.Addr, slot, why)
+		}
+	}
+	return err
+}
+
+// owns reports whether CLUSTER NODES says that the node with an id has a slot.
+func owns(nodes, id string, slot int) bool {
+	for line := range strings.Lines(nodes) {
+		// id, address, flags, primary, ping, pong, epoch, link, slots
+		fields := strings.Fields(line)
+		if len(fields) < 8 || fields[0] != id {
+			continue
+		}
+		for _, slots := range fields[8:] {
+			first, last, several := strings.Cut(slots, "-")
+			from, err1 := strconv.Atoi(first)
+			to, err2 := from, error(nil)
+			if several {
+				to, err2 = strconv.Atoi(last)
+			}
+			if err1 == nil && err2 == nil && from <= slot && slot <= to {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *RedisCluster) id(node *RedisServer) string {
