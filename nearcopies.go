@@ -82,13 +82,13 @@ func (t *typed[K, V]) noteNear(name string) near.Noted {
 // keepNear makes a copy of what a document has, that was looked up after noted.
 func (t *typed[K, V]) keepNear(key K, name string, noted near.Noted, e *document.Entry, v V, err error) {
 	if err == nil || e.State == document.Absent {
-		fresh := time.Until(time.UnixMilli(e.Fresh))
-		t.putNear(key, name, engine.WitnessOf(e), noted, v, e.Value, e.State == document.Absent, strings.Fields(string(e.Tags)), fresh)
+		end := time.UnixMilli(e.Fresh)
+		t.putNear(key, name, engine.WitnessOf(e), noted, v, e.Value, e.State == document.Absent, strings.Fields(string(e.Tags)), end)
 	}
 }
 
 func (t *typed[K, V]) putNear(
-	key K, name string, of engine.Witness, noted near.Noted, v V, data []byte, isAbsent bool, tags []string, fresh time.Duration,
+	key K, name string, of engine.Witness, noted near.Noted, v V, data []byte, isAbsent bool, tags []string, end time.Time,
 ) {
 	var copied any
 	switch {
@@ -101,7 +101,7 @@ func (t *typed[K, V]) putNear(
 	if t.core.Verifier != nil {
 		copied = &engine.Witnessed{Copied: copied, Name: name, Of: of}
 	}
-	t.copies.Put(key, noted, copied, isAbsent, tags, fresh)
+	t.copies.Put(key, noted, copied, isAbsent, tags, end)
 }
 
 //go:noinline
@@ -119,7 +119,7 @@ func (t *typed[K, V]) WillFill(w *engine.Want) {
 
 func (t *typed[K, V]) Filled(w *engine.Want) {
 	if r := t.rowOf(w); t.copies != nil {
-		t.putNear(r.key, w.Name, w.FilledAs, r.noted, r.value, w.Data, w.Absent(), w.Tags, time.Until(w.Fresh))
+		t.putNear(r.key, w.Name, w.FilledAs, r.noted, r.value, w.Data, w.Absent(), w.Tags, w.Fresh)
 	}
 }
 

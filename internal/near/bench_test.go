@@ -65,7 +65,7 @@ func BenchmarkHitNear(b *testing.B) {
 				tags = []string{"red", "big"}
 			}
 			for key := range benchKeys {
-				copies.Put(key, copies.Note(name(key)), strconv.Itoa(key), false, tags, time.Hour)
+				copies.Put(key, copies.Note(name(key)), strconv.Itoa(key), false, tags, in(time.Hour))
 			}
 			hits(b, func(key int) bool { _, _, ok := copies.Get(key); return ok })
 		})

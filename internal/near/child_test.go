@@ -34,7 +34,7 @@ func child() {
 		if err != nil {
 			return "error: " + err.Error()
 		}
-		copies.Put(1, noted, row, false, nil, time.Hour)
+		copies.Put(1, noted, row, false, nil, in(time.Hour))
 		return row + " far"
 	}
 	asked := make(chan bool)

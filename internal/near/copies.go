@@ -146,18 +146,19 @@ func (c *copies) place(name string) uint32 {
 }
 
 // Put makes a copy of what a look has found that was sent after Note: a value of a document, one that was filled and
-// accepted, or an absence. It does not make one if anything about it was invalidated since. fresh is for how long from now the
-// document says that it is fresh; tags are those of the value.
+// accepted, or an absence. It does not make one if anything about it was invalidated since. end is until
+// when the document is fresh, as it says itself, or until its seal ends; tags are those of the value.
 //
 // The copy must never be of a load as such, of a held entry, or of a refused fill.
-func (c *Copies[K, V]) Put(key K, n Noted, v V, absent bool, tags []string, fresh time.Duration) {
-	c.put(maphash.Comparable(seed, key), &value{key: key, v: v, absent: absent, noted: n}, tags, fresh)
+func (c *Copies[K, V]) Put(key K, n Noted, v V, absent bool, tags []string, end time.Time) {
+	c.put(maphash.Comparable(seed, key), &value{key: key, v: v, absent: absent, noted: n}, tags, end)
 }
 
-func (c *copies) put(hash uint64, copied *value, tags []string, fresh time.Duration) {
-	n := &copied.noted
-	copied.until = min(n.at+c.maxAge, now()+int64(fresh))
-	if n.at == 0 || fresh <= 0 || !c.holds(n) {
+func (c *copies) put(hash uint64, copied *value, tags []string, end time.Time) {
+	n, from := &copied.noted, now() // first: a goroutine that is held up here ends the copy earlier, and never later
+	left := time.Until(end)
+	copied.until = min(n.at+c.maxAge, from+int64(left))
+	if n.at == 0 || left <= 0 || !c.holds(n) {
 		return
 	}
 	for _, tag := range tags {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"fmt"
 	"slices"
 	"strconv"
 	"sync"
@@ -285,3 +286,19 @@ func newID() string {
 }
 
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+func unexpected(answer any) error { return fmt.Errorf("near copies: unexpected reply %v", answer) }
+
+// run runs a script by the Do of the Log. A result that comes after Do has given up is not seen by anybody.
+func (l *Log) run(ctx context.Context, script *redis.Script, args []any) (any, error) {
+	var result atomic.Pointer[any]
+	err := l.Do(ctx, func(ctx context.Context, c redis.Cmdable) error {
+		answer, err := script.Run(ctx, c, []string{l.Key}, args...).Result()
+		result.Store(&answer)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return *result.Load(), nil
+}

@@ -34,7 +34,7 @@ func TestTagsPrefixesAndAbsences(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		a, b := r.reader(), r.reader()
 		put := func(id int, absent bool, tags ...string) {
-			a.copies.Put(id, a.copies.Note(name(id)), "old", absent, tags, time.Hour)
+			a.copies.Put(id, a.copies.Note(name(id)), "old", absent, tags, in(time.Hour))
 			if _, is, ok := a.copies.Get(id); !ok || is != absent {
 				t.Errorf("product %d: a copy is served: %v, absent: %v", id, ok, is)
 			}
@@ -62,12 +62,12 @@ func TestTagsPrefixesAndAbsences(t *testing.T) {
 func TestACopyIsServedForItsAgeOnly(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		a := r.reader()
-		a.copies.Put(1, a.copies.Note(name(1)), "one", false, nil, 5*time.Second)
-		a.copies.Put(2, a.copies.Note(name(2)), "two", false, nil, time.Hour)
+		a.copies.Put(1, a.copies.Note(name(1)), "one", false, nil, in(5*time.Second))
+		a.copies.Put(2, a.copies.Note(name(2)), "two", false, nil, in(time.Hour))
 		noted := a.copies.Note(name(3))
 		r.pass(4 * time.Second)
-		a.copies.Put(3, noted, "three", false, nil, time.Hour)
-		a.copies.Put(4, a.copies.Note(name(4)), "four", false, nil, 0)
+		a.copies.Put(3, noted, "three", false, nil, in(time.Hour))
+		a.copies.Put(4, a.copies.Note(name(4)), "four", false, nil, in(0))
 		served := func(id int) bool { _, _, ok := a.copies.Get(id); return ok }
 		if !served(1) || !served(2) || !served(3) || served(4) {
 			t.Errorf("after 4 s: %v %v %v %v", served(1), served(2), served(3), served(4))
@@ -102,7 +102,7 @@ func TestThereAreNoMoreCopiesThanMayBeWhoeverPutsThem(t *testing.T) {
 		for range 16 {
 			group.Go(func() {
 				for id := range 50_000 {
-					a.copies.Put(id, a.copies.Note(name(id)), "lamp", false, nil, time.Hour)
+					a.copies.Put(id, a.copies.Note(name(id)), "lamp", false, nil, in(time.Hour))
 				}
 			})
 		}
@@ -114,7 +114,7 @@ func TestThereAreNoMoreCopiesThanMayBeWhoeverPutsThem(t *testing.T) {
 func TestAHitAllocatesNothing(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		a := r.reader()
-		a.copies.Put(1, a.copies.Note(name(1)), "one", false, []string{"red"}, time.Hour)
+		a.copies.Put(1, a.copies.Note(name(1)), "one", false, []string{"red"}, in(time.Hour))
 		if n := testing.AllocsPerRun(1000, func() {
 			if _, _, ok := a.copies.Get(1); !ok {
 				t.Error("no copy is served")

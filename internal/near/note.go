@@ -3,10 +3,7 @@ package near
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/redis/go-redis/v9"
 
@@ -103,33 +100,6 @@ func (n *Note) end(err error) {
 	close(n.done)
 }
 
-// A writer sends NOTE and LOW for all callers of a process, one of each at a time. Each has a goroutine while there is
-// something to do.
-type writer struct {
-	log     *Log
-	id      string // nonces begin with it
-	nonces  atomic.Uint64
-	readers atomic.Int64  // as NOTE last told
-	kick    chan struct{} // there are new records to wait for
-
-	mu      sync.Mutex // guards the rest
-	notes   []*Note    // that need a record
-	noting  bool
-	records []*told // that are waited for
-	asking  bool
-	allowed int64 // the time of the next LOW if all were sent evenly, see inARow; of ask's goroutine
-}
-
-func (w *writer) init(l *Log) {
-	w.log, w.id, w.kick = l, newID(), make(chan struct{}, 1)
-	w.readers.Store(1)
-}
-
-func (w *writer) nonce() string { return w.id + "-" + strconv.FormatUint(w.nonces.Add(1), 36) }
-
-// made reports whether a nonce is of this process.
-func (w *writer) made(nonce string) bool { return strings.HasPrefix(nonce, w.id+"-") }
-
 // add has a Note told: by a record of its own if Script made one, else by the next that is made. While a NOTE
 // is under way, those that come gather for one record about all of them. So writes that come side by side
 // cost the readers one record, and the server one script.
@@ -217,5 +187,3 @@ func parseNote(answer any) (id string, alone bool, readers int64, err error) {
 	}
 	return "", false, 0, unexpected(answer)
 }
-
-func unexpected(answer any) error { return fmt.Errorf("near copies: unexpected reply %v", answer) }

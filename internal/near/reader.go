@@ -347,17 +347,3 @@ func (r *reader) end() {
 	defer cancel()
 	_, _ = r.log.run(ctx, closeScript, []any{r.id}) // else the entry expires
 }
-
-// run runs a script by the Do of the Log. A result that comes after Do has given up is not seen by anybody.
-func (l *Log) run(ctx context.Context, script *redis.Script, args []any) (any, error) {
-	var result atomic.Pointer[any]
-	err := l.Do(ctx, func(ctx context.Context, c redis.Cmdable) error {
-		answer, err := script.Run(ctx, c, []string{l.Key}, args...).Result()
-		result.Store(&answer)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return *result.Load(), nil
-}

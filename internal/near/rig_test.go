@@ -221,7 +221,7 @@ func (p *process) look(id int) (row string, isNear bool) {
 		row, err = "", nil
 	}
 	p.r.must(err)
-	p.copies.Put(id, noted, row, false, nil, time.Hour)
+	p.copies.Put(id, noted, row, false, nil, in(time.Hour))
 	return row, false
 }
 
@@ -414,3 +414,6 @@ func (tp *tap) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 		return err
 	}
 }
+
+// in is the end of what is fresh for so long.
+func in(d time.Duration) time.Time { return time.Now().Add(d) }

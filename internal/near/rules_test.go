@@ -129,9 +129,9 @@ func TestALookFromBeforeARecordMakesNoCopy(t *testing.T) {
 		other := a.copies.Note("product:3")
 		b.mustWrite(1, "chair")
 		r.must(b.log.Tell(context.Background(), near.About{Tags: []string{"red"}}))
-		a.copies.Put(1, noted, "lamp", false, nil, time.Hour)
-		a.copies.Put(2, tagged, "lamp", false, []string{"blue", "red"}, time.Hour)
-		a.copies.Put(3, other, "lamp", false, []string{"blue"}, time.Hour)
+		a.copies.Put(1, noted, "lamp", false, nil, in(time.Hour))
+		a.copies.Put(2, tagged, "lamp", false, []string{"blue", "red"}, in(time.Hour))
+		a.copies.Put(3, other, "lamp", false, []string{"blue"}, in(time.Hour))
 		for id, want := range map[int]bool{1: false, 2: false, 3: true} {
 			if _, _, ok := a.copies.Get(id); ok != want {
 				t.Errorf("product %d: a copy is served: %v, want %v", id, ok, want)
@@ -178,7 +178,7 @@ func TestAfterAResetNothingFromBeforeIsServed(t *testing.T) {
 		noted := a.copies.Note(name(2))
 		r.must(r.raw.Del(context.Background(), logKey).Err())
 		r.pass(near.Beat + time.Millisecond)
-		a.copies.Put(2, noted, "old", false, nil, time.Hour)
+		a.copies.Put(2, noted, "old", false, nil, in(time.Hour))
 		for id := range 3 {
 			if row, _, ok := a.copies.Get(id); ok {
 				t.Errorf("product %d is served as %q", id, row)
@@ -370,7 +370,7 @@ func TestALeaseThatWasOverTakesTheCopiesWithIt(t *testing.T) {
 		r.pass(near.Delta) // for which the writer has waited, whose record and message are lost
 		resume()
 		r.until("the lease is back", a.log.Reading)
-		a.copies.Put(2, noted, "old", false, nil, time.Hour)
+		a.copies.Put(2, noted, "old", false, nil, in(time.Hour))
 		if _, _, ok := a.copies.Get(2); ok {
 			t.Error("a look from before is served")
 		}

@@ -129,13 +129,17 @@ func (w *world) judge(cache string, key int, began time.Time, r row, err error) 
 	case err == nil && (r.Name != name || r.Version >= len(w.rows[name]) || w.rows[name][r.Version].absent):
 		return fmt.Errorf("it never had %+v", r)
 	}
+	var last time.Time // when what was read ended at latest
 	for version, life := range w.rows[name] {
+		if end := w.ends[name][version]; life.absent == absent && (absent || version == r.Version) && end.After(last) {
+			last = end
+		}
 		if life.absent == absent && (absent || version == r.Version) &&
 			(life.until.IsZero() || !life.until.Before(began) || w.ends[name][version].After(began)) {
 			return nil
 		}
 	}
-	return fmt.Errorf("%+v, %v is over: its end was %v before the read began", r, err, began.Sub(w.ends[name][r.Version]))
+	return fmt.Errorf("%+v, %v is over: its end was %v before the read began", r, err, began.Sub(last))
 }
 
 // A witness is an AEAD that tells the world what it seals.

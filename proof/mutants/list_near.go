@@ -87,18 +87,18 @@ var ofNear = []mutant{
 	},
 	{
 		"a look from before a record makes no copy (B4, B5)", "internal/near/copies.go",
-		`	if n.at == 0 || fresh <= 0 || !c.holds(n) {`, `	n.epoch, n.generation = c.epoch.Load(), c.generations[n.place].Load()
-	if n.at == 0 || fresh <= 0 {`,
+		`	if n.at == 0 || left <= 0 || !c.holds(n) {`, `	n.epoch, n.generation = c.epoch.Load(), c.generations[n.place].Load()
+	if n.at == 0 || left <= 0 {`,
 		"internal/near: TestALookFromBeforeARecordMakesNoCopy/miniredis",
 	},
 	{
 		"no copy is older than its age", "internal/near/copies.go",
-		`copied.until = min(n.at+c.maxAge, now()+int64(fresh))`, `copied.until = now() + int64(fresh)`,
+		`copied.until = min(n.at+c.maxAge, from+int64(left))`, `copied.until = from + int64(left)`,
 		"internal/near: TestACopyIsServedForItsAgeOnly",
 	},
 	{
 		"nor than its document is fresh", "internal/near/copies.go",
-		`copied.until = min(n.at+c.maxAge, now()+int64(fresh))`, `copied.until = n.at + c.maxAge`,
+		`copied.until = min(n.at+c.maxAge, from+int64(left))`, `copied.until = n.at + c.maxAge + min(from, 0)`,
 		"internal/near: TestACopyIsServedForItsAgeOnly",
 	},
 	{

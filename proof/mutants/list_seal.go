@@ -27,7 +27,7 @@ var ofSeals = []mutant{
 		"TestASealedDocumentThatWasMovedForgedOrFlippedIsAMissThatRepairsItself",
 	},
 	{
-		"a cache that does not seal reads nothing sealed", "internal/engine/core.go",
+		"a cache that does not seal reads nothing sealed", "internal/engine/read.go",
 		`(c.seal == nil && !e.Sealed || c.opens(name, e, shared))`, `(c.seal == nil || c.opens(name, e, shared))`,
 		"TestASealedDocumentIsUnusableToACacheThatDoesNotSeal",
 	},
@@ -48,7 +48,7 @@ var ofSeals = []mutant{
 	},
 	{
 		"a near copy of a fill ends with its document", "nearcopies.go",
-		`w.Absent(), w.Tags, time.Until(w.Fresh))`, `w.Absent(), w.Tags, t.core.Config.TTL)`,
+		`w.Absent(), w.Tags, w.Fresh)`, `w.Absent(), w.Tags, time.Now().Add(t.core.Config.TTL))`,
 		"TestANearCopyOfALateFillEndsWithItsDocument",
 	},
 	{
