@@ -79,3 +79,14 @@ func makeRoom(i int) byte {
 	var room [5 << 10]byte
 	return room[i]
 }
+
+// repanic lets a loader's panic go on in a caller, and hands all other errors through.
+func repanic(err error) error {
+	if err == nil {
+		return nil // before anything is allocated
+	}
+	if p := (*panicError)(nil); errors.As(err, &p) {
+		panic(p.value)
+	}
+	return err
+}

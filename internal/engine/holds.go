@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -278,3 +279,6 @@ func renewing(d time.Duration, renew func(stopping *atomic.Bool)) (stop func()) 
 		running <- struct{}{}
 	}
 }
+
+// milliseconds writes a duration as Redis has it.
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

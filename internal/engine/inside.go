@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -114,4 +115,24 @@ func (c *Core) patience(ctx context.Context) time.Duration {
 // cycle is the error of a key that two loads above the read are loading.
 func (c *Core) cycle() error {
 	return fmt.Errorf("aside: the loader of cache %q reads, to load a key, that key", c.Name)
+}
+
+// ctxOfLoad is the ctx of a load whose first caller has ctx: with its values, or those that WithLoadContext takes from them, and
+// without its end.
+func (c *Core) ctxOfLoad(ctx context.Context) (context.Context, error) {
+	if c.LoadCtx != nil {
+		in := insideOf(ctx)
+		if ctx = c.LoadCtx(ctx); ctx == nil {
+			return nil, errNoLoadCtx
+		}
+		ctx = withInside(ctx, in)
+	}
+	return context.WithoutCancel(ctx), nil
+}
+
+var errNoLoadCtx = errors.New("aside: the function of WithLoadContext returned nil")
+
+// usual is how long the last load took that this process knows of, its own or one that it waited for.
+func (c *Core) usual() time.Duration {
+	return time.Duration(c.lastTook.Load()) * time.Millisecond
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,7 +41,7 @@ import (
 //
 // The callers of its methods:
 //
-//	Invalidate     add, attempt, done                         (write.go, intx.go, scan.go)
+//	Invalidate     add, attempt, done                         (write.go, intx.go)
 //	a retry        beginRound, sorted, allHeld, holdWasGone,  (retry.go: one goroutine at a time,
 //	               endRound, and again until nothing waits    that of the Cache that began it)
 //	a read         has, and without a lock barring            (retry.go: mayNotRead)
@@ -257,13 +258,6 @@ func (l *ledger) set(s subject, p pending) {
 	}
 }
 
-func one(is bool) int {
-	if is {
-		return 1
-	}
-	return 0
-}
-
 // add notes that an attempt is about to be sent, and returns its number.
 func (l *ledger) add(subjects []subject) uint64 {
 	l.mu.Lock()
@@ -302,14 +296,6 @@ func (l *ledger) done(subjects, failed []subject, refused bool, number uint64, b
 // ever.
 func (l *ledger) failed(subjects []subject, refused bool) (begin bool) {
 	return l.done(nil, subjects, refused, l.add(subjects), time.Time{})
-}
-
-func setOf(subjects []subject) map[subject]bool {
-	set := make(map[subject]bool, len(subjects))
-	for _, s := range subjects {
-		set[s] = true
-	}
-	return set
 }
 
 func (l *ledger) fail(failed []subject, refused bool) {
@@ -561,4 +547,32 @@ type stored struct {
 
 func (s stored) String() string {
 	return fmt.Sprintf("a %v of version %x as %v has it", s.value, uint64(s.version), s.codec)
+}
+
+// showsItsNodes reports whether all nodes behind a client can be walked over.
+func showsItsNodes(rdb redis.UniversalClient) bool {
+	switch rdb.(type) {
+	case *redis.Client, *redis.ClusterClient:
+		return true
+	default:
+		return false
+	}
+}
+
+// prefixOf is what the names of the entries of a Cache begin with: no rendered key has a colon. A name without one is no entry.
+func prefixOf(name string) string { return name[:strings.LastIndexByte(name, ':')+1] }
+
+func setOf(subjects []subject) map[subject]bool {
+	set := make(map[subject]bool, len(subjects))
+	for _, s := range subjects {
+		set[s] = true
+	}
+	return set
+}
+
+func one(is bool) int {
+	if is {
+		return 1
+	}
+	return 0
 }

@@ -7,21 +7,6 @@ import (
 	"time"
 )
 
-// A Loaded is what one load found for one key, beside the value: ready to be handed out and stored.
-type Loaded struct {
-	Data []byte          // the value as the codec has it; nil if there is none or it could not be encoded
-	Life time.Duration   // how long it is fresh, before jitter; not to be stored unless it is positive
-	Tags []string        // rendered
-	took time.Duration   // of the load
-	err  error           // what the callers get
-	ctx  context.Context // of the load; nil if there was none
-
-	lagged bool // replicas of the database may lack a write to its rows: neither it nor what is made from it is to be stored
-}
-
-// Absent reports whether there is no row, as err says then.
-func (l *Loaded) Absent() bool { return isAbsence(l.err) }
-
 // loadAll loads wants in one call of a loader, for all callers that wait for them. What it found is
 // in their order.
 func (c *Core) loadAll(ctx context.Context, wants []*Want, batch, refresh bool) []Loaded {

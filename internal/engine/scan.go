@@ -14,13 +14,11 @@ import (
 
 	"github.com/asidecache/aside/internal/durations"
 	"github.com/asidecache/aside/internal/redisstore"
-	"github.com/asidecache/aside/internal/watch"
 )
 
 // InvalidateAll, and all else that removes whatever a Cache has: nobody knows the names, so the servers are
 // walked over.
 //
-//	removeAll       twice: entries by a walk, what has tags by its indexes
 //	removeEntries   one walk, for all caches of a client at once
 //	walk            every primary, and once more if slots were moving
 //	walkOne         one server, page by page, and from the start if another server answers
@@ -28,32 +26,6 @@ import (
 //
 // A walk may take minutes. It holds nothing, since a whole cache cannot be held: what is filled behind it
 // was loaded after InvalidateAll began, and may stay.
-
-// removeAll removes every entry of accounts that was there, as a value or as a lease, when it was called: SCAN returns each key
-// that is there all the time, and one that comes later began later. It does so twice, see InvalidateAll, and tells of how many.
-func (c *Core) removeAll(ctx context.Context, accounts []*account, tell func(a *account, entries int)) (failed []subject, err error) {
-	entries := only(accounts, func(a *account) bool { return a.books == nil })
-	for range 2 {
-		if len(entries) > 0 && len(failed) == 0 {
-			if why := c.removeEntries(ctx, entries, tell); why != nil && !c.givenUp(why) {
-				err = why
-				for _, a := range entries {
-					failed = append(failed, subject{a, ""})
-				}
-			}
-		}
-		for _, a := range accounts {
-			all := subject{a, ""}
-			if a.books == nil || slices.Contains(failed, all) {
-				continue
-			}
-			if why := c.removeEveryTag(ctx, *a.books); why != nil && !c.givenUp(why) {
-				failed, err = append(failed, all), cmp.Or(err, why)
-			}
-		}
-	}
-	return failed, err
-}
 
 // removeEntries walks once over all that is there.
 func (c *Core) removeEntries(ctx context.Context, accounts []*account, tell func(a *account, entries int)) error {
@@ -95,16 +67,6 @@ func (c *Core) walk(ctx context.Context, prefix string, visit visitor) error {
 
 // errManyNodes says that the client does not show all nodes of its Cluster.
 var errManyNodes = errors.New("InvalidateAll needs the redis.ClusterClient itself")
-
-// showsItsNodes reports whether all nodes behind a client can be walked over.
-func showsItsNodes(rdb redis.UniversalClient) bool {
-	switch rdb.(type) {
-	case *redis.Client, *redis.ClusterClient:
-		return true
-	default:
-		return false
-	}
-}
 
 // alone returns errManyNodes if an AutoPipeliner, which does not show what is behind it, talks to a
 // Cluster: SCAN would see only one of its nodes.
@@ -267,9 +229,6 @@ func (c *Core) persist(ctx context.Context, fn func() error) (lost bool, err err
 	}
 }
 
-// prefixOf is what the names of the entries of a Cache begin with: no rendered key has a colon. A name without one is no entry.
-func prefixOf(name string) string { return name[:strings.LastIndexByte(name, ':')+1] }
-
 // removePage removes entries.
 func (c *Core) removePage(ctx context.Context, entries []subject, tell func(a *account, entries int)) error {
 	left := entries
@@ -292,50 +251,6 @@ func (c *Core) removePage(ctx context.Context, entries []subject, tell func(a *a
 }
 
 var globEscaper = strings.NewReplacer(`\`, `\\`, `*`, `\*`, `?`, `\?`, `[`, `\[`, `]`, `\]`)
-
-// InvalidateAll is InvalidateAll of caches of one client, and tells of each.
-func InvalidateAll(ctx context.Context, caches []*Core) error {
-	start := time.Now()
-	err := invalidateAllOrLater(ctx, caches)
-	for _, c := range caches {
-		c.Teller.invalidate(ctx, InvalidateInfo{All: true, Took: time.Since(start), Err: err})
-		watch.Tell(ctx, watch.Invalidation{Cache: c.Name})
-	}
-	return err
-}
-
-// invalidateAllOrLater is invalidateAll outside InTx. Inside, it leaves that to the end of InTx.
-func invalidateAllOrLater(ctx context.Context, caches []*Core) error {
-	lead := caches[0]
-	if err := lead.alone(context.WithoutCancel(ctx)); errors.Is(err, errManyNodes) {
-		return err // nothing is pending: it would fail for ever, and no key be read from the cache
-	}
-	if r := runOf(ctx); r != nil {
-		open := false
-		for _, c := range caches {
-			open = r.use(c, func(p *part) { p.all = true })
-		}
-		if open { // it is removed once the transaction has ended: until then its rows may be those from before
-			return r.tx.late()
-		}
-	}
-	return lead.invalidateAll(ctx, caches)
-}
-
-// invalidateAll removes what caches have, and remembers what it could not.
-func (c *Core) invalidateAll(ctx context.Context, caches []*Core) error {
-	all := make([]subject, len(caches))
-	by := make(map[*account]*Core, len(caches))
-	for i, other := range caches {
-		all[i], by[other.entries] = subject{other.entries, ""}, other
-	}
-	all = unique(all)
-	began, number := time.Now(), c.ledger.add(all)
-	failed, err := c.removeAll(ctx, accountsOf(all), func(a *account, entries int) { by[a].Teller.removed(ctx, entries) })
-	failed, err = c.tellRest(ctx, all, failed, err)
-	c.ended(all, failed, err, number, began)
-	return notInvalidated(failed, all, err)
-}
 
 // commonPrefix is what all texts begin with.
 func commonPrefix(texts []string) string {

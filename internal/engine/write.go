@@ -144,19 +144,6 @@ func (c *Core) isUp(s subject) bool {
 	return name == "" || !c.Store.Breaker.DownFor(name, redisstore.Writes)
 }
 
-// unique returns each of all once, in their order.
-func unique[T comparable](all []T) []T {
-	if len(all) < 2 {
-		return all
-	}
-	seen := make(map[T]bool, len(all))
-	return only(all, func(x T) bool {
-		was := seen[x]
-		seen[x] = true
-		return !was
-	})
-}
-
 // Join joins errors. One alone stays as it is.
 func Join(errs []error) error {
 	errs = only(errs, func(err error) bool { return err != nil })
@@ -181,4 +168,48 @@ func Invalidate(ctx context.Context, changes ...Change) error {
 		errs = append(errs, w.invalidate(ctx))
 	}
 	return Join(errs)
+}
+
+// InvalidateAll is InvalidateAll of caches of one client, and tells of each.
+func InvalidateAll(ctx context.Context, caches []*Core) error {
+	start := time.Now()
+	err := invalidateAllOrLater(ctx, caches)
+	for _, c := range caches {
+		c.Teller.invalidate(ctx, InvalidateInfo{All: true, Took: time.Since(start), Err: err})
+		watch.Tell(ctx, watch.Invalidation{Cache: c.Name})
+	}
+	return err
+}
+
+// invalidateAllOrLater is invalidateAll outside InTx. Inside, it leaves that to the end of InTx.
+func invalidateAllOrLater(ctx context.Context, caches []*Core) error {
+	lead := caches[0]
+	if err := lead.alone(context.WithoutCancel(ctx)); errors.Is(err, errManyNodes) {
+		return err // nothing is pending: it would fail for ever, and no key be read from the cache
+	}
+	if r := runOf(ctx); r != nil {
+		open := false
+		for _, c := range caches {
+			open = r.use(c, func(p *part) { p.all = true })
+		}
+		if open { // it is removed once the transaction has ended: until then its rows may be those from before
+			return r.tx.late()
+		}
+	}
+	return lead.invalidateAll(ctx, caches)
+}
+
+// invalidateAll removes what caches have, and remembers what it could not.
+func (c *Core) invalidateAll(ctx context.Context, caches []*Core) error {
+	all := make([]subject, len(caches))
+	by := make(map[*account]*Core, len(caches))
+	for i, other := range caches {
+		all[i], by[other.entries] = subject{other.entries, ""}, other
+	}
+	all = unique(all)
+	began, number := time.Now(), c.ledger.add(all)
+	failed, err := c.removeAll(ctx, accountsOf(all), func(a *account, entries int) { by[a].Teller.removed(ctx, entries) })
+	failed, err = c.tellRest(ctx, all, failed, err)
+	c.ended(all, failed, err, number, began)
+	return notInvalidated(failed, all, err)
 }

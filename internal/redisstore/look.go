@@ -5,8 +5,6 @@ import (
 	"reflect"
 	"sync"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
 // A looked is what a look found.
@@ -55,34 +53,4 @@ func (s *Store) Look(ctx context.Context, b *Budget, name string) looked {
 		return looked{Err: found.Err} // the batch may still be in the queue, and others may be joining it
 	}
 	return looked{found.Doc, nil, r.decodings[at]}
-}
-
-// lookAlone sends a GET.
-func (s *Store) lookAlone(ctx context.Context, b *Budget, name string) looked {
-	var doc []byte
-	var err error
-	p := s.poolOf(name)
-	if rdb, ok := s.callsInline(ctx, b); ok { // spelled out, since within would have both funcs allocated
-		doc, err = inline(ctx, p, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
-			return get(ctx, rdb, name)
-		})
-	} else {
-		doc, err = detached(ctx, p, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
-			return get(ctx, rdb, name)
-		}, func(err error) { s.note([]string{name}, []Reply{{Err: err}}, Reads) })
-	}
-	// The caller's own cancellation says nothing of Redis, and neither does a budget that was spent
-	// before: what spent it has been noted.
-	switch {
-	case err == nil:
-		s.Breaker.succeeded(name, Reads)
-	case err != ctx.Err() && err != errSpent:
-		s.note([]string{name}, []Reply{{Err: err}}, Reads)
-	}
-	return looked{Doc: doc, Err: err}
-}
-
-func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, error) {
-	doc, err := rdb.Get(ctx, name).Bytes()
-	return doc, notNil(err)
 }

@@ -306,3 +306,77 @@ func unexpected(result any) error {
 func (o Op) made(doc string) bool {
 	return strings.HasPrefix(doc, document.LeasePrefix+o.Args[0].(string)+"-")
 }
+
+// runNow runs ops of one kind, which go to one primary, in a round trip of their own, and notes how it went.
+func (s *Store) runNow(ctx context.Context, b *Budget, k Kind, ops []Op) []Reply {
+	names := make([]string, len(ops))
+	for i, o := range ops {
+		names[i] = o.Name
+	}
+	replies, err := within(ctx, s, b, names[0],
+		func(ctx context.Context, rdb redis.UniversalClient) ([]Reply, error) {
+			replies := s.send(ctx, rdb, ops)
+			if ctx.Err() != nil {
+				s.giveBack(ctx, rdb, ops, replies)
+			}
+			return replies, firstUnanswered(replies)
+		},
+		func(err error) { s.note(names, failed(len(names), err), k) })
+	if replies == nil {
+		replies = failed(len(names), err)
+	}
+	for i := range replies {
+		if IsOver(err) && unanswered(replies[i].Err) {
+			replies[i].Err = err // which says why
+		}
+	}
+	if err == nil || err != ctx.Err() && err != errSpent {
+		s.note(names, replies, k)
+	}
+	return replies
+}
+
+// note keeps count of what Redis did and failed to do. That something else lies under a name is no failure.
+func (s *Store) note(names []string, replies []Reply, k Kind) {
+	s.Breaker.report(names, replies, k)
+	if k == Reads {
+		s.suspect(names, replies)
+	}
+	last := ""
+	for _, r := range replies {
+		if r.Err != nil && !IsWrongType(r.Err) && r.Err.Error() != last { // once, if it was one for all of them
+			last = r.Err.Error()
+			s.Failed(r.Err)
+		}
+	}
+}
+
+// lookAlone sends a GET.
+func (s *Store) lookAlone(ctx context.Context, b *Budget, name string) looked {
+	var doc []byte
+	var err error
+	p := s.poolOf(name)
+	if rdb, ok := s.callsInline(ctx, b); ok { // spelled out, since within would have both funcs allocated
+		doc, err = inline(ctx, p, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+			return get(ctx, rdb, name)
+		})
+	} else {
+		doc, err = detached(ctx, p, b, rdb, func(ctx context.Context, rdb redis.UniversalClient) ([]byte, error) {
+			return get(ctx, rdb, name)
+		}, func(err error) { s.note([]string{name}, []Reply{{Err: err}}, Reads) })
+	}
+	// The caller's own cancellation says nothing of Redis, and neither does a budget that was spent
+	// before: what spent it has been noted.
+	switch {
+	case err == nil:
+		s.Breaker.succeeded(name, Reads)
+	case err != ctx.Err() && err != errSpent:
+		s.note([]string{name}, []Reply{{Err: err}}, Reads)
+	}
+	return looked{Doc: doc, Err: err}
+}
+
+func get(ctx context.Context, rdb redis.UniversalClient, name string) ([]byte, error) {
+	doc, err := rdb.Get(ctx, name).Bytes()
+	return doc, notNil(err)
+}

@@ -23,7 +23,7 @@ var ofEntries = []mutant{
 		"TestAClaimOfTheDeadDoesNotOutliveAClockThatIsSetBack/miniredis",
 	},
 	{
-		"a claim that lasts longer than it was made for keeps no reader from asking", "internal/engine/refresh.go",
+		"a claim that lasts longer than it was made for keeps no reader from asking", "internal/engine/claim.go",
 		`e.Claim > ms && e.Claim <= ms+`, `e.Claim > ms && 0 <= ms+`,
 		"TestAClaimOfTheDeadDoesNotOutliveAClockThatIsSetBack/miniredis",
 	},
@@ -152,17 +152,17 @@ var ofEntries = []mutant{
 		"TestTimeInAnIDHasAllItsDigits",
 	},
 	{
-		"each lease has a nonce of its own", "internal/redisstore/store.go",
+		"each lease has a nonce of its own", "internal/redisstore/ops.go",
 		`strconv.FormatUint(n.count.Add(1), 36)`, `strconv.FormatUint(0, 36)`,
 		"TestGetManyBesideAGetOfTheSameKeyIsOneLoad",
 	},
 	{
-		"each process has nonces of its own", "internal/redisstore/store.go",
+		"each process has nonces of its own", "internal/redisstore/ops.go",
 		`rand.Text()[:16]`, `rand.Text()[:0]`,
 		"TestStampedeAcrossProcessesIsOneLoad",
 	},
 	{
-		"a lease that comes when nobody waits for it any more is given back", "internal/redisstore/store.go",
+		"a lease that comes when nobody waits for it any more is given back", "internal/redisstore/send.go",
 		`			if ctx.Err() != nil {
 				s.giveBack`, `			if false {
 				s.giveBack`,
@@ -226,12 +226,12 @@ var ofEntries = []mutant{
 		"TestTruncatedDocumentIsAMissWhateverTheCodec",
 	},
 	{
-		"a value of another version is not read", "internal/engine/core.go",
+		"a value of another version is not read", "internal/engine/read.go",
 		`&& e.Version == c.version &&`, `&&`,
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
 	{
-		"the shape of the value is a part of the version", "internal/engine/core.go",
+		"the shape of the value is a part of the version", "internal/engine/open.go",
 		`return jsonvalue.Version(jsonvalue.ShapeOf(t, c.Config.Codec), c.Config.Version)`, `return jsonvalue.Version("", c.Config.Version)`,
 		"TestAFieldThatIsAddedMakesMissesOfTheOldEntries",
 	},
@@ -282,7 +282,7 @@ var ofEntries = []mutant{
 		"TestWhatFailsInTheComparisonChangesNothing",
 	},
 	{
-		"a document that was written by hand is not read past its time", "internal/engine/core.go",
+		"a document that was written by hand is not read past its time", "internal/engine/read.go",
 		`(e.Ours || time.Now().UnixMilli() <= e.Fresh)`, `(e.Ours || true)`,
 		"TestUnreadableDocumentIsAMissThatRepairsItself",
 	},
@@ -326,7 +326,7 @@ var ofEntries = []mutant{
 		"internal/jsonvalue: TestNamesThatEncodingJSONDoesNotTakeFromATag",
 	},
 	{
-		"a document that was written by hand is not claimed in place", "internal/engine/refresh.go",
+		"a document that was written by hand is not claimed in place", "internal/engine/claim.go",
 		`if !e.Ours || claimed {`, `if claimed {`,
 		"TestDocumentWrittenByHandIsNotDamagedByARefresh",
 	},

@@ -46,7 +46,7 @@ var ofFlights = []mutant{
 		"TestCallerAfterInvalidateDoesNotJoinAFillUnderWay",
 	},
 	{
-		"a caller has arrived before it looks", "internal/engine/flight.go",
+		"a caller has arrived before it looks", "internal/engine/miss.go",
 		`case f.serves(arrived):`, `case f.serves(0):`,
 		"TestCallerAfterInvalidateDoesNotJoinAnOlderLoad",
 	},
@@ -106,18 +106,18 @@ var ofFlights = []mutant{
 		"TestWhoLeadsARoundInAHurryLeavesOnTime",
 	},
 	{
-		"where reads keep missing the lease is asked for at once", "internal/engine/core.go",
+		"where reads keep missing the lease is asked for at once", "internal/engine/read.go",
 		`return c.streak.misses() &&`, `return false &&`,
 		"TestWhereReadsKeepMissingTheLeaseIsAskedForAtOnce",
 	},
 	{
-		"hits end a streak of misses", "internal/engine/core.go",
+		"hits end a streak of misses", "internal/engine/read.go",
 		`	c.streak.hit()
 `, ``,
 		"TestWhereReadsKeepMissingTheLeaseIsAskedForAtOnce",
 	},
 	{
-		"where places are scarce no lease is asked for at once", "internal/engine/core.go",
+		"where places are scarce no lease is asked for at once", "internal/engine/read.go",
 		`len(c.places) <= cap(c.places)/2`, `true`,
 		"TestWherePlacesAreScarceNoLeaseIsAskedForAtOnce",
 	},
@@ -159,14 +159,14 @@ var ofFlights = []mutant{
 		"TestALeaseOfABatchThatNobodyWaitsForIsGivenBack",
 	},
 	{
-		"a joiner gets a value of its own", "internal/engine/flight.go",
+		"a joiner gets a value of its own", "internal/engine/miss.go",
 		`	case f.err != nil || c.edge.Share(w, f.Data, &f.decoding) == nil:
 	case c.Config.Shared:`, `	case f.err != nil:
 	case true:`,
 		"TestCallersDoNotShareMemory",
 	},
 	{
-		"a flight goes on without its owner", "internal/engine/refresh.go",
+		"a flight goes on without its owner", "internal/engine/inside.go",
 		`return context.WithoutCancel(ctx), nil`, `return ctx, nil`,
 		"TestCallerWhoLeavesGetsItsCtxErrorAndTheLoadGoesOn",
 	},
@@ -192,7 +192,7 @@ var ofFlights = []mutant{
 		"TestCallersThatLookTogetherShareTheLoadThatNothingWillDecide",
 	},
 	{
-		"loads of a key that fill nothing do not run side by side", "internal/engine/flight.go",
+		"loads of a key that fill nothing do not run side by side", "internal/engine/miss.go",
 		`search.before = f.before.landed`, `_ = f.before.landed`,
 		"TestCallersWithoutRedisDoNotJoinAnOlderLoad",
 	},
@@ -202,7 +202,7 @@ var ofFlights = []mutant{
 		"TestALoadThatBeginsAfterAWaitServesWhoJoinedTheWait",
 	},
 	{
-		"who cannot use Redis does not join those who wait for it", "internal/engine/flight.go",
+		"who cannot use Redis does not join those who wait for it", "internal/engine/miss.go",
 		`flights, b.Left = &c.direct, 0`, `b.Left = 0`,
 		"TestReadOfAKeyThatIsOwedDoesNotWaitForRedis",
 	},
@@ -214,7 +214,7 @@ var ofFlights = []mutant{
 		"TestCallersWhoReadTogetherDecodeOnce",
 	},
 	{
-		"joiners decode once for all", "internal/engine/flight.go",
+		"joiners decode once for all", "internal/engine/miss.go",
 		`c.edge.Share(w, f.Data, &f.decoding)`, `c.edge.Share(w, c.unshared(f.Data), nil)`,
 		"TestCallersWhoReadTogetherDecodeOnce",
 	},
@@ -235,7 +235,7 @@ var ofFlights = []mutant{
 		"internal/jsonvalue: TestACopyIsEqualAndSharesNoMemory",
 	},
 	{
-		"who joins a load that lags fills nothing", "internal/engine/flight.go",
+		"who joins a load that lags fills nothing", "internal/engine/miss.go",
 		`			insideOf(ctx).lags()
 `, ``,
 		"TestWhoJoinsALoadThatLagsCachesNothing",

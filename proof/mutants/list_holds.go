@@ -28,7 +28,7 @@ var ofHolds = []mutant{
 		"TestHoldInAnUnknownFormatStaysAndInvalidateInsideSaysSo",
 	},
 	{
-		"a hold that could not be placed for its unknown format is an error", "internal/engine/intx.go",
+		"a hold that could not be placed for its unknown format is an error", "internal/engine/tx.go",
 		`	p.entries.must = true
 `, ``,
 		"TestHoldInAnUnknownFormatStaysAndInvalidateInsideSaysSo",
@@ -54,7 +54,7 @@ var ofHolds = []mutant{
 		"TestNothingIsCachedUnderAHold",
 	},
 	{
-		"each run of InTx has holders of its own", "internal/engine/intx.go",
+		"each run of InTx has holders of its own", "internal/engine/tx.go",
 		`holder := rand.Text()`, `holder := "tx" + rand.Text()[:0]`,
 		"TestOneTransactionDoesNotEndTheHoldOfAnother",
 	},
@@ -79,7 +79,7 @@ var ofHolds = []mutant{
 		"TestHoldOfAnInnerInTxLastsUntilTheOuterOneEnds",
 	},
 	{
-		"what goes on under the ctx of a transaction that has ended is outside", "internal/engine/intx.go",
+		"what goes on under the ctx of a transaction that has ended is outside", "internal/engine/tx.go",
 		`	if t.ended {
 		return false
 	}
@@ -92,12 +92,12 @@ var ofHolds = []mutant{
 		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
-		"after InvalidateAll inside, reads inside go to the loader", "internal/engine/intx.go",
+		"after InvalidateAll inside, reads inside go to the loader", "internal/engine/tx.go",
 		`|| p.all && p.Core.entries.of == prefixOf(name) {`, `{`,
 		"TestInvalidateAllInsideATransactionActsAfterIt",
 	},
 	{
-		"a read inside goes past what another Cache of the name has invalidated there", "internal/engine/intx.go",
+		"a read inside goes past what another Cache of the name has invalidated there", "internal/engine/tx.go",
 		`	for _, p := range t.parts { // which may be that of another Cache of the same name
 `, `	for _, p := range t.parts {
 		if p.Core != c {
@@ -107,17 +107,17 @@ var ofHolds = []mutant{
 		"TestAReadInsideATransactionGoesPastWhatAnotherCacheOfTheNameHasInvalidatedThere",
 	},
 	{
-		"InvalidateAll inside is about the caches of its name alone", "internal/engine/intx.go",
+		"InvalidateAll inside is about the caches of its name alone", "internal/engine/tx.go",
 		`p.all && p.Core.entries.of == prefixOf(name) {`, `p.all {`,
 		"TestAReadInsideATransactionGoesPastWhatAnotherCacheOfTheNameHasInvalidatedThere",
 	},
 	{
-		"after InvalidateTags inside, reads inside go to the loader", "internal/engine/intx.go",
+		"after InvalidateTags inside, reads inside go to the loader", "internal/engine/tx.go",
 		`return c.Tagged && t.tagged`, `return false`,
 		"TestNothingWithATagIsCachedUntilTheTransactionThatInvalidatedItHasEnded",
 	},
 	{
-		"a read inside of a key that was invalidated there does not hit", "internal/engine/core.go",
+		"a read inside of a key that was invalidated there does not hit", "internal/engine/read.go",
 		`if !c.usable(name) || m.wrote(c, name) {`, `if !c.usable(name) {`,
 		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
@@ -127,7 +127,7 @@ var ofHolds = []mutant{
 		"TestReadsInsideOfAKeyThatCouldNotBeHeldGoToTheLoader",
 	},
 	{
-		"a read inside fills nothing and shares nothing", "internal/engine/flight.go",
+		"a read inside fills nothing and shares nothing", "internal/engine/miss.go",
 		`	if m.inTx() {
 		return c.LoadHere`, `	if false {
 		return c.LoadHere`,
@@ -144,7 +144,7 @@ var ofHolds = []mutant{
 		"TestGetManyInsideThatFindsEverythingLoadsNothing",
 	},
 	{
-		"a read inside starts no refresh", "internal/engine/core.go",
+		"a read inside starts no refresh", "internal/engine/read.go",
 		`return c.due(e, now) && !m.inTx()`, `return c.due(e, now)`,
 		"TestReadsInsideGoToTheLoaderWithTheTransactionAndStartNoRefresh",
 	},
@@ -179,13 +179,13 @@ var ofHolds = []mutant{
 		"TestKeyThatCouldNotBeHeldIsInvalidatedAgainAfterWithHold",
 	},
 	{
-		"a hold that is left to expire lasts for the lag besides", "internal/engine/intx.go",
+		"a hold that is left to expire lasts for the lag besides", "internal/engine/tx.go",
 		`newHolds(c.entries, holder, durations.Saturated(c.Config.Hold, c.entries.longestLag()))`,
 		`newHolds(c.entries, holder, c.Config.Hold)`,
 		"TestHoldThatIsLeftToExpireLastsForTheReplicaLagBesides",
 	},
 	{
-		"nothing is cached for the lag after an invalidation", "internal/engine/removal.go",
+		"nothing is cached for the lag after an invalidation", "internal/engine/attempt.go",
 		`c.Store.InvalidateOp(e.name, lag)`, `c.Store.InvalidateOp(e.name, 0*lag)`,
 		"TestNothingIsFilledForTheReplicaLag",
 	},
@@ -200,7 +200,7 @@ var ofHolds = []mutant{
 		"TestInTxUnderTheCtxOfOneThatHasEndedHolds",
 	},
 	{
-		"reads under the ctx of an InTx that has ended are outside", "internal/engine/intx.go",
+		"reads under the ctx of an InTx that has ended are outside", "internal/engine/tx.go",
 		`m.run != nil && !m.run.tx.over()`, `m.run != nil`,
 		"TestReadsUnderTheCtxOfAnInTxThatHasEndedFill",
 	},
@@ -251,7 +251,7 @@ var ofHolds = []mutant{
 		"TestHoldsAreRenewedWhileVeryManyMoreArePlaced/keys",
 	},
 	{
-		"an Invalidate says that holds were not renewed in time", "internal/engine/intx.go",
+		"an Invalidate says that holds were not renewed in time", "internal/engine/tx.go",
 		`t.isLate = t.isLate || slices.ContainsFunc(t.parts, (*part).late)`,
 		`t.isLate = t.isLate && slices.ContainsFunc(t.parts, (*part).late)`,
 		"TestInvalidateSaysThatHoldsAreTooManyToBeRenewed/keys",
@@ -268,7 +268,7 @@ var ofHolds = []mutant{
 		"TestHoldsAreRenewedWhileVeryManyAreLeftToExpire/keys",
 	},
 	{
-		"a shorter hold of another Cache of the transaction does not end a longer one", "internal/engine/intx.go",
+		"a shorter hold of another Cache of the transaction does not end a longer one", "internal/engine/tx.go",
 		`newHolds(c.entries, holder, durations.Saturated(c.Config.Hold, c.entries.longestLag()))`,
 		`newHolds(c.entries, "tx", min(c.Config.Hold, 20*time.Second))`,
 		"TestTheShorterHoldOfOneCacheDoesNotEndTheLongerOneOfAnother/a_key",
@@ -279,17 +279,17 @@ var ofHolds = []mutant{
 		"TestWhatAnInnerInTxHasInvalidatedThatFailedIsLeftToExpire",
 	},
 	{
-		"what was invalidated in two runs is of an unknown outcome if either failed", "internal/engine/intx.go",
+		"what was invalidated in two runs is of an unknown outcome if either failed", "internal/engine/tx.go",
 		`t.runs = append(t.runs, r)`, `t.runs = []*run{r}`,
 		"TestWhatAnInnerInTxHasInvalidatedThatFailedIsLeftToExpire",
 	},
 	{
-		"a run inside one that failed is of an unknown outcome", "internal/engine/intx.go",
+		"a run inside one that failed is of an unknown outcome", "internal/engine/tx.go",
 		`r.known && (r.outer == nil || r.outer.isKnown())`, `r.known`,
 		"TestWhatAnInnerInTxHasInvalidatedThatFailedIsLeftToExpire",
 	},
 	{
-		"an invalidation is pending whose lag an unknown hold keeps from being noted", "internal/engine/removal.go",
+		"an invalidation is pending whose lag an unknown hold keeps from being noted", "internal/engine/attempt.go",
 		`holds: lagging}`, `holds: false}`,
 		"TestLagThatAnUnknownHoldKeepsFromBeingNotedIsOwed",
 	},

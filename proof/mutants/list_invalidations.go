@@ -36,7 +36,7 @@ var ofInvalidations = []mutant{
 		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
 	},
 	{
-		"a key whose invalidation is pending is not read from the cache", "internal/engine/core.go",
+		"a key whose invalidation is pending is not read from the cache", "internal/engine/read.go",
 		`return c.Store.Breaker.Up(name, redisstore.Reads) && !c.mayNotRead(name)`, `return c.Store.Breaker.Up(name, redisstore.Reads)`,
 		"TestFailedInvalidationIsOwedUntilRedisConfirmsIt",
 	},
@@ -115,7 +115,7 @@ var ofInvalidations = []mutant{
 		"TestInvalidateAllSparesCachesWhoseNamesLookAlike",
 	},
 	{
-		"InvalidateAll inside a transaction acts after it", "internal/engine/scan.go",
+		"InvalidateAll inside a transaction acts after it", "internal/engine/write.go",
 		`func(p *part) { p.all = true }`, `func(p *part) {}`,
 		"TestInvalidateAllInsideATransactionActsAfterIt",
 	},
@@ -140,7 +140,7 @@ var ofInvalidations = []mutant{
 		"TestWhatIsOwedInBulkIsOwedTheLag/keys",
 	},
 	{
-		"the caches of one client share what is pending", "internal/engine/core.go",
+		"the caches of one client share what is pending", "internal/engine/open.go",
 		`c.ledger = c.Peers.ledger`, `c.ledger = newLedger(rdb)`,
 		"TestFailedInvalidateIsOwedByAllCachesOfTheName",
 	},
@@ -153,12 +153,12 @@ var ofInvalidations = []mutant{
 		"TestOtherCachesOfTheNameGoOnWithWhatAClosedOneOwes",
 	},
 	{
-		"an invalidation notes the lag of the other caches of its name", "internal/engine/removal.go",
+		"an invalidation notes the lag of the other caches of its name", "internal/engine/attempt.go",
 		`if lag := e.of.longestLag(); lag > 0 == lagging {`, `if lag := c.Config.Lag; lag > 0 == lagging {`,
 		"TestTheLongestReplicaLagOfTheCachesOfANameCounts",
 	},
 	{
-		"a hold lasts longer by the lag of the other caches of its name", "internal/engine/intx.go",
+		"a hold lasts longer by the lag of the other caches of its name", "internal/engine/tx.go",
 		`durations.Saturated(c.Config.Hold, c.entries.longestLag())`, `durations.Saturated(c.Config.Hold, c.Config.Lag)`,
 		"TestAHoldLastsLongerByTheLagOfTheOthers",
 	},
@@ -179,7 +179,7 @@ var ofInvalidations = []mutant{
 		"TestVeryManyKeysAtATimeAreSentOnceToAPrimaryThatIsNotThere",
 	},
 	{
-		"a key that is given twice is invalidated once", "internal/engine/write.go",
+		"a key that is given twice is invalidated once", "internal/engine/lists.go",
 		`return !was`, `return !was || true`,
 		"TestKeyThatIsGivenTwiceIsInvalidatedOnce",
 	},
@@ -199,7 +199,7 @@ var ofInvalidations = []mutant{
 		"TestProbesDoNotEachBeginToPay",
 	},
 	{
-		"what can never be confirmed is given up", "internal/engine/scan.go",
+		"what can never be confirmed is given up", "internal/engine/removal.go",
 		`why != nil && !c.givenUp(why) {
 				err = why`, `why != nil {
 				err = why`,
@@ -243,7 +243,7 @@ var ofInvalidations = []mutant{
 		"TestMoreKeysThanOneScriptRemovesAreHeldFirst",
 	},
 	{
-		"what lags is removed first", "internal/engine/removal.go",
+		"what lags is removed first", "internal/engine/attempt.go",
 		`range []bool{true, false}`, `range []bool{false, true}`,
 		"TestWhatLagsIsRemovedFirst",
 	},
@@ -258,7 +258,7 @@ var ofInvalidations = []mutant{
 		"TestAHoldThatWasGoneHasAllHeldAgain/another_copy_of_the_command_has_placed_it_again",
 	},
 	{
-		"InvalidateAll scans twice", "internal/engine/scan.go",
+		"InvalidateAll scans twice", "internal/engine/removal.go",
 		`for range 2 {`, `for range 1 {`,
 		"TestInvalidateAllRemovesWhatIsMadeFromWhatItHasYetToReach",
 	},

@@ -110,12 +110,12 @@ var ofLoads = []mutant{
 		"TestALoaderMayGetAnotherKeyOfItsCacheThoughThereIsNoPlace",
 	},
 	{
-		"a read inside a load waits for a flight for a short time", "internal/engine/flight.go",
+		"a read inside a load waits for a flight for a short time", "internal/engine/miss.go",
 		`if !own && insideOf(ctx) != nil {`, `if false {`,
 		"TestLoadsThatWaitForEachOthersFlightsDoNotStandStill",
 	},
 	{
-		"who reads the key that it loads does not wait for itself", "internal/engine/flight.go",
+		"who reads the key that it loads does not wait for itself", "internal/engine/miss.go",
 		`	case 1:
 		return c.LoadHere(ctx, w) // it would wait for itself
 `, `	case 1:
@@ -128,12 +128,12 @@ var ofLoads = []mutant{
 		"TestTheWaitOfALoadDoesNotGrowWithEveryLoadThatWaited",
 	},
 	{
-		"a refresh that would end too late is not begun", "internal/engine/refresh.go",
+		"a refresh that would end too late is not begun", "internal/engine/claim.go",
 		`if c.inVain(e, left) {`, `if false {`,
 		"TestARefreshThatCannotEndInTimeIsNotBegun",
 	},
 	{
-		"what others keep stale is refreshed", "internal/engine/refresh.go",
+		"what others keep stale is refreshed", "internal/engine/claim.go",
 		`&& left > -clockSkew`, `&& left > -1e15`,
 		"TestAStaleValueOfAnotherProcessIsRefreshed",
 	},
@@ -148,12 +148,12 @@ var ofLoads = []mutant{
 		"TestHowLateAFillMayComeIsMeasuredByTheClockOfTheServer",
 	},
 	{
-		"a value of no life is not stored", "internal/engine/fetch.go",
+		"a value of no life is not stored", "internal/engine/want.go",
 		`w.err == nil && w.Data != nil && w.Life > 0 }`, `w.err == nil && w.Data != nil }`,
 		"TestWhatHasNoTTLIsNotStored",
 	},
 	{
-		"a value that cannot be encoded is not stored", "internal/engine/fetch.go",
+		"a value that cannot be encoded is not stored", "internal/engine/want.go",
 		`w.err == nil && w.Data != nil && w.Life > 0 }`, `w.err == nil && w.Life > 0 }`,
 		"TestValueThatCannotBeEncodedReachesItsOwnerAndIsNotStored",
 	},
@@ -206,17 +206,17 @@ var ofLoads = []mutant{
 		"TestProcessWhoseClaimComesSecondDoesNotRefresh",
 	},
 	{
-		"what is claimed is not asked for again", "internal/engine/refresh.go",
+		"what is claimed is not asked for again", "internal/engine/claim.go",
 		`if !e.Ours || claimed {`, `if !e.Ours || claimed && false {`,
 		"TestARefreshCostsItsReaderOneGet",
 	},
 	{
-		"one read of a process asks for the claim", "internal/engine/refresh.go",
+		"one read of a process asks for the claim", "internal/engine/claim.go",
 		`return !already`, `return !already || true`,
 		"TestConcurrentStaleReadsAskForTheClaimOnce",
 	},
 	{
-		"refreshes that fail back off", "internal/engine/refresh.go",
+		"refreshes that fail back off", "internal/engine/claim.go",
 		`min(max(2*last, shortestBackoff), longestBackoff)`, `max(0*last, shortestBackoff)`,
 		"TestStaleValueIsServedWhileRefreshesFailAndTheyBackOff",
 	},

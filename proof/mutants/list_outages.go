@@ -8,13 +8,13 @@ var ofOutages = []mutant{
 		"TestACallSpendsOneRedisTimeoutInAll",
 	},
 	{
-		"a call that Redis has failed once asks it no more", "internal/engine/core.go",
+		"a call that Redis has failed once asks it no more", "internal/engine/read.go",
 		`	b.Spend()
 	if redisstore.IsWrongType(err) {`, `	if redisstore.IsWrongType(err) {`,
 		"TestACallThatRedisHasFailedOnceAsksItNoMore",
 	},
 	{
-		"a pipeline that failed has answered none of its commands", "internal/redisstore/store.go",
+		"a pipeline that failed has answered none of its commands", "internal/redisstore/ops.go",
 		`cmd.SetErr(err)
 	}
 }`, `_ = cmd
@@ -166,7 +166,7 @@ var ofOutages = []mutant{
 		"TestAnObserverThatIsSlowOrPanicsDelaysNothingAndIsToldAllInOrder",
 	},
 	{
-		"loads are bounded while Redis is down", "internal/engine/core.go",
+		"loads are bounded while Redis is down", "internal/engine/open.go",
 		`make(loadLimiter, c.Config.MaxLoads)`, `make(loadLimiter, c.Config.MaxLoads+1)`,
 		"TestLoadsStayBoundedWhileRedisIsDown",
 	},

@@ -205,7 +205,7 @@ var ofTags = []mutant{
 		"TestReleaseInvalidatesWhatWasFilledWhileAHoldOfATagWasGone",
 	},
 	{
-		"no lease is asked for while the journal is down, without which nothing is filled", "internal/engine/core.go",
+		"no lease is asked for while the journal is down, without which nothing is filled", "internal/engine/read.go",
 		`(!c.Tagged || c.Store.Breaker.Up(c.Store.Books.Journal, redisstore.Writes))`, `true`,
 		"TestReadOfATaggedValueAsksForNoLeaseWhileTheJournalIsDown",
 	},
@@ -257,7 +257,7 @@ var ofTags = []mutant{
 		"TestTwoCachesOfOneNameStoreTheSame",
 	},
 	{
-		"a cache that is closed has no say in the scope", "internal/engine/core.go",
+		"a cache that is closed has no say in the scope", "internal/engine/open.go",
 		`		c.entries.leave()
 `, ``,
 		"TestCachesOfOneNameWithDifferentScopesAreRefused",
@@ -300,7 +300,7 @@ var ofTags = []mutant{
 		"TestLeaseIsGivenBackWhenTimeIsUp",
 	},
 	{
-		"an index is kept as warm as its entries", "internal/engine/core.go",
+		"an index is kept as warm as its entries", "internal/engine/read.go",
 		`	c.keepWarm(r.Name, e)
 `, ``,
 		"TestIndexIsNotEvictedBeforeTheEntriesThatAreHit/allkeys-lru",

@@ -39,7 +39,7 @@ var ofTold = []mutant{
 		"TestAnObserverOrLoggerThatBreaksEndsNothingElse",
 	},
 	{
-		"a logger that does not return ends nothing but its call", "internal/engine/core.go",
+		"a logger that does not return ends nothing but its call", "internal/engine/open.go",
 		`c.Config.Logger = guardedLogger(c.Config.Logger)`, `_ = guardedLogger`,
 		"TestAnObserverOrLoggerThatBreaksEndsNothingElse",
 	},
@@ -69,14 +69,14 @@ var ofTold = []mutant{
 		"TestARefreshKnowsNothingOfTheRequestThatBeganIt",
 	},
 	{
-		"a load does not end with what WithLoadContext returns", "internal/engine/refresh.go",
+		"a load does not end with what WithLoadContext returns", "internal/engine/inside.go",
 		`	return context.WithoutCancel(ctx), nil
 }`, `	return ctx, nil
 }`,
 		"TestWithLoadContextMakesTheCtxOfEachLoadWhileItsCallerIsThere",
 	},
 	{
-		"that WithLoadContext returns nil is an error", "internal/engine/refresh.go",
+		"that WithLoadContext returns nil is an error", "internal/engine/inside.go",
 		`ctx = c.LoadCtx(ctx); ctx == nil {`, `ctx = c.LoadCtx(ctx); false {`,
 		"TestWithLoadContextThatGivesNoneIsAnErrorOfTheReadAndPutsARefreshOff",
 	},
