@@ -251,8 +251,11 @@ func TestCallersWithoutRedisDoNotJoinAnOlderLoad(t *testing.T) {
 		early := getting(reader, 1)
 		<-rows.read
 		rows.setPrice(1, 90) // and another process, which has Redis, invalidates
-		late, later := getting(reader, 1), getting(reader, 1)
-		r.untilMisses(reader, 3)
+		late := getting(reader, 1)
+		synctest.Wait() // it waits, or would load at once
+		later := getting(reader, 1)
+		synctest.Wait()
+		equal(t, "the misses", reader.Stats().Misses, 3)
 		rows.go_ <- struct{}{}
 		price(t, "what the early caller gets", early, 100)
 		<-rows.read // one load for both
