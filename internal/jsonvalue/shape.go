@@ -61,24 +61,13 @@ func (s *shaper) write(t reflect.Type) {
 		s.seen[t] = s.visited
 	}
 	if s.writesItself(t) {
-		s.text.WriteString(nameOf(t))
+		s.text.WriteString(unqualified(t.PkgPath() + "." + t.Name()))
 	}
 	s.writeParts(t)
 	if t.Kind() != reflect.Struct { // in another place, a name stands for nothing but its parts
 		delete(s.seen, t)
 	}
 }
-
-// nameOf is the name of a type, without its package. A toolchain that makes encoding/json of its second version has another name for
-// json.RawMessage, and both must read each other's entries.
-func nameOf(t reflect.Type) string {
-	if t == rawMessage {
-		return "RawMessage"
-	}
-	return unqualified(t.Name())
-}
-
-var rawMessage = reflect.TypeFor[json.RawMessage]()
 
 func (s *shaper) writeParts(t reflect.Type) {
 	switch t.Kind() {
@@ -191,12 +180,16 @@ func (s *shaper) writesItself(t reflect.Type) bool {
 // gobEncoder is gob.GobEncoder; see gobDecoder.
 type gobEncoder interface{ GobEncode() ([]byte, error) }
 
+// rawMessage is json.RawMessage, which a toolchain that makes encoding/json of its second version names otherwise. Both must read each
+// other's entries.
+var rawMessage = reflect.TypeFor[json.RawMessage]().PkgPath() + "." + reflect.TypeFor[json.RawMessage]().Name()
+
 // unqualified is the name of a type without packages, which that of a generic one has among its arguments, and without the
 // numbers by which the compiler tells types inside functions apart.
 func unqualified(name string) string {
 	var short strings.Builder
 	for _, word := range splitAround(name) {
-		if word == rawMessage.PkgPath()+"."+rawMessage.Name() {
+		if word == rawMessage {
 			word = "RawMessage"
 		}
 		word = word[strings.LastIndexAny(word, "./")+1:]
