@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"go/format"
@@ -145,5 +144,5 @@ func runTool(args []string) error {
 	}
 	usage := tool.ProcessState.SysUsage().(*syscall.Rusage)
 	cpu := tool.ProcessState.UserTime() + tool.ProcessState.SystemTime()
-	return os.WriteFile(os.Getenv(compileLog), fmt.Appendf(nil, "%d %d\n", cmp.Or(cpu, 1), usage.Maxrss), 0o644)
+	return os.WriteFile(os.Getenv(compileLog), fmt.Appendf(nil, "%d %d\n", cpu, usage.Maxrss), 0o644)
 }
