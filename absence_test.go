@@ -163,6 +163,21 @@ func TestEveryAbsenceIsTheTypeOfErrorThatWithNotFoundFuncMakes(t *testing.T) {
 	})
 }
 
+// What WithNotFoundFunc makes may say more than the loader did: also that must not depend on whether the absence is remembered.
+func TestEveryAbsenceAnswersForAllThatWithNotFoundFuncSaysOfItsKey(t *testing.T) {
+	noSuchPage := errors.New("no such page")
+	more := aside.WithNotFoundFunc(isNoProduct, func(id int) error { return fmt.Errorf("%w: %w", noSuchPage, noProduct{id}) })
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		for way, said := range map[string]error{"the type": noProduct{1}, "sql.ErrNoRows": sql.ErrNoRows, "no error": nil} {
+			for how, err := range absences(t, r, func() (*product, error) { return nil, said }, more) {
+				if !errors.Is(err, noSuchPage) || !isNoProduct(err) || !errors.Is(err, aside.ErrNotFound) {
+					t.Errorf("said by %s, %s: %v does not answer for all of it", way, how, err)
+				}
+			}
+		}
+	})
+}
+
 func TestARememberedAbsenceNamesTheCacheAndTheRedisKey(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		for _, opts := range [][]aside.Option{

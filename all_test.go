@@ -89,9 +89,10 @@ func TestInvalidateAllEndsWithItsCtxAndIsFinishedInTheBackground(t *testing.T) {
 		c, _ := process(r, rows.load)
 		mustGet(t, c, 1)
 		rows.setPrice(1, 90)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		if err := c.InvalidateAll(ctx); !errors.Is(err, context.Canceled) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		gone := errors.New("the user went away")
+		cancel(gone)
+		if err := c.InvalidateAll(ctx); !errors.Is(err, context.Canceled) || !errors.Is(err, gone) {
 			t.Errorf("InvalidateAll returned %v", err)
 		}
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)

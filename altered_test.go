@@ -109,6 +109,53 @@ type message struct {
 
 func (*message) ProtoMessage() {}
 
+// An opaqueMessage is one with the opaque API: its contents are not exported.
+type opaqueMessage struct {
+	xxx_hidden_Name *string        `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Up   *opaqueMessage `protobuf:"bytes,2,opt,name=up"`
+	XXX_presence    [1]uint32
+}
+
+// A lazyMessage is an opaqueMessage whose messages may not have been decoded yet.
+type lazyMessage struct {
+	xxx_hidden_Name       *string        `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Down       *opaqueMessage `protobuf:"bytes,2,opt,name=down"`
+	XXX_lazyUnmarshalInfo int
+}
+
+func (*lazyMessage) ProtoMessage()   {}
+func (*opaqueMessage) ProtoMessage() {}
+
+// forgettingCodec reads nothing but the presence of a field.
+type forgettingCodec struct{ stdCodec }
+
+func (forgettingCodec) Unmarshal(_ []byte, v any) error {
+	switch v := v.(type) {
+	case **opaqueMessage:
+		*v = &opaqueMessage{XXX_presence: [1]uint32{7}}
+	case **lazyMessage:
+		*v = new(lazyMessage)
+	}
+	return nil
+}
+
+func TestWhatACodecLosesOfAnOpaqueMessageIsTold(t *testing.T) {
+	name, codec := "lamp", aside.WithCodec(forgettingCodec{})
+	for path, m := range map[string]*opaqueMessage{
+		"": {}, ".xxx_hidden_Name": {xxx_hidden_Name: &name}, ".xxx_hidden_Up": {xxx_hidden_Up: &opaqueMessage{}},
+	} {
+		altered, logged := toldOf(t, m, codec)
+		equal(t, "whether it is told that "+path+" is lost", altered > 0, path != "")
+		if !strings.Contains(logged, "path="+path) && path != "" {
+			t.Errorf("the line is %q", logged)
+		}
+	}
+	altered, logged := toldOf(t, &lazyMessage{xxx_hidden_Down: &opaqueMessage{}}, codec)
+	equal(t, "what is told of a message that is decoded later", fmt.Sprint(altered, logged), "0")
+	altered, _ = toldOf(t, &lazyMessage{xxx_hidden_Name: &name}, codec)
+	equal(t, "whether it is told what else is lost of it", altered, 1)
+}
+
 // messageCodec notes the size of a message in it, as protobuf does.
 type messageCodec struct{ stdCodec }
 

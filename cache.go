@@ -31,7 +31,7 @@ type Cache[K comparable, V any] struct {
 // replicas, or a redis.Ring. It looks for these in a client of your own making as well: in its
 // fields, embedded or not, exported or not, in the structs, pointers, slices and arrays that these
 // are, and in interfaces that clients of go-redis implement. It does not look into maps, funcs,
-// channels and fields of type any. Two things are preconditions: that the clients there are none of
+// channels, atomic values and fields of type any. Two things are preconditions: that the clients there are none of
 // these, and that a failover client reads from the primary.
 func New[K comparable, V any](rdb redis.UniversalClient, name string, load Loader[K, V], opts ...Option) (*Cache[K, V], error) {
 	config := engine.Defaults()
@@ -95,8 +95,7 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, r *engine.Reading) (v V, e
 	if m == nil && c.core.AsksAtOnce(r.Name) {
 		w := c.typed.newWant(key, r.Name)
 		c.core.MayMiss(r)
-		err = c.core.Miss(ctx, m, arrived, w, b)
-		r.Joined = w.Joined
+		err = c.core.Miss(ctx, m, arrived, r, w, b)
 		if e := w.Adopted; e != nil {
 			c.hit(ctx, m, key, r, e)
 		} else {
@@ -124,8 +123,7 @@ func (c *Cache[K, V]) get(ctx context.Context, key K, r *engine.Reading) (v V, e
 	w := c.typed.newWant(key, r.Name)
 	w.Unusable = c.core.Unusable(&found.Entry, found.Doc)
 	c.core.Count(r, engine.Miss)
-	err = c.core.Miss(ctx, m, arrived, w, b)
-	r.Joined = w.Joined
+	err = c.core.Miss(ctx, m, arrived, r, w, b)
 	return c.typed.valueOf(w, err)
 }
 

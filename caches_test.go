@@ -14,6 +14,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/asidecache/aside"
+	"github.com/asidecache/aside/asidetest"
 )
 
 // TenCaches have one client and one logger, as in a service.
@@ -115,6 +116,24 @@ func TestShutdownWaitsNoLongerThanItsCtx(t *testing.T) {
 		equal(t, "the time that it took", time.Since(begun), time.Second)
 		close(g)
 		equal(t, "what it returns once the load is over", c.Shutdown(t.Context()), nil)
+	})
+}
+
+func TestShutdownSaysWhyItsCtxEnded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		last := errors.New("the last second of the process")
+		server := asidetest.Redis(t)
+		c := newCache(t, server.Client(), anyRow, nearby)
+		mustGet(t, c, 1)
+		mustGet(t, c, 1) // from here on there is a reader of news, which says that it leaves
+		synctest.Wait()
+		server.Hang()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		cancel(last)
+		if err := c.Shutdown(ctx); !errors.Is(err, last) || !errors.Is(err, context.Canceled) {
+			t.Errorf("Shutdown returned %v", err)
+		}
+		server.Up()
 	})
 }
 

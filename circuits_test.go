@@ -35,6 +35,7 @@ func TestWhileWritesHangHitsGoOnAndMissesDoNotWait(t *testing.T) {
 		missAtOnce(c, 1000, 5)
 		equal(t, "WritesDown", c.Stats().WritesDown, true)
 		equal(t, "Down", c.Stats().Down, false)
+		synctest.Wait() // until it is known that the leases were not late for the size of a value
 		w.sentSince()
 		before := c.Stats()
 		equal(t, "the time of 100 hits, a miss and a GetMany", took(func() {

@@ -466,6 +466,7 @@ func (y *tally) observer() aside.Observer {
 			count(func() { y.Invalidations += uint64(r.Entries) })
 		},
 		RedisError: func(context.Context, aside.RedisErrorInfo) { count(func() { y.RedisErrors++ }) },
+		Verify:     func(_ context.Context, v aside.VerifyInfo) { count(func() { y.verify(v) }) },
 	}
 }
 
@@ -473,6 +474,7 @@ func (y *tally) read(r aside.ReadInfo) {
 	y.reads++
 	*map[aside.Outcome]*uint64{
 		aside.Hit: &y.Hits, aside.StaleHit: &y.StaleHits, aside.AbsentHit: &y.AbsentHits, aside.Miss: &y.Misses,
+		aside.NearHit: &y.NearHits,
 	}[r.Outcome]++
 	if errors.Is(r.Err, aside.ErrOverloaded) {
 		y.Overloaded++
@@ -484,9 +486,19 @@ func (y *tally) load(l aside.LoadInfo) {
 	if l.Refresh {
 		y.Refreshes++
 	}
+	if l.Verify {
+		y.Verified.Loads++
+	}
 	if l.Err != nil && !errors.Is(l.Err, aside.ErrNotFound) {
 		y.LoadErrors++
 	}
+}
+
+func (y *tally) verify(v aside.VerifyInfo) {
+	*map[aside.Verdict]*uint64{
+		aside.Match: &y.Verified.Match, aside.Unstable: &y.Verified.Unstable, aside.Overtaken: &y.Verified.Overtaken,
+		aside.Stale: &y.Verified.Stale,
+	}[v.Verdict]++
 }
 
 func (y *tally) fill(f aside.FillInfo) {
@@ -510,5 +522,6 @@ func (y *tally) invalidate(i aside.InvalidateInfo) {
 // told is what both count.
 func told(s aside.Stats) aside.Stats {
 	s.Joins, s.Waits, s.Unusable, s.WrongTypes, s.PendingInvalidations, s.Down = 0, 0, 0, 0, 0, false
+	s.NearEntries, s.NearWaits, s.NearTold = 0, 0, 0
 	return s
 }

@@ -282,6 +282,25 @@ func TestCallersThatLookTogetherShareTheLoadThatNothingWillDecide(t *testing.T) 
 	})
 }
 
+// Nothing can decide the load, which runs without Redis. But it began after the caller had come, whose look took longer to fail.
+func TestACallerJoinsALoadWithoutRedisThatBeganAfterItCame(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newSlowTable(product{1, "lamp", 100})
+		c, w := inWeather(r, rows.load)
+		w.hang()
+		early := getting(c, 1)
+		synctest.Wait() // its look is under way
+		w.refuse(errDown)
+		late := getting(c, 1)
+		<-rows.read // its load
+		r.untilMisses(c, 2)
+		rows.flow()
+		price(t, "who came first", early, 100)
+		price(t, "whose load it is", late, 100)
+		equal(t, "the number of loads", rows.loads.Load(), 1)
+	})
+}
+
 // The load under way began too early and ends in vain for the last caller, which waits for the other process's load meanwhile.
 func TestACallerWaitsForTwoLoadsAtMost(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {

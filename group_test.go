@@ -244,23 +244,9 @@ func TestWhatIsConfirmedBeforeWhatItIsMadeFromIsRepeated(t *testing.T) {
 		rows, rdb := newTable(product{1, "lamp", 100}), r.dial(t)
 		writer, reader := chain(t, rdb, rows, "page", "category"), chain(t, r.dial(t), rows, "page", "category")
 		rdb.AddHook(through(new(apart).send)) // each has a command of its own
-		var mu sync.Mutex
-		fail := map[string]bool{"page:1": true, "category:1": true}
-		for name := range fail {
-			rdb.AddHook(onKey(name, func() error {
-				mu.Lock()
-				defer mu.Unlock()
-				if fail[name] {
-					return redisError("OOM")
-				}
-				return nil
-			}))
-		}
-		ends := func(name string) {
-			mu.Lock()
-			defer mu.Unlock()
-			fail[name] = false
-		}
+		page, category := refusing(rdb, "page:1"), refusing(rdb, "category:1")
+		page.Store(true)
+		category.Store(true)
 		priceOf(t, reader[0])
 		rows.setPrice(1, 90)
 		for _, c := range writer {
@@ -268,12 +254,110 @@ func TestWhatIsConfirmedBeforeWhatItIsMadeFromIsRepeated(t *testing.T) {
 				t.Error("Invalidate returned nil")
 			}
 		}
-		ends("page:1")
+		page.Store(false)
 		time.Sleep(10 * time.Second)
 		equal(t, "the page in another process, which knows of nothing", priceOf(t, reader[0]), 100)
-		ends("category:1")
+		category.Store(false)
 		r.until(func() bool { return writer[1].Stats().PendingInvalidations == 0 })
 		equal(t, "the page once nothing is pending", priceOf(t, reader[0]), 90)
+	})
+}
+
+// The page was made again from the old category before that is gone, and Redis' answer to its Invalidate is late.
+func TestWhatIsUnderWayDuringARoundJoinsItsGroup(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		rdb, tap := r.tapped()
+		writer, reader := chain(t, rdb, rows, "page", "category"), chain(t, r.dial(t), rows, "page", "category")
+		priceOf(t, reader[0])
+		rows.setPrice(1, 90)
+		tap.answer("scan", redisError("OOM"))
+		if writer[1].InvalidateAll(t.Context()) == nil {
+			t.Error("InvalidateAll returned nil")
+		}
+		late, done := tap.after("invalidate"), make(chan error)
+		go func() { done <- writer[0].Invalidate(t.Context(), 1) }()
+		late.wait()
+		equal(t, "the page in another process, which knows of nothing", priceOf(t, reader[0]), 100)
+		tap.answer("scan", nil)
+		r.until(func() bool { return writer[1].Stats().PendingInvalidations == 0 })
+		late.release()
+		equal(t, "the error", <-done, nil)
+		time.Sleep(time.Minute)
+		equal(t, "the page once nothing is pending", priceOf(t, reader[0]), 90)
+	})
+}
+
+// The product and the page fail. The category is invalidated once more while they do, and Redis' answer to that is later than the round
+// that makes the failure good: the page would be made from the old category.
+func TestAPageIsNotMadeFromWhatIsRepeatedAfterIt(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		rows := newTable(product{1, "lamp", 100})
+		rdb, tap := r.tapped()
+		names := []string{"page", "category", "product"}
+		writer, reader := chain(t, rdb, rows, names...), chain(t, r.dial(t), rows, names...)
+		rdb.AddHook(through(new(apart).send))
+		fails := refusing(rdb, "page:1", "product:1")
+		priceOf(t, reader[0])
+		rows.setPrice(1, 90)
+		fails.Store(true)
+		var first sync.Once
+		released, answer, all := make(chan struct{}), make(chan struct{}), make(chan error)
+		rdb.AddHook(through(func(_ context.Context, cmds []redis.Cmder, send sender) error {
+			err := send(cmds...)
+			if err == nil && endsHold(cmds[0]) && cmds[0].Args()[3] == "category:1" {
+				first.Do(func() { close(released); <-answer })
+			}
+			return err
+		}))
+		go func() { all <- aside.Invalidate(t.Context(), writer[0].Keys(1), writer[1].Keys(1), writer[2].Keys(1)) }()
+		<-released
+		removed, once := tap.after("invalidate"), make(chan error)
+		go func() { once <- writer[1].Invalidate(t.Context(), 1) }()
+		removed.wait()
+		equal(t, "the category, which is made again", priceOf(t, reader[1]), 100)
+		close(answer)
+		if <-all == nil {
+			t.Error("Invalidate of all returned nil")
+		}
+		fails.Store(false)
+		r.until(func() bool { return writer[2].Stats().PendingInvalidations+writer[0].Stats().PendingInvalidations == 0 })
+		priceOf(t, reader[0])
+		removed.release()
+		equal(t, "the error", <-once, nil)
+		time.Sleep(time.Minute)
+		for i, c := range reader {
+			equal(t, "the "+names[i]+" once nothing is pending", priceOf(t, c), 90)
+		}
+	})
+}
+
+// The tag is held, and the old row is not removed yet, when the list is invalidated, and made again from that row.
+func TestWhatIsInvalidatedWhileARoundRemovesWhatHasATagJoinsIt(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		table := newTable(product{1, "lamp", 100})
+		rdb, tap := r.tapped()
+		listsOf := func(rdb redis.UniversalClient) (rows, lists *aside.Cache[int, product]) {
+			rows = open(t, rdb, "row", table.load, patient, categories)
+			return rows, open(t, rdb, "list", rows.Get, patient)
+		}
+		rows, lists := listsOf(rdb)
+		_, reader := listsOf(r.dial(t))
+		priceOf(t, reader)
+		table.setPrice(1, 90)
+		tap.answer("zrangebyscore", redisError("OOM"))
+		if rows.InvalidateTags(t.Context(), "lamp") == nil {
+			t.Error("InvalidateTags returned nil")
+		}
+		removal := tap.before("zrangebyscore")
+		tap.answer("zrangebyscore", nil)
+		removal.wait()
+		equal(t, "the error", lists.Invalidate(t.Context(), 1), nil)
+		equal(t, "the list in another process, which knows of nothing", priceOf(t, reader), 100)
+		removal.release()
+		r.until(func() bool { return rows.Stats().PendingInvalidations == 0 })
+		time.Sleep(time.Minute)
+		equal(t, "the list once nothing is pending", priceOf(t, reader), 90)
 	})
 }
 
@@ -337,16 +421,8 @@ func TestWhatIsInvalidatedDuringARoundIsSentAgainIfAHoldWasGone(t *testing.T) {
 		priceOf(t, reader["b"])
 		rows.setPrice(1, 90)
 		rdb.AddHook(through(proxy.send))
-		var fails atomic.Bool
+		fails := refusing(rdb, "a:1", "b:1")
 		fails.Store(true)
-		failing := func() error {
-			if fails.Load() {
-				return redisError("OOM")
-			}
-			return nil
-		}
-		rdb.AddHook(onKey("a:1", failing))
-		rdb.AddHook(onKey("b:1", failing))
 		if aside.Invalidate(t.Context(), writer["a"].Keys(1), writer["b"].Keys(1)) == nil {
 			t.Error("Invalidate returned nil")
 		}
@@ -446,24 +522,17 @@ func TestWhatIsInvalidatedWhileAllIsHeldIsNotSentAgain(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rdb, proxy := r.dial(t), new(apart)
 		c := newCache(t, rdb, newTable().load)
-		var fails atomic.Bool
+		rdb.AddHook(through(proxy.send))
+		fails := refusing(rdb, "test:1")
 		var commands, key atomic.Int64
 		key.Store(1)
 		proxy.before = func(cmd redis.Cmder) {
-			args := cmd.Args()
-			if commands.Add(1); !fails.Load() && aside.Verb(cmd) == "hold" && fmt.Sprint(args[5]) == "0" {
+			if commands.Add(1); !fails.Load() && endsHold(cmd) {
 				time.Sleep(time.Millisecond)
 				mustInvalidate(t, c, int(key.Add(1)))
 			}
 		}
 		fails.Store(true)
-		rdb.AddHook(through(proxy.send))
-		rdb.AddHook(onKey("test:1", func() error {
-			if fails.Load() {
-				return redisError("OOM")
-			}
-			return nil
-		}))
 		if c.Invalidate(t.Context(), 1) == nil {
 			t.Error("Invalidate returned nil")
 		}

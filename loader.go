@@ -26,8 +26,8 @@ import (
 // A read of the very key that is being loaded calls the loader at once, and if that reads the key again, it returns an error.
 type Loader[K comparable, V any] func(ctx context.Context, key K) (V, error)
 
-// A BatchLoader reads the values of many keys at once. Keys without a row are not in the map. What holds for a Loader
-// holds for it.
+// A BatchLoader reads the values of many keys at once. Keys without a row are not in the map, or have a nil pointer there. What
+// holds for a Loader holds for it.
 //
 // A row may come under another key than the one that was asked for, if both have one name in Redis:
 // a time.Time in another Location, or a string in other letters where WithKey folds them. The

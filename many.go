@@ -46,17 +46,26 @@ func (c *Cache[K, V]) GetMany(ctx context.Context, keys []K) (map[K]V, error) {
 	return found, err
 }
 
-// takeNear serves near copies, and returns the keys that have none.
+// takeNear serves near copies, and returns the keys that have none. A key that is given again is one read.
 func (t *typed[K, V]) takeNear(ctx context.Context, keys []K, found map[K]V) (rest []K) {
+	var absent map[K]bool
+	isServed := func(key K) bool { _, ok := found[key]; return ok || absent[key] }
 	for _, key := range keys {
+		if isServed(key) {
+			continue
+		}
 		switch v, err, ok := t.fromNear(ctx, key); {
 		case !ok:
 			rest = append(rest, key)
 		case err == nil:
 			found[key] = v
+		case absent == nil:
+			absent = map[K]bool{key: true}
+		default:
+			absent[key] = true
 		}
 	}
-	return rest
+	return slices.DeleteFunc(rest, isServed)
 }
 
 // An asked is what a GetMany was asked for, and what it has found of it.

@@ -202,3 +202,68 @@ func TestEveryErrorOfACtxIsItsCauseAsWell(t *testing.T) {
 		}
 	}
 }
+
+// The fetch has given up by the time that the caller has decoded its hit, and looks for either.
+func TestTheCauseOfACtxThatEndsWhileGetManyDecodesIsKept(t *testing.T) {
+	gone := errors.New("the user went away")
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		c, _ := steady(r, newTable(product{1, "lamp", 100}).load, aside.WithCodec(slowCodec{}))
+		for range 20 {
+			mustGet(t, c, 1)
+			deadLease(r, "test:2", time.Minute)
+			ctx, cancel := context.WithCancelCause(t.Context())
+			time.AfterFunc(500*time.Millisecond, func() { cancel(gone) })
+			found, err := c.GetMany(ctx, []int{1, 2})
+			equal(t, "what is found", prices(found), "1:100")
+			if !errors.Is(err, context.Canceled) || !errors.Is(err, gone) {
+				t.Errorf("GetMany returned %v", err)
+			}
+		}
+	})
+}
+
+// A slowCodec takes a second to decode.
+type slowCodec struct{ stdCodec }
+
+func (c slowCodec) Unmarshal(data []byte, v any) error {
+	time.Sleep(time.Second)
+	return c.stdCodec.Unmarshal(data, v)
+}
+
+// The loader, which takes a second, ignores its ctx.
+func TestAGetManyOnItsCallersGoroutineBeginsNoLoadOnceItsCtxHasEnded(t *testing.T) {
+	tooLate := errors.New("the user waits no longer")
+	type cache = *aside.Cache[int, product]
+	type many func(ctx context.Context) (map[int]product, error)
+	modes := map[string]func(ctx context.Context, c cache, read many) (map[int]product, error){
+		"under Bypass": func(ctx context.Context, _ cache, read many) (map[int]product, error) { return read(aside.Bypass(ctx)) },
+		"inside InTx": func(ctx context.Context, _ cache, read many) (found map[int]product, err error) {
+			_ = aside.InTx(ctx, func(ctx context.Context) error { found, err = read(ctx); return err })
+			return found, err
+		},
+		"once closed": func(ctx context.Context, c cache, read many) (map[int]product, error) {
+			_ = c.Close()
+			return read(ctx)
+		},
+	}
+	for mode, run := range modes {
+		t.Run(mode, func(t *testing.T) {
+			onMiniredis(t, func(t *testing.T, r *rig) {
+				y := new(tally)
+				c, _ := steady(r, func(_ context.Context, id int) (product, error) {
+					time.Sleep(time.Second)
+					return product{id, "lamp", 100}, nil
+				}, aside.WithObserver(y.observer()))
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 2500*time.Millisecond, tooLate)
+				defer cancel()
+				found, err := run(ctx, c, func(ctx context.Context) (map[int]product, error) { return c.GetMany(ctx, idsFrom(1, 9)) })
+				equal(t, "what is found", prices(found), "1:100 2:100 3:100")
+				if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, tooLate) {
+					t.Errorf("GetMany returned %v", err)
+				}
+				equal(t, "Loads", c.Stats().Loads, 3)
+				equal(t, "the reads that the Observer was told of", y.reads, 9)
+			})
+		})
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -200,13 +201,7 @@ func TestAnInvalidationThatCannotBeToldIsPending(t *testing.T) {
 		rows := newTable(product{1, "lamp", 100})
 		reader, _ := process(r, rows.load, nearby)
 		rdb := r.dial(t)
-		var fails atomic.Bool
-		rdb.AddHook(onKey("aside-near", func() error {
-			if fails.Load() {
-				return redisError("OOM")
-			}
-			return nil
-		}))
+		fails := refusing(rdb, "aside-near")
 		writer := newCache(t, rdb, rows.load, nearby)
 		nearRead(t, r, reader)
 		rows.setPrice(1, 90)
@@ -231,6 +226,49 @@ func TestEveryCallerOwnsItsNearCopy(t *testing.T) {
 			equal(t, "the name", l.Names[0], "lamp")
 			l.Names[0] = "desk"
 		}
+	})
+}
+
+// The fill has been sent when the caller leaves with the row, and modifies it.
+func TestACallerOfGetManyWhoLeavesOwnsItsRowsAlsoIfTheyAreCopied(t *testing.T) {
+	type list struct{ Names []string }
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		load := func(context.Context, int) (list, error) { return list{[]string{"lamp"}}, nil }
+		c, tap := steady(r, load, nearby)
+		r.until(func() bool { mustGet(t, c, 2); return c.Stats().NearHits > 0 }) // from now on fills are copied
+		fill := tap.before("fill")
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan map[int]list)
+		go func() {
+			found, _ := c.GetMany(ctx, []int{1})
+			done <- found
+		}()
+		fill.wait()
+		cancel()
+		found := <-done
+		found[1].Names[0] = "desk"
+		fill.release()
+		r.until(func() bool { return c.Stats().NearEntries == 2 })
+		hits := c.Stats().NearHits
+		equal(t, "what the next one gets", mustGet(t, c, 1).Names[0], "lamp")
+		equal(t, "the near hits", c.Stats().NearHits-hits, 1)
+	})
+}
+
+// So it does not depend on the process that reads what the codec loses, and no verification takes the loss for a write.
+func TestANearCopyOfAFillIsWhatAHitReturns(t *testing.T) {
+	type user struct {
+		Name string
+		Hash string `json:"-"`
+	}
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		load := func(context.Context, int) (user, error) { return user{"ann", "secret"}, nil }
+		c, _ := steady(r, load, nearby)
+		r.until(func() bool { mustGet(t, c, 2); return c.Stats().NearHits > 0 }) // from now on fills are copied
+		equal(t, "what is loaded", mustGet(t, c, 1), user{"ann", "secret"})
+		hits := c.Stats().NearHits
+		equal(t, "what is near", mustGet(t, c, 1), user{"ann", ""})
+		equal(t, "the near hits", c.Stats().NearHits-hits, 1)
 	})
 }
 
@@ -266,6 +304,95 @@ func TestAnAbsenceIsRememberedNear(t *testing.T) {
 		rows.setPrice(1, 90)
 		mustInvalidate(t, c, 1)
 		equal(t, "the price", mustGet(t, c, 1).Price, 90)
+	})
+}
+
+// One row of a bag can be copied for a reader only by decoding it; of the other it is remembered that it is not there.
+func TestANearCopyCountsAsAHitOnlyIfItAnswersTheRead(t *testing.T) {
+	type bag struct{ Any any }
+	var fail func() // nil as long as all goes well
+	call := func() {
+		if fail != nil {
+			fail()
+		}
+	}
+	for what, breaks := range map[string]func(){
+		"panics":               func() { panic("boom") },
+		"ends its goroutine":   runtime.Goexit,
+		"fails, if it decodes": func() {},
+	} {
+		for _, id := range []int{1, 9} {
+			t.Run(fmt.Sprint(what, " for ", id), func(t *testing.T) {
+				onMiniredis(t, func(t *testing.T, r *rig) {
+					fail = nil
+					y := new(tally)
+					c, _ := process(r, func(_ context.Context, id int) (bag, error) {
+						if id == 9 {
+							return bag{}, aside.ErrNotFound
+						}
+						return bag{"lamp"}, nil
+					}, nearby, aside.WithObserver(y.observer()), aside.WithCodec(failingCodec{fail: func() error {
+						if call(); fail != nil {
+							return errDown
+						}
+						return nil
+					}}), aside.WithNotFoundFunc(
+						func(err error) bool { return false },
+						func(int) error { call(); return nil },
+					))
+					reads := 0
+					read := func() {
+						reads++
+						done := make(chan struct{})
+						go func() {
+							defer close(done)
+							defer func() { _ = recover() }()
+							_, _ = c.Get(t.Context(), id)
+						}()
+						<-done
+					}
+					r.until(func() bool { read(); return c.Stats().NearHits > 0 })
+					hits := c.Stats().NearHits
+					fail = breaks
+					read()
+					if what != "fails, if it decodes" || id == 1 {
+						equal(t, "the near hits of a read that had none", c.Stats().NearHits-hits, 0)
+					}
+					s := c.Stats()
+					equal(t, "the reads", s.Hits+s.AbsentHits+s.NearHits+s.Misses, uint64(reads))
+					equal(t, "the reads that the Observer was told of", y.reads, reads)
+					equal(t, "the near hits that it was told of", y.NearHits, s.NearHits)
+				})
+			})
+		}
+	}
+}
+
+type failingCodec struct {
+	stdCodec
+	fail func() error
+}
+
+func (c failingCodec) Unmarshal(data []byte, v any) error {
+	if err := c.fail(); err != nil {
+		return err
+	}
+	return c.stdCodec.Unmarshal(data, v)
+}
+
+func TestAKeyThatIsGivenTwiceIsOneNearHit(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		y := new(tally)
+		c, _ := process(r, newTable(product{1, "lamp", 100}).load, nearby, aside.WithObserver(y.observer()))
+		r.until(func() bool {
+			before := c.Stats().NearHits
+			mustGetMany(t, c, 1, 9)
+			return c.Stats().NearHits-before == 2
+		})
+		before := c.Stats().NearHits
+		equal(t, "what is found", prices(mustGetMany(t, c, 1, 9, 1, 9)), "1:100")
+		equal(t, "the near hits", c.Stats().NearHits-before, 2)
+		equal(t, "the near hits that the Observer was told of", y.NearHits, c.Stats().NearHits)
 	})
 }
 

@@ -30,15 +30,13 @@ func (t *typed[K, V]) fromNear(ctx context.Context, key K) (v V, err error, ok b
 		if v = *copied; !t.core.Config.Shared {
 			v = t.copyOf(v)
 		}
-	case []byte:
-		v, err = t.decode("", copied, new(redisstore.Decoding))
-	}
-	if isAbsent {
-		err = t.nearAbsence(key)
+	default:
+		v, err = t.madeNear(ctx, key, copied)
 	}
 	if err == engine.ErrUnusable {
 		return v, nil, false
 	}
+	t.copies.Hit()
 	if of != nil && t.core.Verifier.Sieve.Passes(of.Name) {
 		t.verifyNear(ctx, key, of, isAbsent)
 	}
@@ -54,6 +52,23 @@ func (t *typed[K, V]) fromNear(ctx context.Context, key K) (v V, err error, ok b
 func (t *typed[K, V]) copyOf(v V) V {
 	t.values.DeepCopy(&v)
 	return v
+}
+
+// madeNear makes the value of a copy that is an encoding, or the error of one that is an absence, which has none. Both run the user's
+// code. If that ends the read, it was no hit.
+func (t *typed[K, V]) madeNear(ctx context.Context, key K, copied any) (v V, err error) {
+	r := engine.Reading{Err: engine.ErrNoReturn}
+	defer func() {
+		if r.Err == engine.ErrNoReturn {
+			t.core.Teller.Read(ctx, &r)
+		}
+	}()
+	if data, ok := copied.([]byte); ok {
+		v, r.Err = t.decode("", data, new(redisstore.Decoding))
+	} else {
+		r.Err = t.nearAbsence(key)
+	}
+	return v, r.Err
 }
 
 // nearAbsence is the error of an absence that is remembered near.
@@ -79,25 +94,28 @@ func (t *typed[K, V]) noteNear(name string) near.Noted {
 	return t.copies.Note(name)
 }
 
+// copiesValues reports whether a near copy is a *V, and not its encoding.
+func (t *typed[K, V]) copiesValues() bool { return t.core.Config.Shared || t.values.Deepen != nil }
+
 // keepNear makes a copy of what a document has, that was looked up after noted.
 func (t *typed[K, V]) keepNear(key K, name string, noted near.Noted, e *document.Entry, v V, err error) {
-	if err == nil || e.State == document.Absent {
-		end := time.UnixMilli(e.Fresh)
-		t.putNear(key, name, engine.WitnessOf(e), noted, v, e.Value, e.State == document.Absent, strings.Fields(string(e.Tags)), end)
+	var copied any
+	switch {
+	case e.State == document.Absent:
+	case err != nil:
+		return
+	case t.copiesValues():
+		copied = t.copyForNear(v)
+	default:
+		copied = append([]byte{}, e.Value...)
 	}
+	end := time.UnixMilli(e.Fresh)
+	t.putNear(key, name, engine.WitnessOf(e), noted, copied, e.State == document.Absent, strings.Fields(string(e.Tags)), end)
 }
 
 func (t *typed[K, V]) putNear(
-	key K, name string, of engine.Witness, noted near.Noted, v V, data []byte, isAbsent bool, tags []string, end time.Time,
+	key K, name string, of engine.Witness, noted near.Noted, copied any, isAbsent bool, tags []string, end time.Time,
 ) {
-	var copied any
-	switch {
-	case isAbsent:
-	case t.core.Config.Shared || t.values.Deepen != nil:
-		copied = t.copyForNear(v)
-	default:
-		copied = append([]byte{}, data...)
-	}
 	if t.core.Verifier != nil {
 		copied = &engine.Witnessed{Copied: copied, Name: name, Of: of}
 	}
@@ -110,7 +128,8 @@ func (t *typed[K, V]) copyForNear(v V) *V {
 	return &v
 }
 
-// WillFill and filled have a copy made of what a fill stores.
+// WillFill and Filled have a copy made of what a fill stores: what a hit will return of it. The value that was loaded may have more,
+// which the codec loses. And it is the caller's, who may have left with it, and modify it.
 func (t *typed[K, V]) WillFill(w *engine.Want) {
 	if r := t.rowOf(w); t.copies != nil {
 		r.noted = t.copies.Note(w.Name)
@@ -118,9 +137,21 @@ func (t *typed[K, V]) WillFill(w *engine.Want) {
 }
 
 func (t *typed[K, V]) Filled(w *engine.Want) {
-	if r := t.rowOf(w); t.copies != nil {
-		t.putNear(r.key, w.Name, w.FilledAs, r.noted, r.value, w.Data, w.Absent(), w.Tags, w.Fresh)
+	r := t.rowOf(w)
+	if t.copies == nil {
+		return
 	}
+	var copied any
+	switch {
+	case w.Absent():
+	case !t.copiesValues():
+		copied = append([]byte{}, w.Data...)
+	case r.hit == nil: // it cannot be decoded, so there will be no hit
+		return
+	default:
+		copied = r.hit
+	}
+	t.putNear(r.key, w.Name, w.FilledAs, r.noted, copied, w.Absent(), w.Tags, w.Fresh)
 }
 
 func (t *typed[K, V]) DetachNear() {
@@ -167,7 +198,7 @@ func (t *typed[K, V]) NearWitness(w *engine.Want) (engine.Witness, bool) {
 	if t.copies == nil {
 		return engine.Witness{}, false
 	}
-	found, ok := t.copies.Peek(t.rowOf(w).key)
+	found, _, ok := t.copies.Get(t.rowOf(w).key)
 	if of, is := found.(*engine.Witnessed); ok && is {
 		return of.Of, true
 	}

@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -155,13 +154,7 @@ func TestWhatFailedIsSentAgainWithAllThatCameAfterIt(t *testing.T) {
 			onMiniredis(t, func(t *testing.T, r *rig) {
 				rows := newTable(product{1, "lamps", 100})
 				rdb := r.dial(t)
-				var fails atomic.Bool
-				rdb.AddHook(onKey("category:1", func() error {
-					if fails.Load() {
-						return redisError("OOM")
-					}
-					return nil
-				}))
+				fails := refusing(rdb, "category:1")
 				writer, reader := openShop(t, rdb, rows, "pages"), openShop(t, r.dial(t), rows, "pages")
 				reader.page(t)
 				rows.setPrice(1, 90)

@@ -11,8 +11,8 @@ import (
 // between them.
 //
 // A read is one key that was given to Get or GetMany. The same key twice in one GetMany is one
-// read. Each read is a hit, a stale hit, an absent hit or a miss, and is counted as soon as that is
-// known. An Observer is told of the same events as are counted here, with the same outcomes.
+// read. Each read is a hit, a near hit, a stale hit, an absent hit or a miss, and is counted as soon
+// as that is known. An Observer is told of the same events as are counted here, with the same outcomes.
 type Stats struct {
 	Hits       uint64 // reads answered by a fresh value from Redis
 	StaleHits  uint64 // reads answered by a value past its TTL, within WithStale
@@ -96,7 +96,8 @@ type Observer struct {
 	// Down is called when Redis is found to be down, for reads or for writes, and when it is back: in a Cluster, when the first of
 	// its primaries is down, and when the last one is back. It is called on a goroutine of its own, one call after the other, in
 	// the order of what happened. Nothing but the next call and Close waits for it. It is found once for the
-	// caches that share a client and a WithRedisTimeout, and the Observers of each are told.
+	// caches that share a client and a WithRedisTimeout, and the Observers of each are told. A Cache that is made while Redis is down
+	// is told of the next change: Stats has what is known by then.
 	Down func(d DownInfo)
 }
 

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -532,6 +533,31 @@ func TestAMissThatJoinsIsToldOfTheLoadAndOfItsTime(t *testing.T) {
 		}
 		equal(t, "the reads", len(reads), 3)
 		equal(t, "the joiners among them", joined, 1)
+	})
+}
+
+func TestAMissThatJoinsALoadThatPanicsIsToldOfThatLoad(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		var joined atomic.Int64
+		c, _ := steady(r, func(context.Context, int) (product, error) {
+			time.Sleep(time.Second)
+			panic("boom")
+		}, aside.WithObserver(aside.Observer{Read: func(_ context.Context, i aside.ReadInfo) {
+			if i.Joined != nil {
+				joined.Add(1)
+			}
+		}}))
+		var callers sync.WaitGroup
+		for range 3 {
+			callers.Go(func() {
+				defer func() { equal(t, "what Get panics with", recover(), any("boom")) }()
+				_, _ = c.Get(t.Context(), 1)
+			})
+			synctest.Wait()
+		}
+		callers.Wait()
+		equal(t, "the joins that the Observer was told of", joined.Load(), 2)
+		equal(t, "Joins", c.Stats().Joins, 2)
 	})
 }
 

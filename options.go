@@ -56,8 +56,8 @@ func WithNotFound(errs ...error) Option {
 //		func(id int64) error { return status.Errorf(codes.NotFound, "user %d not found", id) }))
 //
 // is should hold for what remembered makes: then callers that ask is get one answer, whether the
-// absence was loaded or is remembered. For the same reason, an absence that the loader reported in
-// another way, by sql.ErrNoRows or a nil pointer, wraps what remembered makes of the key as well.
+// absence was loaded or is remembered. For the same reason, an absence that was loaded wraps what
+// remembered makes of the key as well, behind what the loader returned, and has the loader's text.
 // If remembered returns nil, the absence has the error that it has without it.
 //
 // WithNotFoundFunc and WithNotFound may both be given. Then an error means that there is no row if either says so, and
@@ -103,7 +103,7 @@ func WithTags[K comparable, V any](f func(K, V) []string) Option {
 	return func(c *engine.Config) { c.Tags = f }
 }
 
-// WithScope says whose tags these are, where several applications share a Redis: InvalidateTags reaches the caches of its own
+// WithScope says whose tags and near copies these are, where several applications share a Redis: InvalidateTags reaches the caches of its own
 // scope, and no application needs to touch the entries or the Redis keys of another. All caches of one name must have one
 // scope; New refuses a second one for a client and name as long as another Cache of them is open. A scope may be any string.
 // The default is "", which is a scope as well.
@@ -166,9 +166,10 @@ func WithVersion(v int) Option { return func(c *engine.Config) { c.Version = v }
 // as WithVersion does, which is a version of its own beside the shape. With the default codec,
 // these do not matter: the names of types and packages, the order of fields, what is unexported or
 // tagged json:"-", omitempty and omitzero, and tags other than json. With any other codec, the
-// order and the tags of fields do. A type that writes itself, with a MarshalJSON or MarshalText
-// (with any other codec also a MarshalBinary or GobEncode), counts by its name and its exported
-// fields. What lies behind an interface does not count.
+// order and the tags of fields do, and so do the contents of a protobuf message with the opaque
+// API. A type that writes itself, with a MarshalJSON or MarshalText (with any other codec also a
+// MarshalBinary or GobEncode), counts by its name and its exported fields. What lies behind an
+// interface does not count.
 //
 // Give a shape where you know better: where programs with different types of V share a Cache, or where a field is added
 // whose zero is right for old entries and the database cannot bear to load all of them. Processes with the same shape and

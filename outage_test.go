@@ -103,11 +103,15 @@ func endLoading(t *testing.T, s *testserver.RedisServer) {
 
 // slots has a node of a Cluster add or delete the slots up to last, without the commands for ranges, which came with Redis 7.
 func slots(subcommand string, last int) func(t *testing.T, s *testserver.RedisServer) {
-	line := "CLUSTER " + subcommand
-	for slot := range last + 1 {
-		line += " " + strconv.Itoa(slot)
+	return func(t *testing.T, s *testserver.RedisServer) {
+		t.Helper()
+		var line strings.Builder
+		line.WriteString("CLUSTER " + subcommand)
+		for slot := range last + 1 {
+			line.WriteString(" " + strconv.Itoa(slot))
+		}
+		commands(line.String())(t, s)
 	}
-	return commands(line)
 }
 
 // start starts a server that is not down yet.

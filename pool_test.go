@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -21,6 +23,9 @@ import (
 
 // What belongs to the pool outlives the call that happened to begin it.
 func TestARedisThatGreetsMoreSlowlyThanTheTimeoutIsReached(t *testing.T) {
+	t.Cleanup(func() { // nobody waits for connections that are made in the background
+		(&rig{t: t}).until(func() bool { return !strings.Contains(stacks(), "slowConn") })
+	})
 	eachKind(t, func(t *testing.T, _ *asidetest.Server, rdb *redis.Client) {
 		o := rdb.Options()
 		o.Dialer = pipe.Slowed(o.Dialer, 2*redisTimeout, 0, 0)
@@ -42,6 +47,12 @@ func TestARedisThatGreetsMoreSlowlyThanTheTimeoutIsReached(t *testing.T) {
 	}
 }
 
+// stacks are those of all goroutines.
+func stacks() string {
+	text := make([]byte, 16<<20)
+	return string(text[:runtime.Stack(text, true)])
+}
+
 func reachesIt(t *testing.T, r *rig, rdb redis.UniversalClient) {
 	rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
 	c := newCache(t, rdb, rows.load, aside.WithRedisTimeout(redisTimeout))
@@ -51,6 +62,31 @@ func reachesIt(t *testing.T, r *rig, rdb redis.UniversalClient) {
 		return aside.InTx(t.Context(), func(ctx context.Context) error { return c.Invalidate(ctx, 1, 2) }) == nil
 	})
 	r.until(func() bool { mustGetMany(t, c, 1, 2); return c.Stats().Hits > 10 })
+}
+
+// One connection is not enough for them: each call that found none has one made.
+func TestReadsSideBySideReachARedisThatGreetsMoreSlowlyThanTheTimeout(t *testing.T) {
+	eachKind(t, func(t *testing.T, _ *asidetest.Server, rdb *redis.Client) {
+		o := rdb.Options()
+		o.Dialer = pipe.Slowed(o.Dialer, 2*redisTimeout, 0, 0)
+		rows := newTable()
+		for id := range 10 {
+			rows.setPrice(id, 100)
+		}
+		c := newCache(t, rdb, rows.load)
+		(&rig{t: t, virtual: true}).until(func() bool {
+			before := c.Stats().Hits
+			var group sync.WaitGroup
+			for id := range 10 {
+				group.Go(func() { _, _ = c.Get(context.Background(), id) })
+			}
+			for range 4 {
+				group.Go(func() { _, _ = c.GetMany(context.Background(), []int{1, 2}) })
+			}
+			group.Wait()
+			return c.Stats().Hits == before+10+4*2
+		})
+	})
 }
 
 // Whether it hangs is known after the timeout. That nobody listens is known as soon as one has asked.
@@ -78,6 +114,24 @@ func TestTheFirstReadOfARedisThatRefusesFindsOut(t *testing.T) {
 		c.Close()
 	})
 }
+
+func TestTheFirstReadOfARedisThatRefusesFindsOutWhateverThePoolIs(t *testing.T) {
+	for name, o := range map[string]redis.Options{
+		"MinIdleConns": {MinIdleConns: 10}, "one connection": {PoolSize: 1}, "a Limiter": {Limiter: unlimited{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.Dialer = func(context.Context, string, string) (net.Conn, error) { return nil, syscall.ECONNREFUSED }
+			c := newCache(t, closed(t, redis.NewClient(&o)), newTable(product{1, "lamp", 100}).load, aside.WithRedisTimeout(time.Minute))
+			mustGet(t, c, 1) // or it would take a minute
+			equal(t, "Down, after one read", c.Stats().Down, true)
+		})
+	}
+}
+
+type unlimited struct{}
+
+func (unlimited) Allow() error       { return nil }
+func (unlimited) ReportResult(error) {}
 
 // One that hangs may be slow, so it has three chances.
 func TestThreeReadsFindOutThatARedisHangs(t *testing.T) {

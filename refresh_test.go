@@ -129,7 +129,7 @@ func TestHotValueIsRefreshedBeforeItExpires(t *testing.T) {
 		a, _ := process(r, load, aside.WithTTL(time.Minute))
 		b, _ := process(r, load, aside.WithTTL(time.Minute))
 		mustGet(t, a, 1)
-		for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(5 * time.Millisecond) {
+		for start := time.Now(); time.Since(start) < 10*time.Minute; time.Sleep(10 * time.Millisecond) {
 			mustGet(t, a, 1)
 			mustGet(t, b, 1)
 		}

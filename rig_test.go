@@ -3,11 +3,13 @@ package aside_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -546,6 +548,25 @@ func onKey(key string, do func() error) through {
 		}
 		return send(cmds...)
 	}
+}
+
+// refusing has commands on some keys be refused while it is set.
+func refusing(rdb redis.UniversalClient, keys ...string) *atomic.Bool {
+	refuses := new(atomic.Bool)
+	for _, key := range keys {
+		rdb.AddHook(onKey(key, func() error {
+			if refuses.Load() {
+				return redisError("OOM")
+			}
+			return nil
+		}))
+	}
+	return refuses
+}
+
+// endsHold reports whether a command ends a hold: it is the script that places one, for no time.
+func endsHold(cmd redis.Cmder) bool {
+	return aside.Verb(cmd) == "hold" && fmt.Sprint(cmd.Args()[5]) == "0"
 }
 
 // beforeScans does something before each SCAN of one node.

@@ -15,6 +15,8 @@ import (
 //
 // A row under a name that nobody asked for shows that the loader spells some key in another way than its caller. That may
 // be any of the keys without a row, so nothing is known of them, and they get an error.
+//
+// A nil pointer is no row, and hides none: a loader may put one in for each key that it is asked for, before it knows the rows.
 func (t *typed[K, V]) LoadMany(ctx context.Context, wants []*engine.Want) []error {
 	keys := make([]K, len(wants)) // which are the loader's: it may sort them
 	for i, w := range wants {
@@ -31,9 +33,7 @@ func (t *typed[K, V]) LoadMany(ctx context.Context, wants []*engine.Want) []erro
 	var others []int
 	for i, w := range wants {
 		r, ok := t.rowOf(w), false
-		if r.value, ok = rows[r.key]; ok {
-			errs[i] = t.classify(r, nil)
-		} else {
+		if r.value, ok = rows[r.key]; !ok || t.values.IsNil(&r.value) {
 			others = append(others, i)
 		}
 	}
@@ -52,7 +52,6 @@ func (t *typed[K, V]) LoadMany(ctx context.Context, wants []*engine.Want) []erro
 			errs[i] = fmt.Errorf("aside: a batch loader cannot return the row of %q, whose key is not equal to itself", r.want.Name)
 		case ok:
 			r.value = v
-			errs[i] = t.classify(r, nil)
 		default:
 			errs[i] = t.core.Missing(&r.want, stray, said)
 		}
@@ -60,7 +59,7 @@ func (t *typed[K, V]) LoadMany(ctx context.Context, wants []*engine.Want) []erro
 	return errs
 }
 
-// nameRows returns the rows that were asked for by their names, and the name of one that nobody asked for, "" if there is none:
+// nameRows returns the rows that were asked for by their names, without nil pointers, and the name of one that nobody asked for, "" if there is none:
 // the least, so that an error does not depend on the order of a map.
 func (t *typed[K, V]) nameRows(rows map[K]V, wants []*engine.Want) (named map[string]V, stray string) {
 	asked := make(map[string]bool, len(wants))
@@ -70,6 +69,7 @@ func (t *typed[K, V]) nameRows(rows map[K]V, wants []*engine.Want) (named map[st
 	named = make(map[string]V, len(wants))
 	for key, v := range rows {
 		switch name := t.spelled(key); {
+		case asked[name] && t.values.IsNil(&v):
 		case asked[name]:
 			named[name] = v
 		case stray == "" || name < stray:

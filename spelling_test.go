@@ -94,6 +94,46 @@ func TestARowIsFoundUnderTheKeyThatWasAskedForAlsoIfTheDatabaseSpellsItInAnother
 	t.Run("folded string", codes.isMatched)
 }
 
+// Such a batch loader says of each key that it has no row, unless it has found one under just that key.
+func (s spelling[K]) isMatchedBehindNil(t *testing.T) {
+	row := "a row"
+	batch := func(context.Context, []K) (map[K]*string, error) {
+		return map[K]*string{s.returned: &row, s.asked: nil}, nil
+	}
+	load := func(context.Context, K) (*string, error) { return nil, errDown }
+	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[K, *string]) {
+		c, tap := steady(r, load, append(s.opts, aside.WithBatch(batch))...)
+		found, err := read(t.Context(), c, tap, []K{s.asked})
+		equal(t, "the error", err, nil)
+		if p := found[s.asked]; p == nil || *p != row {
+			t.Errorf("the row is %v", p)
+		}
+	})
+}
+
+func TestANilHidesNoRowInAnotherSpelling(t *testing.T) {
+	t.Run("time.Time", times.isMatchedBehindNil)
+	t.Run("folded string", codes.isMatchedBehindNil)
+}
+
+func TestANilIsNoProofEitherIfARowIsOfAKeyThatNobodyAskedFor(t *testing.T) {
+	row := "its row"
+	batch := func(context.Context, []string) (map[string]*string, error) {
+		return map[string]*string{"AB": nil, "ab": &row}, nil
+	}
+	load := func(context.Context, string) (*string, error) { return nil, errDown }
+	onEveryWay(t, func(t *testing.T, r *rig, read manyReader[string, *string]) {
+		c, tap := steady(r, load, aside.WithBatch(batch))
+		_, err := read(t.Context(), c, tap, []string{"AB"})
+		if err == nil || errors.Is(err, aside.ErrNotFound) || !strings.Contains(err.Error(), `"test:ab"`) {
+			t.Errorf("the error is %v", err)
+		}
+		if doc := r.get("test:AB"); strings.Contains(doc, "absent") {
+			t.Errorf("what is stored is %s", doc)
+		}
+	})
+}
+
 func TestARowInAnotherSpellingIsStoredForEveryReaderOfItsName(t *testing.T) {
 	onEveryRedis(t, func(t *testing.T, r *rig) {
 		batch := func(context.Context, []time.Time) (map[time.Time]string, error) {

@@ -2,6 +2,7 @@ package aside_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,5 +72,22 @@ func TestWhileWritesFailNoLeaseIsAskedForAtOnce(t *testing.T) {
 		tap.answer("invalidate", redisError("OOM"))
 		_ = c.Invalidate(t.Context(), 1000) // from now on that key may not be read
 		costs(t, tap, "a read of a key with a pending invalidation", func() { mustGet(t, c, 1000) }, "[]", 0)
+	})
+}
+
+func TestAHitByTheLeaseThatAnotherCallerAskedForIsNoJoin(t *testing.T) {
+	onMiniredis(t, func(t *testing.T, r *rig) {
+		y := new(tally)
+		c, _ := steady(r, anyRow, aside.WithObserver(y.observer()))
+		other, _ := steady(r, anyRow)
+		mustGet(t, other, 1)
+		streakOf(t, c)
+		var callers sync.WaitGroup
+		for range 200 {
+			callers.Go(func() { mustGet(t, c, 1) })
+		}
+		callers.Wait()
+		equal(t, "the hits", c.Stats().Hits, 200)
+		equal(t, "the misses that joined", c.Stats().Joins, 0)
 	})
 }

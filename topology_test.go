@@ -70,6 +70,18 @@ type (
 		redis.UniversalClient
 		next *looped
 	}
+
+	// What only one of the clients of go-redis implements.
+	ofCluster interface {
+		redis.UniversalClient
+		MasterForKey(ctx context.Context, key string) (*redis.Client, error)
+	}
+	ofRing interface {
+		redis.UniversalClient
+		SetAddrs(addrs map[string]string)
+	}
+	overCluster struct{ ofCluster }
+	overRing    struct{ ofRing }
 )
 
 func TestAClientThatWouldBreakThePromisesIsFoundInWhatIsWrappedAroundIt(t *testing.T) {
@@ -90,6 +102,8 @@ func TestAClientThatWouldBreakThePromisesIsFoundInWhatIsWrappedAroundIt(t *testi
 		"in a field of a field":               within,
 		"among several":                       sharded{good, []redis.Cmdable{good, cluster}},
 		"embedded as what it is":              byValue{cluster},
+		"in an interface for a Cluster":       overCluster{cluster},
+		"in an interface for a Ring":          overRing{ring},
 		"further on in a list that is a loop": loop,
 	}
 	if _, ok := autoPipeline(t, cluster); ok {

@@ -53,6 +53,7 @@ type row[K comparable, V any] struct {
 	key   K
 	value V          // that was loaded or read, if there was no error
 	noted near.Noted // before its fill
+	hit   *V         // what a hit will return of the value, for a near copy; nil if none is made of it
 }
 
 // newWant makes a want of a key. Its name is that, or what spelled returns.
@@ -114,12 +115,28 @@ func (t *typed[K, V]) Encode(w *engine.Want) engine.Loaded {
 		l.Tags = t.tags(r.key, v)
 	}
 	t.values.Encode(w.Name, &v, &l)
-	if t.core.Config.MissAsHit && l.Data != nil {
-		if v, err := t.decode(w.Name, slices.Clone(l.Data), nil); err == nil {
-			r.value = v
+	if t.core.Config.MissAsHit {
+		if hit := t.hitOf(w.Name, l.Data); hit != nil {
+			r.value = *hit
 		}
 	}
+	if t.copies != nil && t.copiesValues() {
+		r.hit = t.hitOf(w.Name, l.Data)
+	}
 	return l
+}
+
+// hitOf is what a hit will return of a value that was loaded, nil if that cannot be decoded. It shares no memory with the value, which
+// belongs to the caller.
+func (t *typed[K, V]) hitOf(name string, data []byte) *V {
+	if data == nil {
+		return nil
+	}
+	v, err := t.decode(name, slices.Clone(data), nil)
+	if err != nil {
+		return nil
+	}
+	return &v
 }
 
 func (t *typed[K, V]) Read(w *engine.Want, e *document.Entry) (err error) {

@@ -33,7 +33,7 @@ func TestAWriterThatForgetsIsFound(t *testing.T) {
 		mustGet(t, c, 1)
 		rows.setPrice(1, 90)
 		equal(t, "the price of a hit", mustGet(t, c, 1).Price, 100)
-		r.until(func() bool { return c.Stats().Verified.Stale > 0 })
+		r.until(func() bool { return v.verdicts() != "" }) // which is told once it is counted
 		equal(t, "the stale hits", c.Stats().Verified.Stale, 1)
 		v.mu.Lock()
 		defer v.mu.Unlock()
@@ -106,7 +106,7 @@ func TestAnInvalidationThatIsUnderWayOvertakes(t *testing.T) {
 		})
 		mustGet(t, c, 1)
 		mustGet(t, c, 1)
-		r.until(func() bool { return c.Stats().Verified.Match == 1 })
+		r.until(func() bool { return v.verdicts() == "match" })
 		rows.setPrice(1, 90)
 		invalidate := func() { mustInvalidate(t, c, 1) }
 		meanwhile.Store(&invalidate)

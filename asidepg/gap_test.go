@@ -144,9 +144,7 @@ func TestAnAlteredTableIsAGap(t *testing.T) {
 					r.untilSeen("gap")
 				}},
 				{"while the feed reads, and is then replaced by another process", func(r *rig) {
-					f := r.feed()
-					stop := r.started(f)
-					asidepg.Step(f, func(string) {})
+					stop := r.started(r.feed())
 					r.sync()
 					r.exec(alter)
 					stop()

@@ -132,12 +132,21 @@ func (c *SQLCatalog) publish(ctx context.Context, name string) error {
 	})
 }
 
-// dropSlot is for a demo. A service leaves its slot to those of its processes that come next.
+// dropSlot is for a demo. A service leaves its slot to those of its processes that come next. Postgres may take a moment to see that
+// the reader has gone; who reads the slot after that is another process, which keeps it.
 func (c *SQLCatalog) dropSlot(name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	_, err := c.db.ExecContext(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active`, name)
-	if err != nil {
+	var err error
+	for active, tries := true, 0; active && err == nil && tries < 100; tries++ {
+		if tries > 0 {
+			time.Sleep(10 * time.Millisecond)
+		}
+		var dropped string
+		err = c.db.QueryRowContext(ctx, `SELECT active, CASE WHEN active THEN '' ELSE pg_drop_replication_slot(slot_name)::text END
+			FROM pg_replication_slots WHERE slot_name = $1`, name).Scan(&active, &dropped)
+	}
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		slog.Warn("the replication slot is left, and keeps the log of Postgres", "slot", name, "error", err)
 	}
 }

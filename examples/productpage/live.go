@@ -96,6 +96,7 @@ func newLive(a *app) *live {
 	tell := l.found
 	a.seeing.stale.Store(&tell)
 	l.closed, l.leave = context.WithCancel(context.Background())
+	l.note("", "Each page is read once, as in a shop that has been open for a while. The load begins after that.")
 	l.wg.Go(l.run)
 	l.wg.Go(l.warmUp)
 	return l
@@ -104,13 +105,17 @@ func newLive(a *app) *live {
 // warmUp ends with the first load, whatever becomes of the reads.
 func (l *live) warmUp() {
 	err := l.app.warmUp(l.closed)
+	if l.closed.Err() != nil {
+		return
+	}
+	if err != nil {
+		slog.Warn("not every page could be read", "error", err)
+	}
+	l.note("", "Each page has been read once. From now on the load runs while somebody watches.")
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.warm = true
 	l.steer()
-	if err != nil && l.closed.Err() == nil {
-		slog.Warn("not every page could be read", "error", err)
-	}
 }
 
 // close waits until nothing is under way.

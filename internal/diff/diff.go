@@ -6,7 +6,7 @@
 //     whether one has a monotonic reading;
 //   - JSON in bytes, as a json.RawMessage has it, is compared without its white space and escapes;
 //   - a NaN equals a NaN, and any func another;
-//   - what a generated protobuf message keeps for itself is not compared.
+//   - what a generated protobuf message keeps for itself is not compared, nor the messages in it that are decoded lazily.
 package diff
 
 import (
@@ -138,9 +138,10 @@ func (w *walk) compareElem(path string, a, b reflect.Value) {
 
 func (w *walk) compareStruct(path string, a, b reflect.Value) {
 	message := a.Addr().Type().Implements(reflect.TypeFor[protobufMessage]())
+	_, lazy := a.Type().FieldByName("XXX_lazyUnmarshalInfo")
 	for i := range a.NumField() {
 		f := a.Type().Field(i)
-		if message && (!f.IsExported() || strings.HasPrefix(f.Name, "XXX_")) {
+		if message && (isKept(f) || lazy && isMessages(f.Type)) {
 			continue
 		}
 		found := len(w.found)
@@ -153,9 +154,21 @@ func (w *walk) compareStruct(path string, a, b reflect.Value) {
 	}
 }
 
-// protobufMessage is what every generated message has. Its unexported fields are caches, of its size for one, which another
-// message with the same contents need not have.
+// protobufMessage is what every generated message has.
 type protobufMessage interface{ ProtoMessage() }
+
+// isKept reports whether a message keeps a field for itself: a cache, of its size for one, which another message with the same contents
+// need not have. With the opaque API the contents are not exported either; their tags tell them.
+func isKept(f reflect.StructField) bool {
+	_, isField := f.Tag.Lookup("protobuf")
+	_, isOneOf := f.Tag.Lookup("protobuf_oneof")
+	return !isField && !isOneOf && !f.IsExported() || strings.HasPrefix(f.Name, "XXX_")
+}
+
+// isMessages reports whether a field has other messages, which may not have been decoded yet where that is done lazily.
+func isMessages(t reflect.Type) bool {
+	return t.Kind() == reflect.Pointer && (t.Elem().Kind() == reflect.Struct || t.Elem().Kind() == reflect.Slice)
+}
 
 func mayBeOmitted(f reflect.StructField) bool {
 	_, options, _ := strings.Cut(f.Tag.Get("json"), ",")

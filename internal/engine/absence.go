@@ -47,7 +47,8 @@ func (e *notFoundError) Is(target error) bool {
 }
 
 // A retold error is what the loader said, and also what WithNotFoundFunc has for the key. A caller
-// that knows only the second must not depend on whether the absence is remembered.
+// that knows only the second must not depend on whether the absence is remembered. The second may
+// say more than the first also where the func recognizes the first.
 type retold struct {
 	error
 	remembered error
@@ -75,10 +76,8 @@ func (c *Core) Absence(name string, remembered error) error {
 
 // absenceBy is the error for a key that has no row, as the loader said with cause.
 func (c *Core) absenceBy(w *Want, cause error) error {
-	if c.Config.Remembered != nil && !c.Config.NotFoundIs(cause) {
-		if err := c.edge.Remembered(w); err != nil {
-			cause = retold{cause, err}
-		}
+	if err := c.edge.Remembered(w); err != nil {
+		cause = retold{cause, err}
 	}
 	return &notFoundError{cause: cause, also: c.Config.NotFound}
 }

@@ -32,7 +32,6 @@ const maxRounds = 8
 // own load: wants that are loaded one by one take their leases, and fill, one by one.
 type fetch struct {
 	documents
-	wanted   context.Context // ends when no caller is left
 	before   <-chan struct{} // closed when the flight before this one has landed: only one at a time loads without a lease
 	queued   *atomic.Bool    // it waits for a place, or left without one
 	patience patience        // with others
@@ -76,7 +75,7 @@ const sideBySide = 16
 // newFetch makes a fetch of what a caller with this ctx needs, whose loads have a ctx of their own.
 func (c *Core) newFetch(ctx, loadCtx context.Context, b redisstore.Budget) *fetch {
 	return &fetch{
-		documents: c.newDocuments(loadCtx, b), wanted: ctx,
+		documents: c.newDocuments(loadCtx, b), leaving: ctx.Done(),
 		queued: new(atomic.Bool), patience: patience{limit: c.patience(loadCtx)},
 		waiting: make(map[*Want]struct{}),
 	}
@@ -119,7 +118,7 @@ func (f *fetch) begin(wants []*Want) {
 	// its load, or the news of its lease. A want that stopped waiting may get one more, which comes
 	// too late.
 	f.events = make(chan func(), 2*len(wants))
-	f.closing, f.leaving = f.background.Closing.Done(), f.wanted.Done()
+	f.closing = f.background.Closing.Done()
 	f.slots = 1 // a batch loader is called once for all that is ready
 	if !f.batched() {
 		f.slots = min(len(wants), sideBySide)
@@ -266,11 +265,15 @@ func (f *fetch) giveBack() {
 // left ends the wants that nobody needs any more. Loads under way go on, and fill: the database has
 // begun the work, and the next caller will want the row.
 func (f *fetch) left() {
-	f.leaving, f.quit = nil, f.wanted.Err()
+	f.leaving, f.quit = nil, errNobody
 	f.giveUp(f.seated, f.quit)
 	f.seated = nil
 	f.giveBack()
 }
+
+// errNobody says that no caller was left for a load that had not begun. The ctx of a caller is not asked why: its framework may use it
+// again by now.
+var errNobody = errors.New("aside: no caller is left")
 
 // errClosed says that the Cache was closed before there was a place for the load: its caller goes on as a read of a closed Cache.
 var errClosed = errors.New("aside: closed")

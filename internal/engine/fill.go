@@ -220,7 +220,7 @@ func (d *documents) stored(wants []*Want, ops []redisstore.Op, replies []redisst
 			d.tellFill(w, r)
 		}
 		if redisstore.IsOver(r.Err) && len(w.Data) >= redisstore.LargeBytes {
-			d.Store.Weigh([]string{w.Name}, len(w.Data))
+			d.Store.Weigh(redisstore.Late{Kind: redisstore.Writes, Names: []string{w.Name}, Size: len(w.Data)})
 		}
 		// Redis may have executed it all the same. Then there is no lease to be returned, and the
 		// document is right: it compared.

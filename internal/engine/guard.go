@@ -14,9 +14,12 @@ var ErrNotFound error = &notFoundError{}
 var ErrOverloaded = errors.New("aside: too many loads")
 
 // EndOf says why a ctx has ended: errors.Is holds for it with the Err of ctx and with its cause.
-func EndOf(ctx context.Context) error {
-	err, cause := ctx.Err(), context.Cause(ctx)
-	if errors.Is(err, cause) {
+func EndOf(ctx context.Context) error { return withCause(ctx, ctx.Err()) }
+
+// withCause adds the cause of a ctx to an error that the end of it has made.
+func withCause(ctx context.Context, err error) error {
+	end, cause := ctx.Err(), context.Cause(ctx)
+	if end == nil || !errors.Is(err, end) || errors.Is(err, cause) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", err, cause)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,19 +31,22 @@ import (
 //
 // Say that the invalidation of A has failed, and that of B is confirmed after it. B may be made
 // from A, so it may be made again from the old A before that is gone. So the invalidation of B is
-// to be repeated: it is sent once more, although Redis has confirmed it. What has failed and what
-// is to be repeated are sent as one group, in rounds: all of it is held, and then released. What is
-// invalidated during a round needs no other round if it began when all of the group was held: what
-// is made then is made from the new rows. It joins the group only if a hold of the group turns out
-// to be gone.
+// to be repeated: it is sent once more, although Redis has confirmed it. The same holds for what is
+// under way when something fails, or when what had failed is over: it may have been removed before.
+//
+// What has failed and what is to be repeated are sent as one group, in rounds: all of it is held, and
+// then released. What is under way when all is held, or has come to be repeated meanwhile, joins the
+// group before anything is released: C of the group may be made from B. So the group grows until
+// nothing is under way but what began when all of it was held. That is made from the new rows, and
+// joins the group only if a hold of it turns out to be gone.
 //
 // (The rule was modelled first, see proof/nested: R3 until held. To send only what has failed
-// breaks, as six other ways do.)
+// breaks, as six other ways do. What overlaps was found by exploring this code, see ledger_test.go.)
 //
 // The callers of its methods:
 //
 //	Invalidate     add, attempt, done                         (write.go, intx.go)
-//	a retry        beginRound, sorted, allHeld, holdWasGone,  (retry.go: one goroutine at a time,
+//	a retry        beginRound, sorted, joining, holdWasGone,  (retry.go: one goroutine at a time,
 //	               endRound, and again until nothing waits    that of the Cache that began it)
 //	a read         has, and without a lock barring            (retry.go: mayNotRead)
 //
@@ -55,11 +59,12 @@ type ledger struct {
 	mu       sync.Mutex // guards the rest, and parts of the accounts
 	accounts map[string]*account
 	pending  map[subject]pending
-	last     uint64      // the last number that a pending invalidation was given
-	waiting  int         // how many have failed or are to be repeated, and are in no round
-	round    *retryRound // under way; nil if none
-	trying   bool        // a goroutine is at work
-	left     bool        // the goroutine has stopped, since its Cache was closed
+	underWay map[subject]bool // those of pending whose attempt is
+	last     uint64           // the last number that a pending invalidation was given
+	waiting  int              // how many have failed or are to be repeated, and are in no round
+	round    *retryRound      // under way; nil if none
+	trying   bool             // a goroutine is at work
+	left     bool             // the goroutine has stopped, since its Cache was closed
 }
 
 // A subject is what an invalidation is about. Two of one account may overlap: the whole of it, and one of
@@ -93,7 +98,7 @@ type account struct {
 //
 //	sent       the first attempt is under way
 //	failed     it was not confirmed: reads go to the loader until it is
-//	again      it was confirmed after another had failed: it is to be repeated with that
+//	again      it may have been made again from what another one had yet to remove: it is to be repeated with that
 //	inRound    a round has it in its group, and will confirm it; a newer attempt takes it out
 //	over       none of these: it is not in the table
 type pending struct {
@@ -101,7 +106,8 @@ type pending struct {
 	sent    bool // an attempt is under way
 	failed  bool // one was not confirmed
 	refused bool // by an ACL: it has failed, but nothing waits for it
-	again   bool // it was confirmed, and is to be repeated
+	again   bool // it is to be repeated
+	suspect bool // the attempt under way may have been too early, so it does not end that
 	inRound bool // which will confirm it
 
 	lagging time.Time // until when replicas may lack what was folded into it; see fold
@@ -125,12 +131,14 @@ type retryRound struct {
 	group     []subject
 	number    uint64 // of the last pending invalidation when it began
 	began     time.Time
-	held      uint64    // that number when all of the group was held; 0 before
+	joins     int       // how often the group has grown
+	held      uint64    // that number when all of the group was held, and nothing joined it; 0 before
 	meanwhile []subject // what was confirmed since then, and is over unless a hold turns out to be gone
 }
 
 func newLedger(rdb redis.UniversalClient) *ledger {
-	return &ledger{sending: make(chan struct{}, 1), most: mostPending(rdb), accounts: make(map[string]*account), pending: make(map[subject]pending)}
+	return &ledger{sending: make(chan struct{}, 1), most: mostPending(rdb), accounts: make(map[string]*account),
+		pending: make(map[subject]pending), underWay: make(map[subject]bool)}
 }
 
 // mostPending is how many failed invalidations of an account are remembered one by one. If there
@@ -256,6 +264,11 @@ func (l *ledger) set(s subject, p pending) {
 	} else {
 		delete(l.pending, s)
 	}
+	if p.sent {
+		l.underWay[s] = true
+	} else {
+		delete(l.underWay, s)
+	}
 }
 
 // add notes that an attempt is about to be sent, and returns its number.
@@ -267,7 +280,8 @@ func (l *ledger) add(subjects []subject) uint64 {
 		// What had failed before stays failed: this attempt may fail as well. A round that has the older one
 		// may not confirm this one, which speaks of a later write.
 		p := l.pending[s]
-		p.number, p.sent, p.inRound = l.last, true, false
+		p.again = p.again && !(p.inRound && l.round.held > 0) // it is safe then
+		p.number, p.sent, p.suspect, p.inRound = l.last, true, false, false
 		l.set(s, p)
 	}
 	return l.last
@@ -279,12 +293,13 @@ func (l *ledger) add(subjects []subject) uint64 {
 func (l *ledger) done(subjects, failed []subject, refused bool, number uint64, began time.Time) (begin bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.fail(failed, refused) // first: what is confirmed is repeated then
-	isFailed := setOf(failed)
+	l.fail(failed, refused, number) // first: what is confirmed is repeated then
+	isFailed, over := setOf(failed), false
 	for _, s := range subjects {
-		if !isFailed[s] {
-			l.confirm(s, number, began)
-		}
+		over = !isFailed[s] && l.confirm(s, number, began) || over
+	}
+	if over {
+		l.repeatWhatIsUnderWay()
 	}
 	return l.begin()
 }
@@ -298,17 +313,30 @@ func (l *ledger) failed(subjects []subject, refused bool) (begin bool) {
 	return l.done(nil, subjects, refused, l.add(subjects), time.Time{})
 }
 
-func (l *ledger) fail(failed []subject, refused bool) {
+func (l *ledger) fail(failed []subject, refused bool, number uint64) {
+	if len(failed) > 0 && !refused {
+		l.repeatWhatIsUnderWay()
+	}
 	for _, s := range failed {
 		p, ok := l.pending[s]
-		if !ok {
-			continue // confirmed by an attempt that was sent later
+		if !ok { // a later attempt has removed it, perhaps before the rest of this one
+			l.set(s, pending{number: number, again: !refused})
+			continue
 		}
-		p.sent, p.failed, p.refused, p.again, p.inRound = false, true, refused, false, false
+		p.sent, p.failed, p.refused, p.again, p.suspect, p.inRound = false, true, refused, false, false, false
 		l.set(s, p)
 	}
 	for _, a := range l.accounts {
 		l.fold(a)
+	}
+}
+
+// repeatWhatIsUnderWay is called when something has failed, or when what had failed is over.
+func (l *ledger) repeatWhatIsUnderWay() {
+	for s := range l.underWay {
+		p := l.pending[s]
+		p.again, p.suspect = !p.failed, true
+		l.set(s, p)
 	}
 }
 
@@ -336,30 +364,36 @@ func (l *ledger) fold(a *account) {
 	l.set(all, p)
 }
 
-// confirm notes that Redis has confirmed an attempt for s.
-func (l *ledger) confirm(s subject, number uint64, began time.Time) {
+// confirm notes that Redis has confirmed an attempt for s. It reports whether s had failed, and is over.
+func (l *ledger) confirm(s subject, number uint64, began time.Time) (over bool) {
 	p, ok := l.pending[s]
-	r, others := l.round, l.waiting-one(p.waits())
-
-	// others is how many except s have failed, or are to be repeated. As long as there are any, s
-	// may be made again from their old rows, so it is not over when Redis has confirmed it.
+	if p.number > number { // it speaks of a later write, and has an attempt of its own
+		return false
+	}
 	switch {
-	case !ok || p.number > number: // it speaks of a later write, and has an attempt of its own
-		return
 	case p.failed && began.Before(p.lagging): // removed, but replicas may still lack what was folded into it
 		p.sent, p.inRound, p.swept = false, false, true
 		l.set(s, p)
-	case others == 0 && r == nil:
+	case p.suspect || l.mayBeOld(number, p):
+		l.set(s, pending{number: number, again: true, inRound: p.inRound})
+	case ok:
+		over = p.failed
+		if l.round != nil {
+			l.round.meanwhile = append(l.round.meanwhile, s)
+		}
 		l.set(s, pending{})
-	case others == 0 && r.held > 0 && number > r.held: // added when all that had failed was held already
-		r.meanwhile = append(r.meanwhile, s)
-		l.set(s, pending{})
-	default:
-		l.set(s, pending{number: p.number, again: true})
 	}
 	if s.name == "" {
 		l.confirmEach(s.of, number)
 	}
+	return over
+}
+
+// mayBeOld reports whether what an attempt has removed may have been made again from old rows: while others have failed
+// or are to be repeated. An attempt is safe that was added when all of a round's group was held.
+func (l *ledger) mayBeOld(number uint64, p pending) bool {
+	others, r := l.waiting-one(p.waits()), l.round
+	return others > 0 || r != nil && (r.held == 0 || number <= r.held)
 }
 
 // confirmEach confirms the entries of an account after everything of it was removed. It confirms
@@ -461,12 +495,34 @@ func (l *ledger) any() bool {
 	return l.unfinished()
 }
 
-// allHeld notes that all of the group is held.
-func (l *ledger) allHeld(r *retryRound) {
+// joining is called when all of the group is held, and what has its tags is removed. It returns what joins the group: what is under way, or is to be repeated. If there
+// is nothing, what is added from now on is safe. Where writes never pause, that is taken to be so after deepest times.
+func (l *ledger) joining(r *retryRound) (joined []subject) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	r.held = l.last
+	if r.held > 0 {
+		return nil
+	}
+	isIn := setOf(r.group)
+	for s, p := range l.pending {
+		if p.inRound || p.failed && !p.sent || p.refused { // what has failed meanwhile waits for the next round
+			continue
+		}
+		p.again, p.suspect, p.inRound = !p.failed, p.sent, true
+		l.set(s, p)
+		if !isIn[s] {
+			joined = append(joined, s)
+		}
+	}
+	if r.joins++; len(joined) == 0 || r.joins == deepest {
+		r.held = l.last
+	}
+	r.group = append(r.group, joined...)
+	return joined
 }
+
+// deepest is how many entries may be made from each other, where writes never pause.
+const deepest = 8
 
 // holdWasGone notes that a hold of the group was gone, and returns what joins the group. While it was gone,
 // what was invalidated meanwhile may have been made from old rows, although it was taken to be over.
@@ -479,7 +535,7 @@ func (l *ledger) holdWasGone(r *retryRound) (joining []subject) {
 			joining = append(joining, s)
 		}
 	}
-	r.group, r.meanwhile, r.held = append(r.group, joining...), nil, 0
+	r.group, r.meanwhile, r.joins, r.held = append(r.group, joining...), nil, 0, 0
 	return joining
 }
 
@@ -490,13 +546,18 @@ func (l *ledger) endRound(r *retryRound, failed []subject, refused bool) {
 	l.round = nil
 	isFailed := setOf(failed)
 
-	// As long as something of the group has failed, the rest may be made again from its old rows,
-	// and is repeated with it. What an ACL protects may fail for ever, so nothing is repeated with
-	// it.
-	again := false
+	mayBeSource := func(s subject) bool { return !l.pending[s].refused }
+	if r.held == 0 && slices.ContainsFunc(r.group, mayBeSource) { // it was one step, which nothing could join, or has failed
+		l.repeatWhatIsUnderWay()
+	}
+	// As long as something of the group has failed, or something else meanwhile, the rest may be made
+	// again from its old rows, and is repeated with it. What an ACL protects may fail for ever, so
+	// nothing is repeated with it.
+	again := l.waiting > 0
 	for _, s := range failed {
 		again = again || !l.pending[s].refused && !refused
 	}
+	var whole []*account
 	for _, s := range r.group {
 		p := l.pending[s]
 		switch {
@@ -511,24 +572,11 @@ func (l *ledger) endRound(r *retryRound, failed []subject, refused bool) {
 		}
 		l.set(s, p)
 		if !isFailed[s] && s.name == "" {
-			l.confirmEach(s.of, r.number)
+			whole = append(whole, s.of)
 		}
 	}
-}
-
-// repeatNoMore drops what was confirmed, and is to be repeated although nothing has failed.
-func (l *ledger) repeatNoMore() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	for _, p := range l.pending {
-		if p.failed && !p.refused {
-			return
-		}
-	}
-	for s, p := range l.pending {
-		if p.again && !p.failed && !p.sent {
-			l.set(s, pending{})
-		}
+	for _, a := range whole {
+		l.confirmEach(a, r.number)
 	}
 }
 

@@ -225,8 +225,8 @@ func (c *Core) fetchMany(ctx context.Context, b *redisstore.Budget, wants []*Wan
 		select {
 		case o := <-done:
 			*b, err = f.budget, o.err // what it has spent, the rest of this call has not
-			if err == nil && f.gaveUp != errClosed {
-				err = f.gaveUp
+			if err == nil && f.gaveUp == errNobody {
+				err = EndOf(ctx)
 			}
 		case <-ctx.Done():
 			err = EndOf(ctx)
@@ -280,6 +280,9 @@ func (c *Core) loadManyHere(ctx context.Context, wants []*Want, a answer) error 
 // transaction Postgres answers nothing after it.
 func (c *Core) loadEachHere(ctx context.Context, wants []*Want, a answer) error {
 	for _, w := range wants {
+		if ctx.Err() != nil { // which the loader may ignore
+			return EndOf(ctx)
+		}
 		err := c.LoadHere(ctx, w)
 		switch w.Read.Err = err; {
 		case err == nil:

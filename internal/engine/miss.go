@@ -14,7 +14,7 @@ import (
 // lets it use. flight.go has the rule.
 
 // Miss finds what the look did not give: through a flight that this caller owns or joins. The value is then in the want's row.
-func (c *Core) Miss(ctx context.Context, m *Mode, arrived uint64, w *Want, b redisstore.Budget) error {
+func (c *Core) Miss(ctx context.Context, m *Mode, arrived uint64, r *Reading, w *Want, b redisstore.Budget) error {
 	if m.inTx() {
 		return c.LoadHere(ctx, w)
 	}
@@ -51,7 +51,7 @@ func (c *Core) Miss(ctx context.Context, m *Mode, arrived uint64, w *Want, b red
 		case own:
 			return repanic(f.err)
 		case f.serves(arrived):
-			return c.share(ctx, f, w)
+			return c.share(ctx, f, r, w)
 		default:
 			b.Left -= f.onRedis
 		}
@@ -104,8 +104,7 @@ func (c *Core) fly(loadCtx context.Context, f *flight, w *Want, b redisstore.Bud
 }
 
 // share gives a joiner what a hit would give it. The flight's own value is for the owner.
-func (c *Core) share(ctx context.Context, f *flight, w *Want) error {
-	w.Adopted = f.adopted
+func (c *Core) share(ctx context.Context, f *flight, r *Reading, w *Want) error {
 	switch {
 	case f.err != nil || c.edge.Share(w, f.Data, &f.decoding) == nil:
 	case c.Config.Shared:
@@ -113,7 +112,7 @@ func (c *Core) share(ctx context.Context, f *flight, w *Want) error {
 	default:
 		return c.loadOwn(ctx, w) // it has no encoding to be shared by
 	}
-	w.Joined = f.ctx
-	c.n.joins.Add(1)
+	w.Adopted = f.adopted
+	c.joined(r, f)
 	return repanic(f.err)
 }

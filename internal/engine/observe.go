@@ -233,6 +233,13 @@ func (t *Teller) MayMiss(r *Reading) {
 	}
 }
 
+// joined notes that another caller's flight answers a read. If that has a document for a read that has not looked, the read is a hit.
+func (t *Teller) joined(r *Reading, f *flight) {
+	if r.Joined = f.ctx; r.Outcome == Miss || f.adopted == nil {
+		t.n.joins.Add(1)
+	}
+}
+
 // Read ends a read. A read that ended before anything was known of it is a miss.
 func (t *Teller) Read(ctx context.Context, r *Reading) {
 	if r.Outcome == "" {

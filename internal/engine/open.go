@@ -104,7 +104,9 @@ func (c *Core) Stats() Stats {
 	return s
 }
 
-func (c *Core) Shutdown(ctx context.Context) error {
+func (c *Core) Shutdown(ctx context.Context) error { return withCause(ctx, c.shutdown(ctx)) }
+
+func (c *Core) shutdown(ctx context.Context) error {
 	done, first := c.background.Close()
 	if first {
 		c.entries.leave()
@@ -127,6 +129,6 @@ func waitFor(ctx context.Context, done <-chan struct{}) error {
 	case <-done:
 		return nil
 	case <-ctx.Done():
-		return EndOf(ctx)
+		return ctx.Err()
 	}
 }

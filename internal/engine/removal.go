@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"maps"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -61,7 +60,7 @@ func (c *Core) remove(ctx context.Context, subjects []subject) (failed []subject
 	for range mostTries { // each with a holder of its own: a release that comes late ends no newer hold
 		grip := c.newGrip(len(subjects))
 		grip.hold(ctx, subjects)
-		grip.removeFound(ctx)
+		grip.removeFound(ctx, subjects)
 		if !grip.release(ctx) || grip.err != nil {
 			return grip.failed, cmp.Or(grip.err, grip.kept)
 		}
@@ -82,7 +81,7 @@ func (c *Core) tellRest(ctx context.Context, subjects, failed []subject, err err
 	return append(failed, didNot...), cmp.Or(err, why)
 }
 
-// A grip is what one removal holds. It is used once: newGrip, hold (once or twice), removeFound, release.
+// A grip is what one removal holds. It is used once: newGrip, hold and removeFound (a round does so again and again), release.
 type grip struct {
 	*Core
 	holder string
@@ -128,9 +127,10 @@ func (g *grip) note(failed []subject, err error) {
 	g.failed, g.err = append(g.failed, failed...), cmp.Or(g.err, err)
 }
 
-// removeFound removes what has the tags that are held, and what the whole caches have. That may take long, so the holds are renewed.
-func (g *grip) removeFound(ctx context.Context) {
-	held := slices.Collect(maps.Keys(g.held))
+// removeFound is for those of subjects that are held: it removes what has the tags, and what the whole caches have. That may take
+// long, so the holds are renewed.
+func (g *grip) removeFound(ctx context.Context, subjects []subject) {
+	held := only(subjects, func(s subject) bool { return g.held[s] })
 	found := groupOf(held)
 	if len(found.tags)+len(found.all) == 0 && !slices.ContainsFunc(held, subject.hasNear) {
 		return

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/asidecache/aside/internal/durations"
@@ -70,7 +71,7 @@ func (c *Core) sendPending(ctx context.Context) (more bool) {
 func (c *Core) sendRounds(ctx context.Context) (more bool) {
 	l := c.ledger
 	defer func() { <-l.sending }()
-	for range mostRounds { // each is about what was invalidated during the one before
+	for { // each round is about what has come to be repeated since the one before
 		r, more := l.beginRound()
 		if r == nil {
 			return more
@@ -80,13 +81,7 @@ func (c *Core) sendRounds(ctx context.Context) (more bool) {
 			return true
 		}
 	}
-	l.repeatNoMore()
-	return l.any()
 }
-
-// mostRounds is how many rounds follow each other. The first removes what had failed, the second what may have been made from it
-// meanwhile, the third what may have been made from that: where writes never pause it would go on for ever.
-const mostRounds = 16
 
 // sendRound is remove for the group of a round. What has failed is held first. The rest is to be
 // repeated because of that, and is held only if all of that is held. What an ACL protects is tried
@@ -113,10 +108,15 @@ func (c *Core) sendRound(ctx context.Context, r *retryRound) (failed []subject, 
 		} else {
 			g.failed = append(g.failed, repeated...)
 		}
-		if g.err == nil {
-			l.allHeld(r)
+		g.removeFound(ctx, slices.Concat(first, repeated))
+		for g.err == nil {
+			joining := l.joining(r)
+			if len(joining) == 0 {
+				break
+			}
+			g.hold(ctx, joining)
+			g.removeFound(ctx, joining)
 		}
-		g.removeFound(ctx)
 		if wasGone := g.release(ctx); !wasGone || g.err != nil {
 			return append(g.failed, didNot...), cmp.Or(g.err, g.kept)
 		}

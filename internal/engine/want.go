@@ -34,7 +34,6 @@ type Want struct {
 	direct  bool            // load, and fill nothing
 	decided bool            // by Redis: it gave the document, or accepted the fill
 	Adopted *document.Entry // the document that it gave
-	Joined  context.Context // that of another caller's load, if this want has the result of that
 	rounds  int             // leases asked for
 	Loaded
 	done atomic.Bool // loaded is the result, and is not written to any more: a caller that leaves may take it

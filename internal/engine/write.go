@@ -173,7 +173,7 @@ func Invalidate(ctx context.Context, changes ...Change) error {
 // InvalidateAll is InvalidateAll of caches of one client, and tells of each.
 func InvalidateAll(ctx context.Context, caches []*Core) error {
 	start := time.Now()
-	err := invalidateAllOrLater(ctx, caches)
+	err := withCause(ctx, invalidateAllOrLater(ctx, caches))
 	for _, c := range caches {
 		c.Teller.invalidate(ctx, InvalidateInfo{All: true, Took: time.Since(start), Err: err})
 		watch.Tell(ctx, watch.Invalidation{Cache: c.Name})

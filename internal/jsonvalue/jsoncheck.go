@@ -254,6 +254,8 @@ func (c *jsonCheck) checkField(o *jsonObject, f reflect.StructField, path string
 		return fmt.Errorf("%s (%v) is an embedded pointer to an unexported struct, which cannot be decoded", path, f.Type)
 	case embedded && name == "":
 		return c.checkEmbedded(o, f, inner, path)
+	case !f.IsExported() && f.Tag.Get("protobuf") != "":
+		return fmt.Errorf("%s (%v) is a field of a protobuf message with the opaque API, which JSON leaves out", path, f.Type)
 	case !f.IsExported() && !embedded:
 		o.hidden = true
 		return nil

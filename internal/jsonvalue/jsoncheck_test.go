@@ -220,7 +220,12 @@ type (
 		N     int
 	}
 	embedsIDs struct{ ids }
-	product   struct {
+
+	opaque struct {
+		xxx_hidden_Name string `protobuf:"bytes,1,opt,name=name"`
+		XXX_presence    [1]uint32
+	}
+	product struct {
 		Name   string
 		Notify chan int
 	}
@@ -463,6 +468,7 @@ func TestAValueThatJSONWouldDamageIsRefused(t *testing.T) {
 		valueOf(url.URL{User: url.User("a")}, "URL.User (url.Userinfo) has no exported field"),
 		valueOf(embedsIDs{ids{1}}, "embedsIDs (jsonvalue.embedsIDs) has no exported field"),
 		valueOf([]struct{ n int }{{1}}, "has no exported field"),
+		valueOf(opaque{xxx_hidden_Name: "a"}, "opaque.xxx_hidden_Name (string) is a field of a protobuf message with the opaque API"),
 		valueOf(counter(1), ".Hits (atomic.Int64) has no exported field"),
 
 		valueOf(map[float64]int{1: 1}, "map[float64]int (map key float64)"),

@@ -38,7 +38,7 @@ func Version(shape string, version int) int64 {
 // ShapeOf returns the shape of a t that codec writes: a Codec of this package, or any other.
 func ShapeOf(t reflect.Type, codec any) string {
 	_, isJSON := codec.(Codec)
-	s := shaper{json: isJSON, seen: make(map[reflect.Type]int)}
+	s := shaper{json: isJSON, structs: make(map[reflect.Type]int)}
 	s.write(t)
 	return s.text.String()
 }
@@ -47,26 +47,28 @@ func ShapeOf(t reflect.Type, codec any) string {
 type shaper struct {
 	json    bool // for the default codec
 	text    strings.Builder
-	seen    map[reflect.Type]int // the structs, by the order in which they came, and the other types around the present one
-	visited int
+	structs map[reflect.Type]int // that have been written, by the order in which they came
+	around  []reflect.Type       // the types that the present one lies within
 }
 
 func (s *shaper) write(t reflect.Type) {
-	if n, ok := s.seen[t]; ok {
+	if n, ok := s.structs[t]; ok {
 		fmt.Fprintf(&s.text, "#%d", n)
 		return
 	}
-	if t.Name() != "" || t.Kind() == reflect.Struct { // only these can contain themselves
-		s.visited++
-		s.seen[t] = s.visited
+	if at := slices.Index(s.around, t); at >= 0 { // a list or a map that contains itself
+		fmt.Fprintf(&s.text, "^%d", len(s.around)-at)
+		return
+	}
+	if t.Kind() == reflect.Struct {
+		s.structs[t] = len(s.structs) + 1
 	}
 	if s.writesItself(t) {
 		s.text.WriteString(unqualified(t.PkgPath() + "." + t.Name()))
 	}
+	s.around = append(s.around, t)
 	s.writeParts(t)
-	if t.Kind() != reflect.Struct { // in another place, a name stands for nothing but its parts
-		delete(s.seen, t)
-	}
+	s.around = s.around[:len(s.around)-1]
 }
 
 func (s *shaper) writeParts(t reflect.Type) {
@@ -121,7 +123,7 @@ func jsonFields(t reflect.Type, within []reflect.Type) (fields []shapeField) {
 		return nil
 	}
 	within = append(slices.Clip(within), t)
-	for f := range exported(t) {
+	for f := range written(t) {
 		tag := f.Tag.Get("json")
 		name := jsonName(tag)
 		inner, embedded := embeddedStruct(f)
@@ -148,18 +150,20 @@ func formatOptions(tag string) (options string) {
 }
 
 func taggedFields(t reflect.Type) (fields []shapeField) {
-	for f := range exported(t) {
+	for f := range written(t) {
 		fields = append(fields, shapeField{f.Name, strconv.Quote(string(f.Tag)), f.Type})
 	}
 	return fields
 }
 
-// exported goes through the fields of a struct that a codec may write.
-func exported(t reflect.Type) func(yield func(reflect.StructField) bool) {
+// written goes through the fields of a struct that a codec may write. In a message of protobuf whose API is opaque, they are not
+// exported, and known by their tags.
+func written(t reflect.Type) func(yield func(reflect.StructField) bool) {
 	return func(yield func(reflect.StructField) bool) {
 		for i := range t.NumField() {
 			f := t.Field(i)
-			if _, embedded := embeddedStruct(f); (f.IsExported() || embedded) && !yield(f) {
+			_, embedded := embeddedStruct(f)
+			if (f.IsExported() || embedded || f.Tag.Get("protobuf") != "") && !yield(f) {
 				return
 			}
 		}

@@ -116,26 +116,33 @@ func TestWhatChangesTheShape(t *testing.T) {
 		mu int
 	}
 	for what, s := range map[string]shapes{
-		"a field that is added":                  pair[lampBefore, lampAfter](false),
-		"one deep inside":                        pair[map[string][]*struct{ L lampBefore }, map[string][]*struct{ L lampAfter }](false),
-		"another JSON name":                      pair[lampBefore, tagged](false),
-		"another type of a field":                pair[struct{ N int }, struct{ N string }](false),
-		"a list in the place of one":             pair[struct{ N int }, struct{ N []int }](false),
-		"another key of a map":                   pair[map[int]int, map[string]int](false),
-		"another length of an array":             pair[[2]int, [3]int](false),
-		"numbers in quotes":                      pair[quoted, unquoted](false),
-		"a type that writes itself":              pair[struct{ F ownWriter }, struct{ F ownOther }](false),
-		"such a type with another argument":      pair[box[int], box[string]](false),
-		"a time that was an int":                 pair[struct{ At int }, struct{ At time.Time }](false),
-		"a json.Number that was a string":        pair[struct{ N string }, struct{ N json.Number }](false),
-		"a number that was a big one":            pair[struct{ N int }, struct{ N *big.Int }](false),
-		"a pointer inside a recursive type":      pair[treeBefore, treeWider](false),
-		"another name of the type":               pair[lampBefore, struct{ Name string }](true),
-		"another order of fields, a hidden one":  pair[treeBefore, treeAfter](true),
-		"omitempty, and tags for others":         pair[tagged, taggedToo](true),
-		"what JSON leaves out":                   pair[tagged, hides](true),
-		"a struct that is embedded":              pair[flat, embeds](true),
-		"a name for a kind":                      pair[struct{ Price int }, struct{ Price cents }](true),
+		"a field that is added":                 pair[lampBefore, lampAfter](false),
+		"one deep inside":                       pair[map[string][]*struct{ L lampBefore }, map[string][]*struct{ L lampAfter }](false),
+		"another JSON name":                     pair[lampBefore, tagged](false),
+		"another type of a field":               pair[struct{ N int }, struct{ N string }](false),
+		"a list in the place of one":            pair[struct{ N int }, struct{ N []int }](false),
+		"another key of a map":                  pair[map[int]int, map[string]int](false),
+		"another length of an array":            pair[[2]int, [3]int](false),
+		"numbers in quotes":                     pair[quoted, unquoted](false),
+		"a type that writes itself":             pair[struct{ F ownWriter }, struct{ F ownOther }](false),
+		"such a type with another argument":     pair[box[int], box[string]](false),
+		"a time that was an int":                pair[struct{ At int }, struct{ At time.Time }](false),
+		"a json.Number that was a string":       pair[struct{ N string }, struct{ N json.Number }](false),
+		"a number that was a big one":           pair[struct{ N int }, struct{ N *big.Int }](false),
+		"a pointer inside a recursive type":     pair[treeBefore, treeWider](false),
+		"another name of the type":              pair[lampBefore, struct{ Name string }](true),
+		"another order of fields, a hidden one": pair[treeBefore, treeAfter](true),
+		"omitempty, and tags for others":        pair[tagged, taggedToo](true),
+		"what JSON leaves out":                  pair[tagged, hides](true),
+		"a struct that is embedded":             pair[flat, embeds](true),
+		"a name for a kind":                     pair[struct{ Price int }, struct{ Price cents }](true),
+		"a name for a list before a type again": pair[struct {
+			A    []int
+			B, C lampBefore
+		}, struct {
+			A    intList
+			B, C lampBefore
+		}](true),
 		"a name for a list, in two places":       pair[struct{ A, B []int }, struct{ A, B intList }](true),
 		"a nullable column that becomes a value": pair[struct{ N sql.NullString }, struct{ N string }](false),
 	} {
@@ -150,15 +157,35 @@ type intList []int
 func TestTheShapeOfATypeThatContainsItselfEnds(t *testing.T) {
 	for got, want := range map[string]string{
 		shapeOf[treeBefore]():                  `{"Kids":[]#1 "Name":string "Up":*#1 }`,
-		shapeOf[listOfItself]():                `[]#1`,
-		shapeOf[mapOfItself]():                 `map[string]#1`,
+		shapeOf[listOfItself]():                `[]^1`,
+		shapeOf[mapOfItself]():                 `map[string]^1`,
 		shapeOf[ownWider]():                    `ownWider{"M":int "N":int }`,
 		shapeOf[ringA]():                       `{"B":*{"C":*{"A":*#1 } } }`,
-		shapeOf[struct{ L, M listOfItself }](): `{"L":[]#2 "M":[]#3 }`,
+		shapeOf[struct{ L, M listOfItself }](): `{"L":[]^1 "M":[]^1 }`,
 		shapeOf[struct{ C, D lampBefore }]():   `{"C":{"Name":string } "D":#2 }`,
 		jsonvalue.ShapeOf(reflect.TypeFor[treeBefore](), otherCodec{}): `{"Name""":string "Kids""":[]#1 "Up""":*#1 }`,
 	} {
 		equal(t, "the shape", got, want)
+	}
+}
+
+// A message of protobuf whose API is opaque has no exported field. The default codec refuses it, and proto.Marshal writes it.
+func TestAFieldThatIsAddedToAnOpaqueMessageChangesTheShape(t *testing.T) {
+	type before struct {
+		//lint:ignore U1000 the field is there for its type
+		xxx_hidden_Name string `protobuf:"bytes,1,opt,name=name"`
+		XXX_presence    [1]uint32
+	}
+	type after struct {
+		//lint:ignore U1000 the field is there for its type
+		xxx_hidden_Name string `protobuf:"bytes,1,opt,name=name"`
+		//lint:ignore U1000 the field is there for its type
+		xxx_hidden_Price int64 `protobuf:"varint,2,opt,name=price"`
+		XXX_presence     [1]uint32
+	}
+	shape := func(t reflect.Type) string { return jsonvalue.ShapeOf(t, otherCodec{}) }
+	if b, a := shape(reflect.TypeFor[*before]()), shape(reflect.TypeFor[*after]()); b == a {
+		t.Errorf("the shape is %s, before and after", b)
 	}
 }
 

@@ -83,19 +83,6 @@ func generationsFor(entries int) int {
 // Get returns the copy of a key that may be served. Neither v nor anything that it refers to may be changed: other callers
 // get the same. absent is true for an entry that was known to be absent.
 func (c *Copies[K, V]) Get(key K) (v V, absent, ok bool) {
-	if v, absent, ok = c.get(key); ok {
-		c.hits.add()
-	}
-	return v, absent, ok
-}
-
-// Peek is Get for what is no read of a caller, and does not count.
-func (c *Copies[K, V]) Peek(key K) (v V, ok bool) {
-	v, _, ok = c.get(key)
-	return v, ok
-}
-
-func (c *Copies[K, V]) get(key K) (v V, absent, ok bool) {
 	found := c.find(maphash.Comparable(seed, key))
 	if found == nil {
 		return v, false, false
@@ -170,7 +157,10 @@ func (c *copies) put(hash uint64, copied *value, tags []string, end time.Time) {
 // Forget drops the copy of a name in this process, so that its next look goes to Redis.
 func (c *copies) Forget(name string) { c.drop(name) }
 
-// Hits is how many times Get has served a copy.
+// Hit counts a read that a copy has answered.
+func (c *copies) Hit() { c.hits.add() }
+
+// Hits is how many reads copies have answered.
 func (c *copies) Hits() uint64 { return c.hits.sum() }
 
 // Len is about how many entries are in memory. Some of them may not be served any more.

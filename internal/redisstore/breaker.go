@@ -233,6 +233,9 @@ func (b *breaker) AnyDown(k Kind) bool {
 	return b.down[k] > 0
 }
 
+// fails reports whether any circuit counts a failure.
+func (b *breaker) fails() bool { return b.Failing[Reads].Load() > 0 || b.Failing[Writes].Load() > 0 }
+
 func (b *breaker) primary(name string) *primary {
 	addr := b.addrOf(name)
 	p, ok := b.primaries.Load(addr)

@@ -3,6 +3,7 @@ package redisstore
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -11,7 +12,7 @@ import (
 
 // CheckClient refuses the clients that would break the promise of coherent reads without a sign,
 // where their options show it. It finds them wherever they are in a client of the user's own
-// making, except in a map, a func, a channel or an any. What it cannot see there is a precondition
+// making, except in a map, a func, a channel, an atomic value or an any. What it cannot see there is a precondition
 // of New. What no option shows is a precondition as well, for example that a failover client does
 // not read from replicas.
 func CheckClient(rdb redis.UniversalClient) error {
@@ -108,15 +109,17 @@ func mayHold(t reflect.Type, within map[reflect.Type]bool) bool {
 	return false
 }
 
-func isClient(t reflect.Type) bool {
-	return t == reflect.TypeFor[redis.Client]() || t == reflect.TypeFor[redis.ClusterClient]() || t == reflect.TypeFor[redis.Ring]()
-}
+func isClient(t reflect.Type) bool { return slices.Contains(clientTypes, reflect.PointerTo(t)) }
 
 // isClientInterface reports whether clients of go-redis implement t and other things do not, unlike
 // io.Closer.
 func isClientInterface(t reflect.Type) bool {
-	return (reflect.TypeFor[*redis.Client]().Implements(t) || reflect.TypeFor[*redis.Ring]().Implements(t)) &&
-		!reflect.TypeFor[anything]().Implements(t)
+	implements := func(client reflect.Type) bool { return client.Implements(t) }
+	return slices.ContainsFunc(clientTypes, implements) && !reflect.TypeFor[anything]().Implements(t)
+}
+
+var clientTypes = []reflect.Type{
+	reflect.TypeFor[*redis.Client](), reflect.TypeFor[*redis.ClusterClient](), reflect.TypeFor[*redis.Ring](),
 }
 
 type anything struct{}

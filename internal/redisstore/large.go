@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -17,16 +18,19 @@ import (
 // would cost its caller that time, and the client a connection, for nothing.
 //
 // When a read runs out of time after its command was sent, the store asks for the sizes of what was read, in the background. If
-// Redis answers, it does not hang, so the breaker forgets the failure. If one of the values is large, it is put off: for a second
-// nothing reads or stores it, and its reads go to the loader. After that one read tries again. It goes by itself, so no other
-// entry shares its command. If it fails, the value is put off for twice as long, up to longestPutOff; if it brings a value, all is
+// Redis answers, and they are large together, it does not hang, so the breaker forgets the failure. Values that are large by
+// themselves are put off: for a second nothing reads or stores them, and their reads go to the loader. After that one read tries
+// again. It goes by itself, so no other entry shares its command, and the breaker hears of its failure only if Redis does not tell
+// the size either. If it fails, the value is put off for twice as long, up to longestPutOff; if it brings a value, all is
 // forgotten. What cannot be written in time is put off in the same way.
 type Large struct {
-	Count    atomic.Int64 // of names, so that reads take no lock while there are none
-	weighing atomic.Bool  // sizes are being asked for
+	Count atomic.Int64 // of names, so that reads take no lock while there are none
 
-	mu    sync.Mutex // guards the rest
-	names map[string]putOff
+	mu       sync.Mutex // guards the rest
+	names    map[string]putOff
+	late     []Late // are to be weighed
+	weighing bool   // somebody does, who has the rest
+	silent   bool   // Redis has not told a size
 }
 
 // errPutOff stands for the answer of Redis about a value that is left alone.
@@ -150,57 +154,127 @@ func (s *Store) lookLarge(ctx context.Context, b *Budget, name string) (found lo
 	return s.lookAlone(ctx, b, name)
 }
 
-// suspect finds out in the background whether reads of names ran out of time because of the size of a value.
-func (s *Store) suspect(names []string, replies []Reply) {
-	var late []string
+// A Late is a call that has run out of time, perhaps because of the size of a value.
+type Late struct {
+	Kind  Kind
+	Names []string
+	Size  int     // of the first name's value, or 0 if it is not known
+	told  []Reply // what the breaker is told of the call if it was not the size; nil if it was told
+}
+
+// suspect has the reads weighed that ran out of time. later tells that the breaker is told by then: a read that tries a large value
+// is expected to be late.
+func (s *Store) suspect(names []string, replies []Reply) (later bool) {
+	late := Late{Kind: Reads}
 	for i, r := range replies {
-		var ranOut TimeoutError
-		if errors.As(r.Err, &ranOut) && (ranOut.wait == forAnswer || ranOut.wait == forSomething) && len(late) < ChunkSize {
-			late = append(late, names[i])
+		if waitedForAnswer(r.Err) && len(late.Names) < ChunkSize {
+			late.Names = append(late.Names, names[i])
 		}
 	}
-	if late != nil {
-		s.Weigh(late, 0)
+	if late.Names == nil {
+		return false
+	}
+	if later = len(names) == 1 && s.Large.Has(names[0]); later {
+		late.told = replies
+	}
+	s.Weigh(late)
+	return later
+}
+
+func waitedForAnswer(err error) bool {
+	if err == nil {
+		return false // before anything is allocated
+	}
+	var ranOut TimeoutError
+	return errors.As(err, &ranOut) && (ranOut.wait == forAnswer || ranOut.wait == forSomething)
+}
+
+// Weigh finds out in the background whether a call ran out of time because of the size of a value.
+func (s *Store) Weigh(l Late) {
+	if s.Large.await(l) && !s.Start(s.weighAll) {
+		for s.Large.next() != nil { // the Cache is closed
+		}
 	}
 }
 
-// Weigh does so for names, one call at a time. size is that of the first name's value, or 0 if it
-// is not known.
-func (s *Store) Weigh(names []string, size int) {
-	if !s.Breaker.Up(names[0], Reads) || !s.Large.weighing.CompareAndSwap(false, true) {
-		return
-	}
-	weigh := func() {
-		defer s.Large.weighing.Store(false)
-		s.weighNow(names, size)
-	}
-	if !s.Start(weigh) {
-		s.Large.weighing.Store(false) // the Cache is closed
+// await adds a call to those that are to be weighed, and reports whether somebody must begin to weigh.
+func (l *Large) await(late Late) (begin bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.late = append(l.late, late)
+	begin = !l.weighing
+	l.weighing = true
+	return begin
+}
+
+// next takes the calls that are to be weighed. If there are none, the weighing ends.
+func (l *Large) next() (late []Late) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	late, l.late = l.late, nil
+	l.weighing = late != nil
+	return late
+}
+
+// weighAll weighs the calls one after the other. The breaker is told of those that were not late for their size.
+func (s *Store) weighAll() {
+	for late := s.Large.next(); late != nil; late = s.Large.next() {
+		for _, l := range late {
+			if !s.weigh(l) && l.told != nil {
+				s.Breaker.report(l.Names, l.told, l.Kind)
+			}
+		}
 	}
 }
 
-// weighNow puts off the largest of the values, unless it is only one among many.
-func (s *Store) weighNow(names []string, size int) {
-	sizes, ok := s.sizes(names)
-	if !ok {
-		return // it was not the size
+// weigh puts off the values that made a call late, and reports whether it was their size. Once Redis has not told a size, it is not
+// asked again before it has done something that it was asked for: nothing but probes is sent to a Redis that is down.
+func (s *Store) weigh(l Late) (large bool) {
+	if s.Large.silent && s.Breaker.fails() {
+		return false
 	}
-	sizes[0] = max(sizes[0], size)
-	largest, all := 0, 0
-	for i, n := range sizes {
+	sizes, ok := s.sizes(l.Names)
+	if s.Large.silent = !ok; !ok {
+		return false
+	}
+	sizes[0] = max(sizes[0], l.Size)
+	all := 0
+	for _, n := range sizes {
 		all += n
-		if n > sizes[largest] {
-			largest = i
+	}
+	if all < LargeBytes {
+		return false
+	}
+	s.Breaker.succeeded(l.Names[0], l.Kind)
+	for _, i := range heaviest(sizes, all) {
+		if s.Large.PutOff(l.Names[i]) {
+			s.TooLarge(l.Names[i], sizes[i])
 		}
 	}
-	n := sizes[largest]
-	if n < LargeBytes || n < all/4 {
-		return
+	return true
+}
+
+// heaviest returns the places of the largest values: as many as make up half of all, or none if the large ones are no more than a
+// quarter of it. So what can be read together is found after a few calls.
+func heaviest(sizes []int, all int) (places []int) {
+	large := 0
+	for i, n := range sizes {
+		if n >= LargeBytes {
+			places = append(places, i)
+			large += n
+		}
 	}
-	s.Breaker.succeeded(names[0], Reads) // it was the size
-	if s.Large.PutOff(names[largest]) {
-		s.TooLarge(names[largest], n)
+	if large < all/4 {
+		return nil
 	}
+	slices.SortFunc(places, func(i, j int) int { return sizes[j] - sizes[i] })
+	taken := 0
+	for n, i := range places {
+		if taken += sizes[i]; taken >= all/2 {
+			return places[:n+1]
+		}
+	}
+	return places
 }
 
 // sizes asks for the sizes of documents, 0 for what is none. ok is false if Redis does not answer that, either.

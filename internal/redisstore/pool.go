@@ -22,7 +22,8 @@ import (
 // does three things about it:
 //
 //   - When a call has run out of time, the pool has the client make a connection in the background, by the client's own
-//     timeouts. Else nothing would ever reach a Redis that greets more slowly than WithRedisTimeout.
+//     timeouts. Else nothing would ever reach a Redis that greets more slowly than WithRedisTimeout. Each such call has one made:
+//     else one connection would be all that the pool ever has.
 //   - While calls wait for a first connection, the pool dials once by itself. If nobody listens, it ends the calls. go-redis
 //     would dial five times, which takes 400 ms.
 //   - It tells what go-redis was waiting for when a call ran out of time.
@@ -220,7 +221,7 @@ func connectionsOf(node *redis.Client) connections {
 }
 
 func (c *connections) add(total, idle, pending uint32) {
-	c.inUse += int(total) - int(idle)
+	c.inUse += max(0, int(total)-int(idle)) // those that are being dialled for MinIdleConns are idle, and not yet in total
 	c.wanted += int(pending)
 }
 
@@ -306,19 +307,19 @@ func (p *pool) waitedFor(err error) (_ wait, size int) {
 	}
 }
 
-// connect has the client make a connection in the background, one at a time for all caches that
-// share it. It ends by the timeouts of the client. If the client heeds its ctx, it also ends after
-// longestConnect, or with the Cache. Nobody waits for it, not even Close.
+// connect has the client make a connection in the background, in the place of the one that the end of a call has ended. The caches
+// that share the client have no more than mostConnecting made at a time. It ends by the timeouts of the client. If the client heeds
+// its ctx, it also ends after longestConnect, or with the Cache. Nobody waits for it, not even Close.
 func (p *pool) connect() {
 	key := any(p)
 	if reflect.ValueOf(p.rdb).Comparable() {
 		key = connecting{p.rdb, p.addr}
 	}
-	if _, already := underWay.LoadOrStore(key, true); already {
+	if !underWay.begin(key, p.mostConnecting()) {
 		return
 	}
 	go func() {
-		defer underWay.Delete(key)
+		defer underWay.end(key)
 		rdb := p.rdb
 		if node := p.node(); node != nil {
 			rdb = node
@@ -336,6 +337,15 @@ func (p *pool) connect() {
 	}()
 }
 
+// mostConnecting is half of the pool at most: the server may be one that never answers, and calls and probes need the other half.
+func (p *pool) mostConnecting() int {
+	node := p.node()
+	if node == nil {
+		return 1
+	}
+	return max(1, min(mostFlying, node.Options().PoolSize/2))
+}
+
 // longestConnect is longer than the timeouts of a client usually are.
 const longestConnect = 10 * time.Second
 
@@ -344,5 +354,31 @@ type connecting struct {
 	addr string
 }
 
-// underWay holds a key for each connection that is being made in the background.
-var underWay sync.Map
+// underWay counts the connections that are being made in the background.
+var underWay connectings
+
+type connectings struct {
+	mu sync.Mutex // guards the rest
+	by map[any]int
+}
+
+func (c *connectings) begin(key any, most int) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by[key] >= most {
+		return false
+	}
+	if c.by == nil {
+		c.by = make(map[any]int)
+	}
+	c.by[key]++
+	return true
+}
+
+func (c *connectings) end(key any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.by[key]--; c.by[key] == 0 {
+		delete(c.by, key)
+	}
+}

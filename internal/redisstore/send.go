@@ -336,11 +336,10 @@ func (s *Store) runNow(ctx context.Context, b *Budget, k Kind, ops []Op) []Reply
 	return replies
 }
 
-// note keeps count of what Redis did and failed to do. That something else lies under a name is no failure.
+// note keeps count of what Redis did and failed to do for names. That something else lies under a name is no failure.
 func (s *Store) note(names []string, replies []Reply, k Kind) {
-	s.Breaker.report(names, replies, k)
-	if k == Reads {
-		s.suspect(names, replies)
+	if later := k == Reads && s.suspect(names, replies); !later {
+		s.Breaker.report(names, replies, k)
 	}
 	last := ""
 	for _, r := range replies {

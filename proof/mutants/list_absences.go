@@ -23,6 +23,12 @@ var ofAbsences = []mutant{
 		"TestEveryAbsenceIsTheTypeOfErrorThatWithNotFoundFuncMakes",
 	},
 	{
+		"also one that WithNotFoundFunc recognizes", "internal/engine/absence.go",
+		`if err := c.edge.Remembered(w); err != nil {`,
+		`if err := c.edge.Remembered(w); err != nil && (c.Config.NotFoundIs == nil || !c.Config.NotFoundIs(cause)) {`,
+		"TestEveryAbsenceAnswersForAllThatWithNotFoundFuncSaysOfItsKey",
+	},
+	{
 		"a panic over a remembered absence reaches who waited for it", "internal/engine/fetch.go",
 		`case err != nil && e.State == document.Absent:`, `case false:`,
 		"TestAPanicInWithNotFoundFuncReachesWhoFindsARememberedAbsence",
@@ -31,6 +37,16 @@ var ofAbsences = []mutant{
 		"rows are matched by name", "rows.go",
 		`if len(wants)-len(others) < len(rows) {`, `if false {`,
 		"TestARowIsFoundUnderTheKeyThatWasAskedForAlsoIfTheDatabaseSpellsItInAnotherWay",
+	},
+	{
+		"a nil hides no row of its name", "rows.go",
+		`if r.value, ok = rows[r.key]; !ok || t.values.IsNil(&r.value) {`, `if r.value, ok = rows[r.key]; !ok {`,
+		"TestANilHidesNoRowInAnotherSpelling",
+	},
+	{
+		"a nil is no row of a name", "rows.go",
+		`case asked[name] && t.values.IsNil(&v):`, `case false:`,
+		"TestANilHidesNoRowInAnotherSpelling",
 	},
 	{
 		"a row that nobody asked for is no proof that others are absent", "internal/engine/absence.go",
@@ -64,8 +80,32 @@ var ofAbsences = []mutant{
 		"TestACallerOfGetManyWhoLeavesMayModifyTheRowsThatAreStillBeingStored",
 	},
 	{
+		"also where its end is heard of late", "internal/engine/many.go",
+		`				err = EndOf(ctx)
+			}
+		case <-ctx.Done():`, `				err = ctx.Err()
+			}
+		case <-ctx.Done():`,
+		"TestTheCauseOfACtxThatEndsWhileGetManyDecodesIsKept",
+	},
+	{
 		"the error of a ctx is its cause as well", "internal/engine/guard.go",
-		`if errors.Is(err, cause) {`, `if cause != nil {`,
+		`return fmt.Errorf("%w: %w", err, cause)`, `return err`,
 		"TestEveryErrorOfACtxIsItsCauseAsWell",
+	},
+	{
+		"an InvalidateAll that stops keeps the cause of its ctx", "internal/engine/write.go",
+		`withCause(ctx, invalidateAllOrLater(ctx, caches))`, `invalidateAllOrLater(ctx, caches)`,
+		"TestInvalidateAllEndsWithItsCtxAndIsFinishedInTheBackground",
+	},
+	{
+		"Shutdown says why its ctx ended", "internal/engine/open.go",
+		`withCause(ctx, c.shutdown(ctx))`, `c.shutdown(ctx)`,
+		"TestShutdownSaysWhyItsCtxEnded",
+	},
+	{
+		"a GetMany on its caller's goroutine begins no load once its ctx has ended", "internal/engine/many.go",
+		`if ctx.Err() != nil { // which the loader may ignore`, `if false {`,
+		"TestAGetManyOnItsCallersGoroutineBeginsNoLoadOnceItsCtxHasEnded",
 	},
 }

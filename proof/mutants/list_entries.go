@@ -246,6 +246,33 @@ var ofEntries = []mutant{
 		"internal/jsonvalue: TestWhatChangesTheShape",
 	},
 	{
+		"nor does the name of a list", "internal/jsonvalue/shape.go",
+		`if t.Kind() == reflect.Struct {
+		s.structs[t]`, `if t.Kind() == reflect.Struct || t.Name() != "" {
+		s.structs[t]`,
+		"internal/jsonvalue: TestWhatChangesTheShape",
+	},
+	{
+		"the fields of an opaque message are a part of its shape", "internal/jsonvalue/shape.go",
+		`|| f.Tag.Get("protobuf") != ""`, ``,
+		"internal/jsonvalue: TestAFieldThatIsAddedToAnOpaqueMessageChangesTheShape",
+	},
+	{
+		"JSON is not for opaque messages", "internal/jsonvalue/jsoncheck.go",
+		`!f.IsExported() && f.Tag.Get("protobuf") != "":`, `false:`,
+		"internal/jsonvalue: TestAValueThatJSONWouldDamageIsRefused",
+	},
+	{
+		"what a codec loses of an opaque message is told", "internal/diff/diff.go",
+		`return !isField && !isOneOf && !f.IsExported()`, `return (isField || !isOneOf || true) && !f.IsExported()`,
+		"TestWhatACodecLosesOfAnOpaqueMessageIsTold",
+	},
+	{
+		"what is decoded lazily is no difference", "internal/diff/diff.go",
+		`|| lazy && isMessages(f.Type)`, `|| lazy && false`,
+		"TestWhatACodecLosesOfAnOpaqueMessageIsTold",
+	},
+	{
 		"a hit does not lose an embedded pointer", "internal/jsonvalue/jsoncheck.go",
 		`f.Type.Kind() == reflect.Pointer && !alwaysWrites(inner)`, `f.Type.Kind() == reflect.Pointer && false`,
 		"internal/jsonvalue: TestAValueThatJSONWouldDamageIsRefused",

@@ -189,7 +189,7 @@ var ofFlights = []mutant{
 	{
 		"who came before the load began joins it, though it is closed", "internal/protocol/protocol.go",
 		`began > arrived || !closed`, `!closed`,
-		"TestCallersThatLookTogetherShareTheLoadThatNothingWillDecide",
+		"TestACallerJoinsALoadWithoutRedisThatBeganAfterItCame",
 	},
 	{
 		"loads of a key that fill nothing do not run side by side", "internal/engine/miss.go",

@@ -47,7 +47,7 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"an attempt confirms nothing that is newer", "internal/engine/ledger.go",
-		`case !ok || p.number > number:`, `case !ok:`,
+		`if p.number > number { // it speaks`, `if false { // it speaks`,
 		"TestOlderAttemptDoesNotSettleANewerInvalidate",
 	},
 	{
@@ -57,7 +57,7 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"an InvalidateAll confirms no newer one", "internal/engine/ledger.go",
-		`case !ok || p.number > number:`, `case !ok || p.number > number && s.name != "":`,
+		`if p.number > number { // it speaks`, `if p.number > number && s.name != "" { // it speaks`,
 		"TestOlderInvalidateAllDoesNotSettleANewerOne",
 	},
 	{
@@ -264,11 +264,7 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"what is to be repeated is sent with what failed", "internal/engine/ledger.go",
-		`		l.set(s, pending{number: p.number, again: true})
-	}
-	if`, `		l.set(s, pending{})
-	}
-	if`,
+		`l.set(s, pending{number: number, again: true, inRound: p.inRound})`, `l.set(s, pending{})`,
 		"TestWhatFailedIsSentAgainWithAllThatCameAfterIt",
 	},
 	{
@@ -278,8 +274,86 @@ var ofInvalidations = []mutant{
 	},
 	{
 		"a round may end once all is held", "internal/engine/ledger.go",
-		`case others == 0 && r.held > 0 && number > r.held:`, `case false:`,
+		`r != nil && (r.held == 0 || number <= r.held)`, `r != nil`,
 		"TestWhatIsInvalidatedWhileAllIsHeldIsNotSentAgain",
+	},
+	{
+		"an attempt that was under way when something failed confirms nothing", "internal/engine/ledger.go",
+		`case p.suspect || l.mayBeOld(number, p):`, `case l.mayBeOld(number, p):`,
+		"internal/engine: TestEveryOrderOfThreeCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"what is under way when a round of one step ends is repeated, and the round with it", "internal/engine/ledger.go",
+		`if r.held == 0 && slices.ContainsFunc(r.group, mayBeSource) {`, `if slices.ContainsFunc(r.group[:0], mayBeSource) {`,
+		"internal/engine: TestEveryOrderOfTwoCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"what failed is repeated, though a later call has removed it", "internal/engine/ledger.go",
+		`pending{number: number, again: !refused}`, `pending{}`,
+		"internal/engine: TestEveryOrderOfTwoCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"what is under way when a call fails in part is repeated", "internal/engine/ledger.go",
+		`if len(failed) > 0 && !refused {`, `if false {`,
+		"internal/engine: TestEveryOrderOfThreeCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"what is under way when a later call removes what had failed is repeated", "internal/engine/ledger.go",
+		`	if over {
+`, `	if false {
+`,
+		"internal/engine: TestEveryOrderOfThreeCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"a round is repeated if something else has failed meanwhile", "internal/engine/ledger.go",
+		`again := l.waiting > 0`, `again := false`,
+		"internal/engine: TestEveryOrderOfTwoCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"what is under way when all of a round is held joins it", "internal/engine/ledger.go",
+		`if p.inRound || p.failed && !p.sent || p.refused {`, `if true {`,
+		"internal/engine: TestEveryOrderOfTwoCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"a round asks for what joins it when it has removed what has its tags", "internal/engine/retry.go",
+		`		g.removeFound(ctx, slices.Concat(first, repeated))
+`, `		defer g.removeFound(ctx, slices.Concat(first, repeated))
+`,
+		"TestWhatIsInvalidatedWhileARoundRemovesWhatHasATagJoinsIt",
+	},
+	{
+		"what joins a round is held", "internal/engine/retry.go",
+		`			g.hold(ctx, joining)
+`, `			_ = joining
+`,
+		"TestWhatIsUnderWayDuringARoundJoinsItsGroup",
+	},
+	{
+		"what is made good is held with what was under way when it failed", "internal/engine/ledger.go",
+		`		p.again, p.suspect = !p.failed, true
+`, `		p.suspect = true
+`,
+		"internal/engine: TestEveryOrderOfThreeCallsAndTheirRetriesLeavesNothingOld",
+	},
+	{
+		"what has joined a round stays in it when its attempt is confirmed", "internal/engine/ledger.go",
+		`again: true, inRound: p.inRound})`, `again: true})`,
+		"internal/engine: TestRoundsEndThoughCallsNeverPause",
+	},
+	{
+		"rounds end though calls never pause", "internal/engine/ledger.go",
+		`len(joined) == 0 || r.joins == deepest`, `len(joined) == 0`,
+		"internal/engine: TestRoundsEndThoughCallsNeverPause",
+	},
+	{
+		"a key that is invalidated all the time is in no further round", "internal/engine/ledger.go",
+		`p.again && !(p.inRound && l.round.held > 0)`, `p.again`,
+		"internal/engine: TestRoundsEndThoughCallsNeverPause",
+	},
+	{
+		"a round holds nothing twice", "internal/engine/ledger.go",
+		`if !isIn[s] {`, `if isIn[s] || true {`,
+		"internal/engine: TestEveryOrderOfTwoCallsAndTheirRetriesLeavesNothingOld",
 	},
 	{
 		"what was confirmed during a round is sent again if a hold was gone", "internal/engine/ledger.go",

@@ -70,12 +70,13 @@ var ofLoads = []mutant{
 	},
 	{
 		"what has no place when the Cache is closed does not wait for one", "internal/engine/fetch.go",
-		`f.closing, f.leaving = f.background.Closing.Done(), f.wanted.Done()`, `f.leaving = f.wanted.Done()`,
+		`	f.closing = f.background.Closing.Done()
+`, ``,
 		"TestAFlightOrAGetManyThatWaitsForAPlaceWhenTheCacheIsClosedLoadsOnItsCallersGoroutine",
 	},
 	{
 		"nothing is polled for callers who have left", "internal/engine/fetch.go",
-		`f.closing, f.leaving = f.background.Closing.Done(), f.wanted.Done()`, `f.closing = f.background.Closing.Done()`,
+		`leaving: ctx.Done(),`, ``,
 		"TestWhatManyWaitForIsPolledOnceForAllOfThem",
 	},
 	{

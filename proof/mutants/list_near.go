@@ -252,4 +252,14 @@ var ofNear = []mutant{
 		`		if why := log.Tell(ctx, *abouts[i]); why != nil {`, `		if why := log.Tell(ctx, *abouts[i]); false {`,
 		"TestAnInvalidationThatCannotBeToldIsPending",
 	},
+	{
+		"a near copy of a fill is what a hit returns", "nearcopies.go",
+		`copied = r.hit`, `copied = t.copyForNear(r.value)`,
+		"TestANearCopyOfAFillIsWhatAHitReturns",
+	},
+	{
+		"and no memory of a caller who has left", "nearcopies.go",
+		`copied = r.hit`, `copied = t.copyForNear(r.value)`,
+		"TestACallerOfGetManyWhoLeavesOwnsItsRowsAlsoIfTheyAreCopied",
+	},
 }

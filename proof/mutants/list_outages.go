@@ -183,6 +183,16 @@ var ofOutages = []mutant{
 		"TestARedisThatGreetsMoreSlowlyThanTheTimeoutIsReached",
 	},
 	{
+		"each call that found no connection has one made", "internal/redisstore/pool.go",
+		`return max(1, min(mostFlying, node.Options().PoolSize/2))`, `return 1`,
+		"TestReadsSideBySideReachARedisThatGreetsMoreSlowlyThanTheTimeout",
+	},
+	{
+		"connections that are being dialled for MinIdleConns hide no refusal", "internal/redisstore/pool.go",
+		`max(0, int(total)-int(idle))`, `int(total) - int(idle)`,
+		"TestTheFirstReadOfARedisThatRefusesFindsOutWhateverThePoolIs",
+	},
+	{
 		"pipelines get a connection in the background as well", "internal/redisstore/pool.go",
 		`p.Ping(ctx)
 				return nil`, `return nil`,
@@ -219,6 +229,34 @@ var ofOutages = []mutant{
 		"TestSmallValuesSufferOnceFromALargeOneBesideThem",
 	},
 	{
+		"what is large together is put off together", "internal/redisstore/large.go",
+		`if taken += sizes[i]; taken >= all/2 {`, `if taken += sizes[i]; true {`,
+		"TestLargeValuesOfOneGetManyAreLeftAloneAfterAFewCalls",
+	},
+	{
+		"calls that are late at one moment are weighed each", "internal/redisstore/large.go",
+		`	l.late = append(l.late, late)
+	begin = !l.weighing`, `	if begin = !l.weighing; begin {
+		l.late = append(l.late, late)
+	}`,
+		"TestLargeValuesThatAreReadSideBySideLeaveTheSmallOnesInTheCache",
+	},
+	{
+		"a read that tries a large value and is late is no failure of Redis", "internal/redisstore/large.go",
+		`later = len(names) == 1 && s.Large.Has(names[0])`, `later = false`,
+		"TestLargeValuesThatAreReadSideBySideLeaveTheSmallOnesInTheCache",
+	},
+	{
+		"a read that tries a large value finds a Redis that hangs", "internal/redisstore/large.go",
+		`if !s.weigh(l) && l.told != nil {`, `if s.weigh(l); false {`,
+		"TestARedisThatHangsIsFoundByReadsThatTryLargeValues",
+	},
+	{
+		"a Redis that is down is not asked for sizes", "internal/redisstore/large.go",
+		`if s.Large.silent && s.Breaker.fails() {`, `if false {`,
+		"TestWhileRedisIsDownNothingIsSentButAProbeASecond",
+	},
+	{
 		"a value that can be read again is forgotten", "internal/redisstore/large.go",
 		`		l.forget(name)
 	default: // there`, `	default: // there`,
@@ -235,6 +273,11 @@ var ofOutages = []mutant{
 	{
 		"a client is looked for behind what is wrapped around it", "internal/redisstore/client.go",
 		`		return c.checkFields(v)`, `		return nil`,
+		"TestAClientThatWouldBreakThePromisesIsFoundInWhatIsWrappedAroundIt",
+	},
+	{
+		"a client is looked for behind interfaces that only a Cluster's implements", "internal/redisstore/client.go",
+		`slices.ContainsFunc(clientTypes, implements)`, `slices.ContainsFunc(clientTypes[:1], implements)`,
 		"TestAClientThatWouldBreakThePromisesIsFoundInWhatIsWrappedAroundIt",
 	},
 	{

@@ -158,7 +158,7 @@ var ofTags = []mutant{
 	{
 		"an invalidation of tags is recorded before the indexes are read", "internal/engine/removal.go",
 		`		grip.hold(ctx, subjects)
-		grip.removeFound(ctx)
+		grip.removeFound(ctx, subjects)
 `, `		grip.removeTagged(ctx, groupOf(subjects).tags)
 		grip.hold(ctx, subjects)
 `,

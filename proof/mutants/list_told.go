@@ -8,6 +8,40 @@ var ofTold = []mutant{
 		"TestAReadThatDoesNotUseTheCacheIsAMissForStatsAndObserver",
 	},
 	{
+		"a near copy that answers no read is no hit", "nearcopies.go",
+		`	if err == engine.ErrUnusable {
+		return v, nil, false
+	}
+	t.copies.Hit()`, `	t.copies.Hit()
+	if err == engine.ErrUnusable {
+		return v, nil, false
+	}`,
+		"TestANearCopyCountsAsAHitOnlyIfItAnswersTheRead",
+	},
+	{
+		"a read that ends while its value is made of a near copy is told", "nearcopies.go",
+		`if r.Err == engine.ErrNoReturn {`, `if false {`,
+		"TestANearCopyCountsAsAHitOnlyIfItAnswersTheRead",
+	},
+	{
+		"a key that is given twice is one near hit", "many.go",
+		`if isServed(key) {`, `if false {`,
+		"TestAKeyThatIsGivenTwiceIsOneNearHit",
+	},
+	{
+		"a hit by another caller's lease is no join", "internal/engine/observe.go",
+		`r.Outcome == Miss || f.adopted == nil {`, `f != nil {`,
+		"TestAHitByTheLeaseThatAnotherCallerAskedForIsNoJoin",
+	},
+	{
+		"a miss that joins a load that panics is told of it", "internal/engine/miss.go",
+		`	c.joined(r, f)
+	return repanic(f.err)`, `	err := repanic(f.err)
+	c.joined(r, f)
+	return err`,
+		"TestAMissThatJoinsALoadThatPanicsIsToldOfThatLoad",
+	},
+	{
 		"a load has the error that its callers get", "internal/engine/load.go",
 		`loading.end(load.err)`, `loading.end(nil)`,
 		"TestALoadEndsInOneWayForStatsAndObserver",

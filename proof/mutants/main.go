@@ -2,7 +2,7 @@
 // is the library with one piece of its source replaced; the test that is named as its catcher must fail on it, and pass
 // on the library as it is.
 //
-//	go run ./proof/mutants                 # a minute or two
+//	go run ./proof/mutants                 # some minutes
 //	go run ./proof/mutants -list
 //	go run ./proof/mutants -only fill      # those whose rule, file or catcher matches
 //	go run ./proof/mutants -only fill -run "Test.*"   # what else catches them
@@ -17,7 +17,6 @@ import (
 	"fmt"
 	"os"
 	"regexp"
-	"runtime"
 	"sync"
 	"time"
 )
@@ -86,25 +85,18 @@ func hunt(selected []mutant, run string) (ok bool, err error) {
 	return len(survivors) == 0, nil
 }
 
-// mutate tries the mutants, as many at a time as there are CPUs, and returns those that survive.
+// mutate tries the mutants, and returns those that survive.
 func (t *tests) mutate(ctx context.Context, selected []mutant) (survivors []mutant) {
-	var group sync.WaitGroup
 	var mu sync.Mutex // guards survivors and the output
-	free := make(chan struct{}, runtime.GOMAXPROCS(0))
-	for i, m := range selected {
-		free <- struct{}{}
-		group.Go(func() {
-			defer func() { <-free }()
-			start := time.Now()
-			outcome, caught := t.try(ctx, i, m)
-			mu.Lock()
-			defer mu.Unlock()
-			if !caught {
-				survivors = append(survivors, m)
-			}
-			fmt.Printf("%s\n\t%s: %s (%.1f s)\n", m.rule, m.file, outcome, time.Since(start).Seconds())
-		})
-	}
-	group.Wait()
+	sideBySide(len(selected), func(i int) {
+		m, start := selected[i], time.Now()
+		outcome, caught := t.try(ctx, i, m)
+		mu.Lock()
+		defer mu.Unlock()
+		if !caught {
+			survivors = append(survivors, m)
+		}
+		fmt.Printf("%s\n\t%s: %s (%.1f s)\n", m.rule, m.file, outcome, time.Since(start).Seconds())
+	})
 	return survivors
 }

@@ -6,13 +6,18 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // tests builds the library's tests and runs them.
@@ -23,6 +28,8 @@ type tests struct {
 	// shared are the tests of the library as it is, except for the mutants that sleep in it: a binary for each package that has
 	// catchers, by its directory.
 	shared map[string]string
+
+	took map[string]time.Duration // what each catcher takes without a mutant
 }
 
 // buildShared builds shared. A mutant that no longer applies, or does not compile, is an error.
@@ -54,28 +61,47 @@ func (t *tests) buildShared(ctx context.Context, selected []mutant) error {
 	return nil
 }
 
-// hang is how long a catcher may take: without a mutant, all take far less.
-const hang = 20 * time.Second
+// hang is how long a catcher may take with a mutant, beside what it takes without one. patience is for that.
+const (
+	hang     = 20 * time.Second
+	patience = 3 * time.Minute
+)
 
 // pass checks that the catchers are there and pass on the library as it is.
 func (t *tests) pass(ctx context.Context, selected []mutant) error {
-	passed := make(map[string]bool)
-	var errs []error
+	t.took = make(map[string]time.Duration)
+	byCatcher := make(map[string]mutant)
 	for _, m := range selected {
-		if passed[m.catcher] {
-			continue
-		}
-		dir, test := m.test()
-		out, err := t.test(ctx, dir, test)
-		passed[m.catcher] = true
+		byCatcher[m.catcher] = m
+	}
+	catchers := slices.Collect(maps.Values(byCatcher))
+	var mu sync.Mutex // guards t.took and errs
+	var errs []error
+	sideBySide(len(catchers), func(i int) {
+		dir, test := catchers[i].test()
+		start := time.Now()
+		out, err := t.test(ctx, dir, test, patience)
+		mu.Lock()
+		defer mu.Unlock()
+		t.took[test] = time.Since(start)
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("%s fails without a mutant:\n%s", m.catcher, out))
+			errs = append(errs, fmt.Errorf("%s fails without a mutant:\n%s", catchers[i].catcher, out))
 		case strings.Contains(out, "no tests to run"), strings.Contains(out, "--- SKIP"):
-			errs = append(errs, fmt.Errorf("there is no %s, or it skips here", m.catcher))
+			errs = append(errs, fmt.Errorf("there is no %s, or it skips here", catchers[i].catcher))
 		}
-	}
+	})
 	return errors.Join(errs...)
+}
+
+// sideBySide does n things, as many at a time as there are CPUs.
+func sideBySide(n int, do func(i int)) {
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range n {
+		group.Go(func() error { do(i); return nil })
+	}
+	_ = group.Wait()
 }
 
 // mostRuns is how often a mutant is tried. A catcher that plays a race on a real server may miss it once, where other work has the
@@ -101,7 +127,11 @@ func (t *tests) tryOnce(ctx context.Context, i int, m mutant) (outcome string, c
 		run = t.run
 	}
 	env := []string{fmt.Sprint(aliveVariable, "=", i+1), "MUTANT_OLD=" + m.old, "MUTANT_NEW=" + m.new}
-	out, err := t.test(ctx, dir, run, env...)
+	timeout := patience // for what may be all of the tests
+	if t.run == "" {
+		timeout = hang + 2*t.took[run]
+	}
+	out, err := t.test(ctx, dir, run, timeout, env...)
 	switch failed := failures(out); {
 	case err == nil:
 		return "SURVIVED " + run, false
@@ -148,11 +178,7 @@ func (t *tests) build(ctx context.Context, dir string, replaced map[string][]byt
 var errHung = errors.New("the test hangs")
 
 // test runs the tests of a package that run names: on miniredis alone, in virtual time, unless it says otherwise.
-func (t *tests) test(ctx context.Context, dir, run string, env ...string) (out string, err error) {
-	timeout := hang
-	if t.run != "" {
-		timeout *= 10 // it may be all of them
-	}
+func (t *tests) test(ctx context.Context, dir, run string, timeout time.Duration, env ...string) (out string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 2*timeout) // if its own timeout does not end it
 	defer cancel()
 	var output bytes.Buffer

@@ -157,7 +157,7 @@ func parse(args []string) (plan, error) {
 	f.DurationVar(&p.length, "for", time.Minute, "how long the processes run")
 	f.Uint64Var(&p.seed, "seed", 1, "of the fault schedule")
 	f.StringVar(&p.redis, "redis", bothKinds, "single, cluster (three primaries and their replicas), or both, one after the other")
-	f.Float64Var(&p.verify, "verify", 0, "hits a second that each cache compares with its loader: without faults none may be called stale")
+	f.Float64Var(&p.verify, "verify", 0, "hits a second that each cache compares with its loader: none may be called stale unless it is")
 	f.StringVar(&p.nears, "near", halfNear, "half (of the time all processes have near copies), on or off")
 	f.StringVar(&faults, "faults", "all", "all, none, or a list of "+strings.Join(kindNames(), ","))
 	f.StringVar(&p.mistake, "break", "", "a mistake that the checker must find: "+strings.Join(breaks[1:], ", "))

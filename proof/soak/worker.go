@@ -10,6 +10,8 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -133,6 +135,7 @@ func (w *worker) newCache(rdb redis.UniversalClient, first int, life time.Durati
 	opts := []aside.Option{
 		aside.WithBatch(loadMany), aside.WithTTL(ttl), aside.WithStale(stale), aside.WithHold(life),
 		aside.WithLoadTimeout(loadTimeout), aside.WithLogger(slog.New(slog.DiscardHandler)),
+		aside.WithVerify(w.Verify), aside.WithObserver(aside.Observer{Verify: w.verified}),
 	}
 	if w.Rows.tagged(first) {
 		opts = append(opts, aside.WithTags(w.tagsOf))
@@ -143,12 +146,19 @@ func (w *worker) newCache(rdb redis.UniversalClient, first int, life time.Durati
 	if w.Near && !(w.Break == breakUntold && w.Slot == 0) {
 		opts = append(opts, aside.WithNear(near, nearAge))
 	}
-	// Rows of SQL alone are stale for as long as the feed is behind. What is made from a row that
-	// is invalidated without it is stale for as long.
-	if !w.Rows.fed(first) && !w.Rows.isMade(first) {
-		opts = append(opts, aside.WithVerify(w.Verify))
-	}
 	return aside.New(rdb, w.Rows.cache(first), load, opts...)
+}
+
+// verified tells which hits are called stale.
+func (w *worker) verified(_ context.Context, v aside.VerifyInfo) {
+	if v.Verdict != aside.Stale {
+		return
+	}
+	key, err := strconv.Atoi(strings.TrimPrefix(v.Name, v.Cache+":"))
+	if err != nil {
+		panic(err)
+	}
+	w.tell(history.CalledStale, key, 0, 0, 0)
 }
 
 func (w *worker) cache(key int) *aside.Cache[int, row] { return w.caches[w.Rows.cache(key)] }

@@ -556,14 +556,13 @@ func (w *worker) settle(ctx context.Context) {
 	}
 }
 
-// tellStats tells how many hits came from near copies, and what verification has found, since the last time.
+// tellStats tells how many hits came from near copies, and how many were verified, since the last time.
 func (w *worker) tellStats() {
 	now := make(map[history.Kind]int64)
 	for _, c := range w.caches {
 		s := c.Stats()
 		now[history.NearHits] += int64(s.NearHits)
 		now[history.Verified] += int64(s.Verified.Match + s.Verified.Unstable + s.Verified.Overtaken + s.Verified.Stale)
-		now[history.CalledStale] += int64(s.Verified.Stale)
 	}
 	for kind, n := range now {
 		if more := n - w.told[kind]; more > 0 {

@@ -69,8 +69,10 @@ const (
 	// NearHits: Version more reads than at the last such event were served from near copies.
 	NearHits
 
-	// Verified, CalledStale: Version more hits than at the last such event were compared with the loader by WithVerify, or called stale.
+	// Verified: Version more hits than at the last such event were compared with the loader by WithVerify.
 	Verified
+
+	// CalledStale: WithVerify has called a hit of Key stale.
 	CalledStale
 
 	// Fed: a feed says that it has invalidated whatever had been committed by Start. Version is by how many nanoseconds it was behind.

@@ -57,7 +57,7 @@ func (c *Checker) read(s *stream, r Event) {
 		c.result.Tagged[r.Kind]++
 	}
 	if r.Kind == ReadError {
-		c.violation(s, r, "a read returned an error that was not the loader's")
+		c.violation(s.number, r, "a read returned an error that was not the loader's")
 	}
 	if r.Kind == Load && !c.cfg.Faults {
 		k := &c.keys[r.Key]
@@ -73,7 +73,7 @@ func (c *Checker) read(s *stream, r Event) {
 	}
 	k := &c.keys[r.Key]
 	if why := k.judge(s, r); why != "" {
-		c.violation(s, r, why)
+		c.violation(s.number, r, why)
 	} else if why, ago := k.lost(s, r); why != "" {
 		c.result.Stale[why]++
 		c.result.Latest[why] = max(c.result.Latest[why], ago)
@@ -176,25 +176,25 @@ func (c *Checker) excuseOf(k *register, r Event) Excuse {
 // maxPrinted is how many violations are printed; they tend to come in swarms.
 const maxPrinted = 5
 
-func (c *Checker) violation(s *stream, r Event, why string) {
+func (c *Checker) violation(process int, r Event, why string) {
 	c.result.Violations++
 	if len(c.result.Printed) < maxPrinted {
-		c.result.Printed = append(c.result.Printed, c.explain(s, r, why))
+		c.result.Printed = append(c.result.Printed, c.explain(process, r, why))
 	}
 }
 
 // explain prints what led to a violation, in the order of its ends.
-func (c *Checker) explain(s *stream, r Event, why string) string {
+func (c *Checker) explain(process int, r Event, why string) string {
 	var out strings.Builder
 	fmt.Fprintf(&out, "VIOLATION: key %d, %s\n", r.Key, why)
-	all := slices.Concat(c.recent, c.keys[r.Key].log, []happened{{Event: r, process: s.number}})
+	all := slices.Concat(c.recent, c.keys[r.Key].log, []happened{{Event: r, process: process}})
 	slices.SortStableFunc(all, func(a, b happened) int { return int(min(max(a.End-b.End, -1), 1)) })
 	for _, h := range all {
 		if h.End < r.Start-3*time.Second.Nanoseconds() || h.End > r.End+time.Second.Nanoseconds() {
 			continue
 		}
 		mark := "   "
-		if h.Event == r && h.process == s.number {
+		if h.Event == r && h.process == process {
 			mark = "-->"
 		}
 		fmt.Fprintf(&out, "%s %s\n", mark, c.line(h, r.Start))

@@ -115,7 +115,7 @@ func (c *Checker) apply(h happened) {
 	case Verified:
 		c.result.Verified += h.Version
 	case CalledStale:
-		c.result.CalledStale += h.Version
+		c.calledStale(&c.keys[h.Key], h)
 	case FaultBegin, FaultEnd:
 		c.fault(h)
 	case Fed:
