@@ -2,7 +2,6 @@ package aside_test
 
 import (
 	"context"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,17 +76,24 @@ func TestWhileWritesFailNoLeaseIsAskedForAtOnce(t *testing.T) {
 
 func TestAHitByTheLeaseThatAnotherCallerAskedForIsNoJoin(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
-		y := new(tally)
-		c, _ := steady(r, anyRow, aside.WithObserver(y.observer()))
+		c, tap := steady(r, anyRow)
 		other, _ := steady(r, anyRow)
 		mustGet(t, other, 1)
 		streakOf(t, c)
-		var callers sync.WaitGroup
-		for range 200 {
-			callers.Go(func() { mustGet(t, c, 1) })
+		first, second := tap.before("lease"), tap.before("lease")
+		early := getting(c, 1)
+		first.wait()
+		late := []<-chan result{getting(c, 1), getting(c, 1)} // too late for that lease, so they share the next one
+		synctest.Wait()
+		first.release()
+		second.wait()
+		synctest.Wait()
+		second.release()
+		for _, read := range append(late, early) {
+			price(t, "the price", read, 1)
 		}
-		callers.Wait()
-		equal(t, "the hits", c.Stats().Hits, 200)
+		equal(t, "the leases", tap.sent("lease"), 52)
+		equal(t, "the hits", c.Stats().Hits, 3)
 		equal(t, "the misses that joined", c.Stats().Joins, 0)
 	})
 }

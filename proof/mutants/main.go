@@ -6,6 +6,7 @@
 //	go run ./proof/mutants -list
 //	go run ./proof/mutants -only fill      # those whose rule, file or catcher matches
 //	go run ./proof/mutants -only fill -run "Test.*"   # what else catches them
+//	go run ./proof/mutants -only fill -times 20       # which catchers leave it to chance
 //
 // It is run from the root of the repository, which it leaves alone: the compiler is told to read a copy in the place of
 // the file that is mutated.
@@ -25,6 +26,7 @@ func main() {
 	list := flag.Bool("list", false, "list the mutants and their catchers")
 	only := flag.String("only", "", "run only the mutants whose rule, file or catcher matches this `regexp`")
 	run := flag.String("run", "", "run the tests that match this `regexp`, in the place of the catchers, and print all that fail")
+	times := flag.Int("times", 0, "run each catcher `n` times, and name those that do not catch their mutant each time")
 	flag.Parse()
 	selected, err := choose(*only)
 	if err == nil && *list {
@@ -35,7 +37,7 @@ func main() {
 	}
 	ok := false
 	if err == nil {
-		ok, err = hunt(selected, *run)
+		ok, err = hunt(selected, *run, *times)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "mutants:", err)
@@ -58,15 +60,15 @@ func choose(only string) (selected []mutant, err error) {
 	return selected, nil
 }
 
-// hunt runs the catchers, and reports whether they caught all of the selected. With run it runs that on all of them.
-func hunt(selected []mutant, run string) (ok bool, err error) {
+// hunt runs the catchers, and reports whether they caught all of the selected. With run it runs that on all of them, with times that often.
+func hunt(selected []mutant, run string, times int) (ok bool, err error) {
 	start := time.Now()
 	dir, err := os.MkdirTemp("", "mutants")
 	if err != nil {
 		return false, err
 	}
 	defer os.RemoveAll(dir)
-	t := &tests{dir: dir, run: run}
+	t := &tests{dir: dir, run: run, times: times}
 	if err := t.buildShared(context.Background(), selected); err != nil {
 		return false, err
 	}

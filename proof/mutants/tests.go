@@ -22,8 +22,9 @@ import (
 
 // tests builds the library's tests and runs them.
 type tests struct {
-	dir string // for what is built
-	run string // the tests to run in the place of the catchers
+	dir   string // for what is built
+	run   string // the tests to run in the place of the catchers
+	times int    // how often each mutant must be caught, of as many runs; 0 for once, of mostRuns
 
 	// shared are the tests of the library as it is, except for the mutants that sleep in it: a binary for each package that has
 	// catchers, by its directory.
@@ -110,6 +111,9 @@ const mostRuns = 3
 
 // try tells what became of a mutant, and whether it was caught.
 func (t *tests) try(ctx context.Context, i int, m mutant) (outcome string, caught bool) {
+	if t.times > 0 {
+		return t.tryEach(ctx, i, m)
+	}
 	for n := range mostRuns {
 		if outcome, caught = t.tryOnce(ctx, i, m); caught && n > 0 {
 			outcome += fmt.Sprintf(" in run %d", n+1)
@@ -119,6 +123,17 @@ func (t *tests) try(ctx context.Context, i int, m mutant) (outcome string, caugh
 		}
 	}
 	return outcome, caught
+}
+
+// tryEach counts the runs in which a mutant is caught, which must be all.
+func (t *tests) tryEach(ctx context.Context, i int, m mutant) (outcome string, caught bool) {
+	n := 0
+	for range t.times {
+		if _, caught := t.tryOnce(ctx, i, m); caught {
+			n++
+		}
+	}
+	return fmt.Sprintf("%s: caught %d of %d times", m.catcher, n, t.times), n == t.times
 }
 
 func (t *tests) tryOnce(ctx context.Context, i int, m mutant) (outcome string, caught bool) {
