@@ -116,6 +116,7 @@ func TestHoldsOfTagsAreRenewedAndOneTransactionDoesNotEndThoseOfAnother(t *testi
 						equal(t, what, r.get("test:1") != "", open == 0)
 						r.del("test:1")
 						time.Sleep(time.Hour)
+						synctest.Wait() // for what is renewed at this very moment
 					}
 				}
 			})
