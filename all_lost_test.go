@@ -19,24 +19,44 @@ import (
 
 // InvalidateAll where commands are lost, and servers replaced.
 
-// A lossy network loses one in so many round trips.
+// A lossy network loses one in so many round trips of each kind: scans, and removals.
 type lossy struct {
-	oneIn, trips atomic.Int64
-	mu           sync.Mutex
-	begun        int // scans from the start of the key space that were not lost
+	mu    sync.Mutex
+	oneIn int            // 0: nothing is lost
+	trips map[string]int // by their first command
+	lost  map[string]int
+	begun int // scans from the start of the key space that were not lost
 }
 
 func (l *lossy) send(_ context.Context, cmds []redis.Cmder, send sender) error {
-	n := l.oneIn.Load()
-	if !internal(cmds[0]) && n > 0 && l.trips.Add(1)%n == 0 {
+	if l.loses(cmds[0]) {
 		return refuse(errDown, cmds...)
 	}
-	if cmds[0].Name() == "scan" && cmds[0].Args()[1] == uint64(0) {
-		l.mu.Lock()
-		l.begun++
-		l.mu.Unlock()
-	}
 	return send(cmds...)
+}
+
+func (l *lossy) loses(first redis.Cmder) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.oneIn > 0 && !internal(first) {
+		if l.trips[first.Name()]++; l.trips[first.Name()]%l.oneIn == 0 {
+			l.lost[first.Name()]++
+			return true
+		}
+	}
+	if first.Name() == "scan" && first.Args()[1] == uint64(0) {
+		l.begun++
+	}
+	return false
+}
+
+// lose has one in so many round trips be lost from now on, none if it is 0, and returns what has been lost since it was last called.
+func (l *lossy) lose(oneIn int) (lost map[string]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lost = l.lost
+	l.oneIn, l.trips, l.lost = oneIn, make(map[string]int), make(map[string]int)
+	return lost
 }
 
 // putMany stores so many entries that a walk over them takes many commands.
@@ -77,9 +97,11 @@ func TestInvalidateAllEndsThoughCommandsAreLost(t *testing.T) {
 			c := newCache(t, rdb, newTable().load, patient)
 			_, _ = c.Get(t.Context(), 1) // so that a Cluster is known
 			putMany(t, r.raw, 20_000)
-			l.oneIn.Store(10)
+			l.lose(10)
 			equal(t, "its error", c.InvalidateAll(t.Context()), nil)
-			l.oneIn.Store(0)
+			if lost := l.lose(0); lost["scan"] == 0 || len(lost) < 2 {
+				t.Errorf("%v were lost, so this test shows nothing", lost)
+			}
 			equal(t, "the keys that are left", left(t, r.raw), 0)
 			equal(t, "PendingInvalidations", c.Stats().PendingInvalidations, 0)
 			if l.begun != 2*primaries && name == "redis" {

@@ -101,14 +101,13 @@ func (c *RedisCluster) meet() {
 	}
 }
 
-// busPort is where the nodes talk to each other: only Redis 7 lets it be chosen. If the port is
-// taken, the node does not start, and another port is tried.
+// busPort is where the nodes talk to each other. If it is taken, the node does not start, and another port is tried.
 func (s *RedisServer) busPort() string {
 	port, err := strconv.Atoi(s.port)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	return strconv.Itoa(port + 10000)
+	return strconv.Itoa(port + busOffset)
 }
 
 // Addrs returns the addresses of all nodes.

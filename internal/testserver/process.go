@@ -25,6 +25,9 @@ const (
 	// attempts is how many ports a server may try: another process can take
 	// one between freePort's look and the server's bind.
 	attempts = 5
+
+	// busOffset is where a node of a Cluster listens for the others, above its port: only Redis 7 lets it be chosen.
+	busOffset = 10_000
 )
 
 // missing ends the test because a binary is missing.
@@ -36,25 +39,33 @@ func missing(t testing.TB, binary string) {
 	t.Skipf("testserver: %s is not installed", binary)
 }
 
-// freePort returns a port that nobody listens on. It looks below the range that
-// the kernel takes local ports of outgoing connections from (32768 and up on
-// Linux, 49152 and up elsewhere). Port 0 would give one inside that range, and
-// while a killed server waits for its Restart any connection of the machine
-// could occupy it.
-func freePort(t testing.TB) string {
-	t.Helper()
-	const low, high = 20000, 32768
-	var err error
+// FreeAddr returns a loopback address that nobody listens on. Its port and that of a
+// Cluster's bus, which is busOffset above it, are below the range that the kernel
+// takes local ports of outgoing connections from (32768 and up on Linux, 49152 and
+// up elsewhere). Port 0 would give one inside that range. There any connection of
+// the machine can occupy it while a killed server waits for its Restart, and one
+// that has ended does so for a further minute (TIME_WAIT).
+func FreeAddr() (addr string, err error) {
+	const low, high = 12_000, 22_000
 	for range 100 {
-		port := strconv.Itoa(low + rand.IntN(high-low))
+		addr = net.JoinHostPort(loopback, strconv.Itoa(low+rand.IntN(high-low)))
 		var l net.Listener
-		if l, err = net.Listen("tcp", net.JoinHostPort(loopback, port)); err == nil {
-			l.Close()
-			return port
+		if l, err = net.Listen("tcp", addr); err == nil {
+			return addr, l.Close()
 		}
 	}
-	t.Fatalf("testserver: no free port: %v", err)
-	return ""
+	return "", fmt.Errorf("testserver: no free port: %w", err)
+}
+
+// freePort returns the port of a FreeAddr.
+func freePort(t testing.TB) string {
+	t.Helper()
+	addr, err := FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	return port
 }
 
 // A process is one child process. Its output is in a file, so that no goroutine

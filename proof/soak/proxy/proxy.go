@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/asidecache/aside/internal/testserver"
 )
 
 // A Proxy forwards connections to one Redis server. Its faults may be begun and ended at any time.
@@ -28,7 +30,11 @@ type Proxy struct {
 func New(target string) (*Proxy, error) {
 	p := &Proxy{target: target, conns: make(map[*conn]bool), verbs: verbs{bySHA: make(map[string]Verb)}}
 	p.rules.Store(new([]*rule))
-	return p, p.listen("127.0.0.1:0")
+	addr, err := testserver.FreeAddr() // which nobody takes while it is refused
+	if err != nil {
+		return nil, err
+	}
+	return p, p.listen(addr)
 }
 
 func (p *Proxy) listen(addr string) error {
