@@ -29,7 +29,8 @@ var writing = []string{"lease", "fill", "renew", "release", "claim", "invalidate
 func TestWhileWritesHangHitsGoOnAndMissesDoNotWait(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
 		rows := newTable(product{1, "lamp", 100}, product{2, "desk", 200})
-		c, w := inWeather(r, rows.load)
+		d := new(downs)
+		c, w := inWeather(r, rows.load, d.observer())
 		mustGet(t, c, 1)
 		w.hang(writing...)
 		missAtOnce(c, 1000, 5)
@@ -59,6 +60,7 @@ func TestWhileWritesHangHitsGoOnAndMissesDoNotWait(t *testing.T) {
 		}), 0)
 		time.Sleep(10 * time.Second)
 		equal(t, "WritesDown, as long as writes hang", c.Stats().WritesDown, true)
+		d.expect(t, "writes") // once: they were not thought to be back
 		w.become(nil)
 		time.Sleep(2 * time.Second)
 		equal(t, "WritesDown, after it", c.Stats().WritesDown, false)
