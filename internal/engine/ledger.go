@@ -495,8 +495,9 @@ func (l *ledger) any() bool {
 	return l.unfinished()
 }
 
-// joining is called when all of the group is held, and what has its tags is removed. It returns what joins the group: what is under way, or is to be repeated. If there
-// is nothing, what is added from now on is safe. Where writes never pause, that is taken to be so after deepest times.
+// joining is called when all of the group is held, and what has its tags is removed. It returns what joins the group: what is
+// under way, or is to be repeated. If there is nothing, what is added from now on is safe. Where writes never pause, that is
+// taken to be so after deepest times.
 func (l *ledger) joining(r *retryRound) (joined []subject) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
