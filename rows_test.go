@@ -376,14 +376,13 @@ func breaking() map[string]func() {
 }
 
 // get returns the document under name, "" if there is none.
-func (r *rig) get(name string) string {
+func (r *rig) get(name string) (doc string) {
 	r.t.Helper()
-	doc, err := r.raw.Get(context.Background(), name).Result()
-	for range 10 { // go-redis follows a slot that moves three times, which a busy machine may need more of
-		if redis.HasErrorPrefix(err, "MOVED") {
-			doc, err = r.raw.Get(context.Background(), name).Result()
-		}
-	}
+	var err error
+	r.until(func() bool { // go-redis follows a slot that moves three times, and a busy machine may need more of that
+		doc, err = r.raw.Get(context.Background(), name).Result()
+		return !redis.HasErrorPrefix(err, "MOVED")
+	})
 	if err != nil && err != redis.Nil {
 		r.t.Fatalf("GET %s: %v", name, err)
 	}

@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -175,30 +176,42 @@ func (c *RedisCluster) Migrate(key string, during func()) {
 			node.must("CLUSTER", "SETSLOT", slot, "NODE", toID)
 		}
 	}
-	// Gossip of an older move may still be under way, and undo it.
-	if err := await("the nodes to agree on who has a slot", func() error { return c.giveTo(toID, slot) }, to.proc); err != nil {
+	if err := await("the nodes to agree on who has a slot", func() error { return c.giveTo(to, toID, slot) }, to.proc); err != nil {
 		c.t.Fatal(err)
 	}
 }
 
 // giveTo tells every node that runs that the one with that id has a slot, and
-// returns an error unless all knew it.
-func (c *RedisCluster) giveTo(id string, slot int) (err error) {
+// returns an error unless all knew it for good: gossip of an older move, which may
+// still be under way, undoes what a node was told until the node knows the present
+// epoch of the owner.
+func (c *RedisCluster) giveTo(owner *RedisServer, id string, slot int) (err error) {
+	nodes, err := owner.do("CLUSTER", "NODES").Text()
+	if err != nil {
+		return err
+	}
+	epoch, _ := sees(nodes, id, slot)
 	for _, node := range c.Nodes {
 		if !node.proc.running() {
 			continue
 		}
 		nodes, why := node.do("CLUSTER", "NODES").Text()
-		if why != nil || !owns(nodes, id, slot) {
-			why = cmp.Or(why, node.do("CLUSTER", "SETSLOT", slot, "NODE", id).Err())
-			err = fmt.Errorf("%s thinks that another node has slot %d: %v", node.Addr, slot, why)
+		known, owns := sees(nodes, id, slot)
+		switch {
+		case why == nil && !owns:
+			why = cmp.Or(node.do("CLUSTER", "SETSLOT", slot, "NODE", id).Err(), errors.New("another node has it"))
+		case why == nil && known != epoch:
+			why = fmt.Errorf("the epoch of its owner is %s, and not %s", known, epoch)
+		}
+		if why != nil {
+			err = fmt.Errorf("%s about slot %d: %w", node.Addr, slot, why)
 		}
 	}
 	return err
 }
 
-// owns reports whether CLUSTER NODES says that the node with an id has a slot.
-func owns(nodes, id string, slot int) bool {
+// sees tells what CLUSTER NODES says of the node with an id: its config epoch, and whether it has a slot.
+func sees(nodes, id string, slot int) (epoch string, owns bool) {
 	for line := range strings.Lines(nodes) {
 		// id, address, flags, primary, ping, pong, epoch, link, slots
 		fields := strings.Fields(line)
@@ -212,12 +225,11 @@ func owns(nodes, id string, slot int) bool {
 			if several {
 				to, err2 = strconv.Atoi(last)
 			}
-			if err1 == nil && err2 == nil && from <= slot && slot <= to {
-				return true
-			}
+			owns = owns || err1 == nil && err2 == nil && from <= slot && slot <= to
 		}
+		return fields[6], owns
 	}
-	return false
+	return "", false
 }
 
 func (c *RedisCluster) id(node *RedisServer) string {
