@@ -84,6 +84,20 @@ func TestCallerOfGetManyWhoLeavesGetsItsHitsAndTheLoadFills(t *testing.T) {
 	})
 }
 
+// leavingAt returns what a caller of GetMany finds who leaves while a command is held.
+func leavingAt[V any](t *testing.T, held *gate, c *aside.Cache[int, V], id int) map[int]V {
+	t.Helper()
+	ctx, leave := context.WithCancel(t.Context())
+	done := make(chan map[int]V)
+	go func() {
+		found, _ := c.GetMany(ctx, []int{id})
+		done <- found
+	}()
+	held.wait()
+	leave()
+	return <-done
+}
+
 // The fill has not begun when the caller leaves with the row, and modifies it.
 func TestACallerOfGetManyWhoLeavesMayModifyTheRowsThatAreStillBeingStored(t *testing.T) {
 	onMiniredis(t, func(t *testing.T, r *rig) {
@@ -91,15 +105,7 @@ func TestACallerOfGetManyWhoLeavesMayModifyTheRowsThatAreStillBeingStored(t *tes
 		opts := []aside.Option{aside.WithCodec(rawCodec{}), aside.WithTags(func(int, []byte) []string { return []string{"tag"} })}
 		c, tap := steady(r, load, opts...)
 		index := tap.before("index") // which comes between the load and the fill
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan map[int][]byte)
-		go func() {
-			found, _ := c.GetMany(ctx, []int{1})
-			done <- found
-		}()
-		index.wait()
-		cancel()
-		found := <-done
+		found := leavingAt(t, index, c, 1)
 		equal(t, "what the caller who leaves gets", string(found[1]), "bytes")
 		found[1][0] = 'X'
 		index.release()

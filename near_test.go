@@ -237,15 +237,7 @@ func TestACallerOfGetManyWhoLeavesOwnsItsRowsAlsoIfTheyAreCopied(t *testing.T) {
 		c, tap := steady(r, load, nearby)
 		r.until(func() bool { mustGet(t, c, 2); return c.Stats().NearHits > 0 }) // from now on fills are copied
 		fill := tap.before("fill")
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan map[int]list)
-		go func() {
-			found, _ := c.GetMany(ctx, []int{1})
-			done <- found
-		}()
-		fill.wait()
-		cancel()
-		found := <-done
+		found := leavingAt(t, fill, c, 1)
 		found[1].Names[0] = "desk"
 		fill.release()
 		r.until(func() bool { return c.Stats().NearEntries == 2 })
