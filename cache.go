@@ -31,8 +31,8 @@ type Cache[K comparable, V any] struct {
 // replicas, or a redis.Ring. It looks for these in a client of your own making as well: in its
 // fields, embedded or not, exported or not, in the structs, pointers, slices and arrays that these
 // are, and in interfaces that clients of go-redis implement. It does not look into maps, funcs,
-// channels, atomic values and fields of type any. Two things are preconditions: that the clients there are none of
-// these, and that a failover client reads from the primary.
+// channels, atomic values and fields of type any. Two things are preconditions: that the clients
+// there are none of these, and that a failover client reads from the primary.
 func New[K comparable, V any](rdb redis.UniversalClient, name string, load Loader[K, V], opts ...Option) (*Cache[K, V], error) {
 	config := engine.Defaults()
 	for _, o := range opts {

@@ -103,10 +103,10 @@ func WithTags[K comparable, V any](f func(K, V) []string) Option {
 	return func(c *engine.Config) { c.Tags = f }
 }
 
-// WithScope says whose tags and near copies these are, where several applications share a Redis: InvalidateTags reaches the caches of its own
-// scope, and no application needs to touch the entries or the Redis keys of another. All caches of one name must have one
-// scope; New refuses a second one for a client and name as long as another Cache of them is open. A scope may be any string.
-// The default is "", which is a scope as well.
+// WithScope says whose tags and near copies these are, where several applications share a Redis: InvalidateTags reaches
+// the caches of its own scope, and no application needs to touch the entries or the Redis keys of another. All caches of
+// one name must have one scope; New refuses a second one for a client and name as long as another Cache of them is open.
+// A scope may be any string. The default is "", which is a scope as well.
 func WithScope(scope string) Option { return func(c *engine.Config) { c.Scope = scope } }
 
 // WithKey renders the keys with f, which must give different keys different strings. It is needed where K cannot be

@@ -59,8 +59,8 @@ func (t *typed[K, V]) LoadMany(ctx context.Context, wants []*engine.Want) []erro
 	return errs
 }
 
-// nameRows returns the rows that were asked for by their names, without nil pointers, and the name of one that nobody asked for, "" if there is none:
-// the least, so that an error does not depend on the order of a map.
+// nameRows returns the rows that were asked for by their names, without nil pointers, and the name of one that nobody asked
+// for, "" if there is none: the least, so that an error does not depend on the order of a map.
 func (t *typed[K, V]) nameRows(rows map[K]V, wants []*engine.Want) (named map[string]V, stray string) {
 	asked := make(map[string]bool, len(wants))
 	for _, w := range wants {

@@ -12,9 +12,9 @@ import (
 
 // CheckClient refuses the clients that would break the promise of coherent reads without a sign,
 // where their options show it. It finds them wherever they are in a client of the user's own
-// making, except in a map, a func, a channel, an atomic value or an any. What it cannot see there is a precondition
-// of New. What no option shows is a precondition as well, for example that a failover client does
-// not read from replicas.
+// making, except in a map, a func, a channel, an atomic value or an any. What it cannot see there is
+// a precondition of New. What no option shows is a precondition as well, for example that a failover
+// client does not read from replicas.
 func CheckClient(rdb redis.UniversalClient) error {
 	if rdb == nil || reflect.ValueOf(rdb).Kind() == reflect.Pointer && reflect.ValueOf(rdb).IsNil() {
 		return errors.New("the Redis client is nil")

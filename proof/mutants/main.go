@@ -60,7 +60,8 @@ func choose(only string) (selected []mutant, err error) {
 	return selected, nil
 }
 
-// hunt runs the catchers, and reports whether they caught all of the selected. With run it runs that on all of them, with times that often.
+// hunt runs the catchers, and reports whether they caught all of the selected. With run it runs that on all of them, with
+// times that often.
 func hunt(selected []mutant, run string, times int) (ok bool, err error) {
 	start := time.Now()
 	dir, err := os.MkdirTemp("", "mutants")
