@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
 	"strconv"
 	"sync"
 	"time"
@@ -133,20 +134,23 @@ func (c *SQLCatalog) publish(ctx context.Context, name string) error {
 }
 
 // dropSlot is for a demo. A service leaves its slot to those of its processes that come next. Postgres may take a moment to see that
-// the reader has gone; who reads the slot after that is another process, which keeps it.
+// the feed of this process has gone. Until then its slot is read, or is still being made, under another name at first. asidepg's
+// connections are known by their application_name. A slot that another process reads is kept.
 func (c *SQLCatalog) dropSlot(name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
 	var err error
-	for active, tries := true, 0; active && err == nil && tries < 100; tries++ {
-		if tries > 0 {
+	for connected := true; connected && err == nil; {
+		err = c.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity
+			WHERE datname = current_database() AND application_name LIKE 'asidepg % ' || $1)`, strconv.Itoa(os.Getpid())).Scan(&connected)
+		if connected {
 			time.Sleep(10 * time.Millisecond)
 		}
-		var dropped string
-		err = c.db.QueryRowContext(ctx, `SELECT active, CASE WHEN active THEN '' ELSE pg_drop_replication_slot(slot_name)::text END
-			FROM pg_replication_slots WHERE slot_name = $1`, name).Scan(&active, &dropped)
 	}
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+	if err == nil {
+		_, err = c.db.ExecContext(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1 AND NOT active`, name)
+	}
+	if err != nil {
 		slog.Warn("the replication slot is left, and keeps the log of Postgres", "slot", name, "error", err)
 	}
 }
